@@ -1,0 +1,42 @@
+.PHONY: setup demo test ui check lock
+
+BIN := .venv/bin
+READY := .venv/.ready
+PYTHON ?= python3
+export DAGSTER_HOME ?= $(CURDIR)/var/dagster
+
+demo: setup ## import the example CRM through Dagster into DuckDB, and show the tables
+	@$(BIN)/python -m feed_assets.demo
+
+ui: setup ## the same, and the Dagster UI with schedules and sensors on
+	@$(BIN)/python -m feed_assets.demo ui
+
+test: setup ## every test
+	$(BIN)/pytest -n 2 --dist worksteal
+
+check: setup ## lint, format, types, definitions
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/dg check yaml
+	$(BIN)/dg check defs
+
+setup: $(READY) $(DAGSTER_HOME)/dagster.yaml ## a .venv with the pinned versions; nothing, the second time
+
+$(READY): requirements.lock pyproject.toml
+	@echo "Setting up .venv ..."
+	@$(PYTHON) -m venv .venv
+	@awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements.lock > .venv/uv.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements.lock \
+		|| $(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DAGSTER_HOME)/dagster.yaml:
+	@mkdir -p $(@D)
+	@printf 'telemetry:\n  enabled: false\n' > $@
+
+lock: ## pins anew what pyproject.toml allows
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --group dev pyproject.toml --output-file requirements.lock
