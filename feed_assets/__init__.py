@@ -1,0 +1,33 @@
+"""A company's CRM in BigQuery every day: NDJSON feeds as Dagster assets.
+
+Names are imported when first used, so that a notebook pays for no Dagster and a code location
+for no pandas.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from feed_assets.feed import Feed
+    from feed_assets.ndjson import read_ndjson
+    from feed_assets.orchestration.component import JsonFeed
+
+__all__ = ["Feed", "JsonFeed", "read_ndjson"]
+
+_HOMES = {
+    "Feed": "feed_assets.feed",
+    "JsonFeed": "feed_assets.orchestration.component",
+    "read_ndjson": "feed_assets.ndjson",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,144 @@
+"""Feed and day in, a complete file on disk out, or an error that says what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+import requests
+import urllib3.exceptions
+
+from feed_assets.errors import (
+    AccessRefused,
+    DownloadError,
+    NotFound,
+    NotNdjson,
+    RequestRefused,
+    ServerFailed,
+    Truncated,
+    Unreachable,
+)
+from feed_assets.feed import Feed, redact
+
+CHUNK = 1 << 20  # bytes
+BUSY = {408, 425, 429}
+
+
+@dataclass(frozen=True)
+class Download:
+    """A feed's whole body, decoded: a file, its bytes and hash, and the redacted URL it is from."""
+
+    path: Path
+    url: str
+    bytes: int
+    sha256: str
+    seconds: float
+
+
+def download(feed: Feed, day: date | None, spool: Path) -> Download:
+    """Fetches a feed, for a feed by date that of one day, into a new file in `spool`.
+
+    Raises SettingError where a credential is missing, DownloadError where the server gave no
+    complete answer; its `transient` tells whether trying again can help.
+    """
+    started = time.monotonic()
+    credentials = feed.credentials()
+    # in UTF-8 (RFC 7617, 2.1); of a str, `requests` makes Latin-1
+    auth = credentials and (credentials[0].encode(), credentials[1].encode())
+    path = spool / f"{feed.name}{f'-{day:%Y%m%d}' if day else ''}.ndjson"
+    url = feed.url_for(day)
+    shown = redact(url)
+    headers = {
+        "Accept": "application/x-ndjson",
+        "Accept-Encoding": "gzip",
+        "User-Agent": f"feed_assets/{version('feed_assets')}",
+    }
+    timeout = (feed.connect_timeout, feed.read_timeout)
+    try:
+        with requests.get(
+            url, auth=auth, headers=headers, timeout=timeout, stream=True
+        ) as response:
+            _check_status(response, shown)
+            size, digest = 0, hashlib.sha256()
+            with path.open("xb") as file:
+                for chunk in _body(response, shown):
+                    digest.update(chunk)
+                    size += file.write(chunk)
+    except requests.RequestException as failure:
+        raise _unreachable(failure, shown, timeout) from None
+    return Download(path, shown, size, digest.hexdigest(), time.monotonic() - started)
+
+
+def _body(response: requests.Response, url: str) -> Iterator[bytes]:
+    """The decoded body, or Truncated: `requests` alone takes a gzip stream cut short as whole."""
+    encoding = response.headers.get("Content-Encoding", "identity").lower()
+    if encoding not in {"identity", "gzip", "x-gzip"}:
+        raise RequestRefused(
+            f"{url} answered in the encoding {encoding}, which was not asked for", url=url
+        )
+    inflate = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
+    try:
+        for chunk in response.raw.stream(CHUNK, decode_content=False):
+            if inflate is None:
+                yield chunk
+                continue
+            while chunk:
+                if inflate.eof:  # a stream of several gzip members is one body
+                    inflate = zlib.decompressobj(wbits=31)
+                yield inflate.decompress(chunk)
+                chunk = inflate.unused_data
+    except (urllib3.exceptions.ProtocolError, urllib3.exceptions.TimeoutError) as failure:
+        raise Truncated(f"the answer of {url} broke off: {failure}", url=url) from None
+    except zlib.error as failure:
+        raise Truncated(f"the answer of {url} is no sound gzip: {failure}", url=url) from None
+    if inflate is not None and not inflate.eof:
+        raise Truncated(f"the answer of {url} broke off inside its gzip stream", url=url)
+
+
+def _check_status(response: requests.Response, url: str) -> None:
+    status = response.status_code
+    said = f"{url} answered {status} {response.reason or ''}".rstrip()
+    if status == 200:
+        return
+    if status == 204:
+        raise NotNdjson(f"{said}, so there is no feed; a feed without rows is a 200 with no lines")
+    if status in {401, 403}:
+        raise AccessRefused(
+            f"{said}; check the user name and password in the variables that basic_auth names",
+            url=url,
+            status=status,
+        )
+    if status in {404, 410}:
+        raise NotFound(
+            f"{said}; check the feed's url, and that it has this day", url=url, status=status
+        )
+    if status in BUSY or status >= 500:
+        raise ServerFailed(f"{said}; try again later", url=url, status=status)
+    raise RequestRefused(
+        f"{said}; check the feed's url and what its server expects", url=url, status=status
+    )
+
+
+def _unreachable(
+    failure: requests.RequestException, url: str, timeout: tuple[float, float]
+) -> DownloadError:
+    """Our sentence for what `requests` raises; its own may quote the URL with its secrets."""
+    if isinstance(failure, requests.exceptions.ConnectTimeout):
+        why = f"did not accept a connection within {timeout[0]:g} s"
+    elif isinstance(failure, requests.exceptions.Timeout):
+        why = f"sent nothing for {timeout[1]:g} s"
+    elif isinstance(failure, requests.exceptions.SSLError):
+        return RequestRefused(f"{url} has a certificate that is not trusted", url=url)
+    elif isinstance(failure, requests.exceptions.TooManyRedirects):
+        return RequestRefused(f"{url} redirects in circles; check the feed's url", url=url)
+    elif isinstance(failure, requests.exceptions.ConnectionError):
+        why = "cannot be reached; check that its server runs and the host name is right"
+    else:
+        return RequestRefused(f"{url} cannot be requested ({type(failure).__name__})", url=url)
+    return Unreachable(f"{url} {why}", url=url)

@@ -1,0 +1,178 @@
+"""What can go wrong, each a sentence for a person and its facts as attributes for a program.
+
+FeedAssetsError
+├── SettingError            a feed, an environment variable or an option is declared wrongly
+├── DownloadError           the feed's server did not give a complete answer
+│   ├── Unreachable           no answer at all (trying again can help)
+│   ├── AccessRefused         401, 403: the credentials
+│   ├── NotFound              404, 410: the URL
+│   ├── RequestRefused        another 4xx
+│   ├── ServerFailed          408, 429, 5xx (trying again can help)
+│   └── Truncated             the body broke off (trying again can help)
+├── ContentError            the answer is complete, and is not what a feed may hold
+│   ├── NotNdjson             no NDJSON at all: a page, an array, a binary file
+│   ├── BadLines              more bad lines than `max_bad_lines`
+│   └── EmptyFeed             no rows, where a snapshot must have some
+├── TableError              the warehouse cannot take the rows
+│   ├── TypeConflict          a shard's column cannot become what it was and what it is
+│   ├── NotOurs               something stands where the table or view should go
+│   ├── UnsupportedColumn     a DataFrame's column has no type in the warehouse
+│   └── WarehouseFailed       the warehouse answered with an error (some: trying again can help)
+└── ImportFailed            any of the above, with the feed and the days it happened to
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+LINE_START = 80  # characters of a bad line that a message quotes
+
+
+class FeedAssetsError(Exception):
+    """Every error that a user can cause or meet; `str(error)` is one sentence fit to be shown."""
+
+    transient: bool = False
+    """Whether doing the same again, later, can succeed."""
+
+
+class SettingError(FeedAssetsError):
+    """A feed, an environment variable or an option is declared wrongly."""
+
+
+class DownloadError(FeedAssetsError):
+    """The feed's server did not give a complete answer. `url` is redacted."""
+
+    def __init__(self, message: str, *, url: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.url = url
+        self.status = status
+
+
+class Unreachable(DownloadError):
+    transient = True
+
+
+class AccessRefused(DownloadError):
+    pass
+
+
+class NotFound(DownloadError):
+    pass
+
+
+class RequestRefused(DownloadError):
+    pass
+
+
+class ServerFailed(DownloadError):
+    transient = True
+
+
+class Truncated(DownloadError):
+    transient = True
+
+
+class ContentError(FeedAssetsError):
+    """The answer is complete, and is not what a feed may hold."""
+
+
+class NotNdjson(ContentError):
+    pass
+
+
+class EmptyFeed(ContentError):
+    pass
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line that is no row: `line` counts from 1, blank lines included; `text` is all of it."""
+
+    line: int
+    reason: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"line {self.line} {self.reason}: {self.text[:LINE_START]}"
+
+
+class BadLines(ContentError):
+    """More bad lines than allowed. `first` is the first of them."""
+
+    def __init__(self, first: BadLine, *, allowed: int) -> None:
+        self.first = first
+        self.allowed = allowed
+        limit = (
+            f" (max_bad_lines is {allowed}, and more lines than that are bad)" if allowed else ""
+        )
+        super().__init__(f"{first}{limit}")
+
+
+class TableError(FeedAssetsError):
+    """The warehouse cannot take the rows; the table is as it was."""
+
+
+class TypeConflict(TableError):
+    """A shard's column cannot become what it was and what it is today.
+
+    `column` is the path with dots, `known` and `today` are type names as BigQuery writes them,
+    `line` is the feed's first line that does not fit the known type, where it was told.
+    """
+
+    def __init__(self, table: str, column: str, known: str, today: str) -> None:
+        super().__init__(table, column, known, today)
+        self.table = table
+        self.column = column
+        self.known = known
+        self.today = today
+        self.line: int | None = None
+
+    def __str__(self) -> str:
+        where = f" (first at line {self.line})" if self.line else ""
+        return (
+            f"column {self.column} of {self.table} is {self.known} in the shards so far "
+            f"and {self.today} today{where}. Either declare its type in the feed's YAML "
+            f"(types: {{{self.column}: STRING}}, say) and backfill the days before, or fix the feed"
+        )
+
+
+IS_A_VIEW = "{table} is a view, so rows cannot be stored there; drop it or name the table otherwise"
+NOT_OUR_VIEW = (
+    "{table} is a {kind} that feed_assets did not make, so the view of the latest state cannot "
+    "go there; drop it or name the feed's table otherwise"
+)
+
+
+class NotOurs(TableError):
+    pass
+
+
+class UnsupportedColumn(TableError):
+    pass
+
+
+class WarehouseFailed(TableError):
+    """The warehouse answered with an error."""
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+class ImportFailed(FeedAssetsError):
+    """An import of `feed` failed for `days` (for a snapshot: none), each with its reason."""
+
+    def __init__(self, feed: str, reasons: Mapping[str | None, FeedAssetsError]) -> None:
+        self.feed = feed
+        self.reasons = dict(reasons)
+        self.transient = all(reason.transient for reason in reasons.values())
+        super().__init__("\n".join(f"{_subject(feed, day)}: {why}" for day, why in reasons.items()))
+
+    @property
+    def days(self) -> Sequence[str]:
+        return [day for day in self.reasons if day is not None]
+
+
+def _subject(feed: str, day: str | None) -> str:
+    return f"{feed} {day}" if day else feed

@@ -1,0 +1,157 @@
+"""The way of an import: feed and day, to file, to DataFrame, to table."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from feed_assets import ndjson
+from feed_assets.download import Download, download
+from feed_assets.errors import (
+    BadLine,
+    ContentError,
+    EmptyFeed,
+    FeedAssetsError,
+    TypeConflict,
+    UnsupportedColumn,
+)
+from feed_assets.feed import Feed
+from feed_assets.tables import Table
+from feed_assets.warehouse.columns import Column, Columns, arrow_schema, paths
+from feed_assets.warehouse.interface import Warehouse
+from feed_assets.warehouse.rows import conform
+from feed_assets.warehouse.store import Stored, known_columns, store_shard, store_snapshot
+
+REJECTED = (Column("line", "INTEGER"), Column("reason", "STRING"), Column("text", "STRING"))
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A feed, or one day of it, complete on disk and not yet stored."""
+
+    feed: Feed
+    day: date | None
+    download: Download
+
+
+@dataclass(frozen=True)
+class Import:
+    """What an import did."""
+
+    delivery: Delivery
+    reading: ndjson.Reading
+    stored: Stored
+
+
+def deliver(
+    feed: Feed, days: Sequence[date | None], spool: Path
+) -> Iterator[tuple[date | None, Delivery | FeedAssetsError]]:
+    """Downloads the days in their order, `feed.parallel_requests` of them ahead and at once.
+
+    A day that fails is delivered as its error, and the others go on.
+    """
+
+    def fetch(day: date | None) -> Delivery | FeedAssetsError:
+        try:
+            return Delivery(feed, day, download(feed, day, spool))
+        except FeedAssetsError as failure:
+            return failure
+
+    with ThreadPoolExecutor(feed.parallel_requests, "download") as pool:
+        under_way: deque[tuple[date | None, Future[Delivery | FeedAssetsError]]] = deque()
+        try:
+            for day in days:
+                if len(under_way) == feed.parallel_requests:
+                    first, result = under_way.popleft()
+                    yield first, result.result()
+                under_way.append((day, pool.submit(fetch, day)))
+            for day, result in under_way:
+                yield day, result.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def store(delivery: Delivery, warehouse: Warehouse, *, attempt: str) -> Import:
+    """Reads a delivery and makes its table hold just its rows; removes its file.
+
+    Raises ContentError or TableError; the table is then as it was.
+    """
+    feed, day, path = delivery.feed, delivery.day, delivery.download.path
+    table = feed.destination
+    readings: list[ndjson.Reading] = []
+
+    def read(known: Columns) -> pa.Table:
+        reading = _read(delivery, known)
+        readings.append(reading)
+        return to_arrow(reading.frame())
+
+    try:
+        with warehouse:
+            if day is None:
+                stored = store_snapshot(warehouse, table, read(()), attempt=attempt)
+            else:
+                try:
+                    stored = store_shard(
+                        warehouse, table, day, read, attempt=attempt, declared=feed.types
+                    )
+                except TypeConflict as conflict:
+                    known = dict(paths(known_columns(warehouse, table).columns))
+                    conflict.line = readings[-1].first_line_unlike(
+                        conflict.column, known[conflict.column].arrow
+                    )
+                    raise
+            if feed.max_bad_lines:
+                rejected = table.rejected.shard(day) if day else table.rejected
+                _store_rejected(rejected, readings[-1].bad_lines, warehouse, attempt)
+    finally:
+        path.unlink()
+    return Import(delivery, readings[-1], stored)
+
+
+def _read(delivery: Delivery, known: Columns) -> ndjson.Reading:
+    feed, path = delivery.feed, delivery.download.path
+    options = ndjson.Options(
+        types=feed.types, max_bad_lines=feed.max_bad_lines, empty_as_null=feed.empty_as_null
+    )
+    reading = ndjson.read(path, spool=path.parent, options=options, known=arrow_schema(known))
+    if not reading.rows and delivery.day is None and not feed.allow_empty:
+        raise EmptyFeed(
+            f"{delivery.download.url} has no rows, which would empty {feed.destination}; "
+            f"set allow_empty: true if that is right"
+        )
+    if reading.rows and not reading.table.num_columns:
+        raise ContentError(
+            f"{delivery.download.url} has {reading.rows} rows and not one value in them; "
+            f"ask the feed's server why"
+        )
+    return reading
+
+
+def _store_rejected(
+    table: Table, lines: Sequence[BadLine], warehouse: Warehouse, attempt: str
+) -> None:
+    """Keeps the bad lines that were let pass; where none were, empties a table of earlier ones."""
+    if lines or warehouse.columns(table) is not None:
+        rows = pa.Table.from_pylist([asdict(line) for line in lines], arrow_schema(REJECTED))
+        warehouse.replace(table, conform(rows, REJECTED), REJECTED, attempt=attempt)
+
+
+def to_arrow(frame: pd.DataFrame) -> pa.Table:
+    """The rows of a DataFrame without its index; Arrow-backed columns are not copied.
+
+    Raises UnsupportedColumn naming the column that has values of several kinds.
+    """
+    try:
+        rows = pa.Table.from_pandas(frame, preserve_index=False)
+    except pa.ArrowException as failure:
+        raise UnsupportedColumn(
+            f"the DataFrame cannot be stored: {'; '.join(map(str, failure.args))}"
+        ) from None
+    return rows.replace_schema_metadata(None)

@@ -1,0 +1,48 @@
+"""The names of tables: a table, its shards, and what stands beside them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime
+
+SHARD = re.compile(r"(?P<table>.+)_(?P<day>\d{8})")
+
+
+@dataclass(frozen=True, order=True)
+class Table:
+    """A table or view of a dataset (in DuckDB: of a schema)."""
+
+    dataset: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.dataset}.{self.name}"
+
+    def shard(self, day: date) -> Table:
+        """The table holding one day: `name_YYYYMMDD`."""
+        return Table(self.dataset, f"{self.name}_{day:%Y%m%d}")
+
+    @property
+    def rejected(self) -> Table:
+        """Where bad lines go. Named so that `name_*` does not match it."""
+        return Table(self.dataset, f"rejected_{self.name}")
+
+    @property
+    def columns(self) -> Table:
+        """The empty table whose columns are those known so far. `name_*` does not match it."""
+        return Table(self.dataset, f"columns_{self.name}")
+
+    def is_shard_of(self, table: Table) -> bool:
+        match = SHARD.fullmatch(self.name)
+        return self.dataset == table.dataset and bool(match and match["table"] == table.name)
+
+
+def parse_day(text: str) -> date | None:
+    """The day that a partition key (YYYY-MM-DD) or a shard's suffix (YYYYMMDD) names."""
+    for form in ("%Y-%m-%d", "%Y%m%d"):
+        try:
+            return datetime.strptime(text, form).date()
+        except ValueError:
+            continue
+    return None

@@ -1,0 +1,79 @@
+"""A feed's server that a test tells, request by request, what to answer."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+ndjson_type = {"Content-Type": "application/x-ndjson"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What goes over the wire: `headers` as given, plus a true Content-Length unless one is."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class FeedServer:
+    """Requests are kept in `requests` as (path with query, headers)."""
+
+    url: str = ""
+    answer: Callable[[str], Answer] = lambda path: Answer()
+    requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+
+
+def lines(*rows: Any) -> Answer:
+    """The rows as an NDJSON feed; a string stands for a line as it is."""
+    text = "".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows)
+    return Answer(text.encode(), headers=ndjson_type)
+
+
+def zipped(answer: Answer, cut: int = 0) -> Answer:
+    """The same, gzip-encoded, without its last `cut` bytes."""
+    body = gzip.compress(answer.body)
+    return Answer(
+        body[: len(body) - cut], answer.status, {**answer.headers, "Content-Encoding": "gzip"}
+    )
+
+
+@contextmanager
+def feed_server() -> Iterator[FeedServer]:
+    """A real server on a free port of this machine."""
+    told = FeedServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            told.requests.append((self.path, dict(self.headers)))
+            answer = told.answer(self.path)
+            self.send_response(answer.status)
+            for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(answer.body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
+            pass
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            pass
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        told.url = f"http://127.0.0.1:{server.server_port}/feed"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield told
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,151 @@
+"""Feed and day in, a complete file out, or an error that says what to do."""
+
+from __future__ import annotations
+
+import base64
+import socket
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feed_assets.download import download
+from feed_assets.errors import (
+    AccessRefused,
+    DownloadError,
+    FeedAssetsError,
+    NotFound,
+    NotNdjson,
+    RequestRefused,
+    ServerFailed,
+    SettingError,
+    Truncated,
+    Unreachable,
+)
+from feed_assets.feed import Feed
+from feed_assets_tests.serving import Answer, FeedServer, feed_server, lines, zipped
+
+ROWS = lines(*({"n": number, "text": "ä" * 50} for number in range(2000)))
+
+
+@pytest.fixture
+def server() -> Iterator[FeedServer]:
+    with feed_server() as running:
+        yield running
+
+
+def feed(url: str, **attributes: Any) -> Feed:
+    return Feed(name="orders", url=url, dataset="crm", **attributes)
+
+
+@pytest.mark.parametrize("answer", [ROWS, zipped(ROWS), Answer()], ids=["plain", "gzip", "empty"])
+def test_a_complete_body_is_in_the_file_decoded(
+    server: FeedServer, tmp_path: Path, answer: Answer
+) -> None:
+    server.answer = lambda path: answer
+    body = ROWS.body if answer.body else b""
+
+    got = download(feed(server.url), None, tmp_path)
+
+    assert got.path.read_bytes() == body
+    assert got.bytes == len(body)
+
+
+def test_a_gzip_body_of_several_members_is_one_body(server: FeedServer, tmp_path: Path) -> None:
+    both = zipped(lines({"a": 1})).body + zipped(lines({"a": 2})).body
+    server.answer = lambda path: Answer(both, headers={"Content-Encoding": "gzip"})
+
+    got = download(feed(server.url), None, tmp_path)
+
+    assert got.path.read_bytes() == b'{"a": 1}\n{"a": 2}\n'
+
+
+def test_the_request_names_the_day_itself_and_what_is_expected(
+    server: FeedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRM_USER", "me")
+    monkeypatch.setenv("CRM_PASSWORD", "sécret:x")
+    declared = feed(
+        f"{server.url}?shop=1",
+        basic_auth={"username_env": "CRM_USER", "password_env": "CRM_PASSWORD"},
+        partition_by_date={"start_date": "2020-01-01"},
+    )
+
+    download(declared, date(2020, 1, 20), tmp_path)
+
+    ((path, headers),) = server.requests
+    assert path == "/feed?shop=1&date=20200120"
+    assert headers["Accept"] == "application/x-ndjson"
+    assert headers["User-Agent"].startswith("feed_assets/")
+    sent = base64.b64decode(headers["Authorization"].removeprefix("Basic "))
+    assert sent == "me:sécret:x".encode()
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "says", "transient"),
+    [
+        (Answer(status=401), AccessRefused, "answered 401.*check the user name", False),
+        (Answer(status=403), AccessRefused, "answered 403", False),
+        (Answer(status=404), NotFound, "answered 404.*check the feed's url", False),
+        (Answer(status=410), NotFound, "answered 410", False),
+        (Answer(status=400), RequestRefused, "answered 400", False),
+        (Answer(status=429), ServerFailed, "answered 429.*try again later", True),
+        (Answer(status=500), ServerFailed, "answered 500", True),
+        (Answer(status=503), ServerFailed, "answered 503", True),
+        (Answer(status=204), NotNdjson, "answered 204 No Content, so there is no feed", False),
+        (Answer(ROWS.body, headers={"Content-Length": "999999"}), Truncated, "broke off", True),
+        (zipped(ROWS, cut=100), Truncated, "broke off inside its gzip", True),
+        (zipped(ROWS, cut=4), Truncated, "broke off inside its gzip", True),
+        (Answer(b"not gzip", headers={"Content-Encoding": "gzip"}), Truncated, "no sound", True),
+        (Answer(b"x", headers={"Content-Encoding": "br"}), RequestRefused, "encoding br", False),
+        (Answer(status=302, headers={"Location": "/feed"}), RequestRefused, "in circles", False),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_anything_but_a_complete_body_is_an_error_that_says_what_to_do(
+    server: FeedServer,
+    tmp_path: Path,
+    answer: Answer,
+    error: type[FeedAssetsError],
+    says: str,
+    transient: bool,
+) -> None:
+    server.answer = lambda path: answer
+
+    with pytest.raises(error, match=says) as failed:
+        download(feed(f"{server.url}?token=hunter2"), None, tmp_path)
+
+    assert failed.value.transient is transient
+    assert "hunter2" not in str(failed.value)
+    assert "\n" not in str(failed.value)
+
+
+def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:  # a port nobody listens on
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(Unreachable, match=f"127.0.0.1:{port}/f cannot be reached") as failed:
+            download(feed(f"http://127.0.0.1:{port}/f"), None, tmp_path)
+    assert failed.value.transient
+
+
+def test_a_server_that_stays_silent_does_not_hold_an_import(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/f"
+        with pytest.raises(DownloadError, match=r"sent nothing for 0\.2 s") as failed:
+            download(feed(url, read_timeout=0.2), None, tmp_path)
+    assert failed.value.transient
+
+
+def test_without_its_credentials_nothing_is_requested(
+    server: FeedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CRM_USER", raising=False)
+    auth = {"username_env": "CRM_USER", "password_env": "CRM_USER"}
+
+    with pytest.raises(SettingError, match="CRM_USER is not set"):
+        download(feed(server.url, basic_auth=auth), None, tmp_path)
+
+    assert server.requests == []

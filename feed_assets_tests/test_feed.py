@@ -1,0 +1,135 @@
+"""What a user may declare, and what it means: the request for a day, the table for a day."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from feed_assets.errors import SettingError
+from feed_assets.feed import Feed, check_together, redact
+from feed_assets.tables import Table
+
+DAY = date(2020, 1, 20)
+BY_DATE = {"start_date": "2020-01-01"}
+
+
+def feed(**attributes: Any) -> Feed:
+    declared = {"name": "crm_orders", "url": "https://example.com/feed.ndjson", "dataset": "crm"}
+    return Feed(**{**declared, **attributes})
+
+
+@pytest.mark.parametrize(
+    ("url", "requested"),
+    [
+        ("https://example.com/feed", "https://example.com/feed?date=20200120"),
+        ("https://example.com/feed?a=1&b=%20", "https://example.com/feed?a=1&b=%20&date=20200120"),
+        ("https://example.com/?a=1#part", "https://example.com/?a=1&date=20200120#part"),
+    ],
+)
+def test_a_day_is_added_to_whatever_query_the_url_has(url: str, requested: str) -> None:
+    assert feed(url=url, partition_by_date=BY_DATE).url_for(DAY) == requested
+
+
+def test_a_snapshot_is_requested_as_its_url_stands() -> None:
+    assert feed(url="https://example.com/feed?a=1").url_for(None) == "https://example.com/feed?a=1"
+
+
+def test_the_table_is_named_after_the_feed_unless_it_is_given() -> None:
+    assert feed().destination == Table("crm", "crm_orders")
+    assert feed(table="orders").destination.shard(DAY) == Table("crm", "orders_20200120")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "complaint"),
+    [
+        ({"datset": "crm"}, "datset"),
+        ({"name": "crm orders"}, "letters, digits"),
+        ({"table": "1orders"}, "letters, digits"),
+        ({"url": "ftp://example.com/feed"}, "no http or https URL"),
+        ({"url": "https://me:secret@example.com/feed"}, "credentials in it"),
+        ({"url": "https://example.com/?date=1", "partition_by_date": BY_DATE}, "has a date"),
+        ({"partition_by_date": {**BY_DATE, "timezone": "Europe/Atlantis"}}, "no time zone"),
+        ({"partition_by_date": {"start_date": "soon"}}, "start_date"),
+        ({"types": {"total": "MONEY"}}, "MONEY"),
+        ({"max_bad_lines": -1}, "max_bad_lines"),
+        (
+            {
+                "url": "http://example.com/feed",
+                "basic_auth": {"username_env": "U", "password_env": "P"},
+            },
+            "over plain http",
+        ),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_refused_when_the_feed_is_declared(
+    attributes: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        feed(**attributes)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+def test_credentials_may_go_over_plain_http_to_this_machine(host: str) -> None:
+    auth = {"username_env": "U", "password_env": "P"}
+    assert feed(url=f"http://{host}:8020/feed", basic_auth=auth).basic_auth
+
+
+def test_a_mistaken_url_is_not_shown_with_its_secrets() -> None:
+    with pytest.raises(ValidationError) as refused:
+        feed(url="https://me:hunter2@example.com/feed?token=hunter3")
+    assert "hunter" not in str(refused.value)
+
+
+def test_a_missing_environment_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRM_USER", "me")
+    monkeypatch.delenv("CRM_PASSWORD", raising=False)
+    declared = feed(basic_auth={"username_env": "CRM_USER", "password_env": "CRM_PASSWORD"})
+
+    with pytest.raises(SettingError, match="CRM_PASSWORD is not set"):
+        declared.credentials()
+
+    monkeypatch.setenv("CRM_PASSWORD", "secret")
+    assert declared.credentials() == ("me", "secret")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://example.com/f", "https://example.com/f"),
+        ("https://a:b@example.com/f?token=x&date=1", "https://example.com/f?token=***&date=1"),
+        ("https://example.com/f?key=&flag#x", "https://example.com/f?key=&flag"),
+    ],
+)
+def test_a_url_is_shown_without_what_may_be_secret(url: str, shown: str) -> None:
+    assert redact(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "wildcards", "complaint"),
+    [
+        ({"name": "a"}, {"name": "a"}, False, "two feeds are named a"),
+        ({"table": "t"}, {"table": "T"}, False, "crm.t of one is also a table of two"),
+        ({"table": "t"}, {"table": "rejected_t"}, False, "collide"),
+        ({"table": "t", "partition_by_date": BY_DATE}, {"table": "columns_t"}, False, "collide"),
+        ({"table": "t", "partition_by_date": BY_DATE}, {"table": "t_20200101"}, False, "a shard"),
+        ({"table": "t", "partition_by_date": BY_DATE}, {"table": "t_x"}, True, r"matches crm.t_\*"),
+        ({"table": "t", "partition_by_date": BY_DATE}, {"table": "t_x"}, False, None),
+        ({"table": "t", "partition_by_date": BY_DATE}, {"table": "tx"}, True, None),
+        ({"table": "t"}, {"table": "t", "dataset": "erp"}, True, None),
+        ({"table": "t"}, {"table": "t_x"}, True, None),
+    ],
+    ids=str,
+)
+def test_feeds_whose_tables_would_mix_are_refused_with_both_names(
+    one: dict[str, Any], other: dict[str, Any], wildcards: bool, complaint: str | None
+) -> None:
+    feeds = [feed(**{"name": "one", **one}), feed(**{"name": "two", **other})]
+    if complaint is None:
+        check_together(feeds, wildcards=wildcards)
+    else:
+        with pytest.raises(SettingError, match=complaint):
+            check_together(feeds, wildcards=wildcards)
