@@ -1,0 +1,133 @@
+"""Columns as BigQuery describes them, and what they are in Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from feed_assets.errors import UnsupportedColumn
+
+ARROW: dict[str, pa.DataType] = {
+    "BOOLEAN": pa.bool_(),
+    "INTEGER": pa.int64(),
+    "FLOAT": pa.float64(),
+    "NUMERIC": pa.decimal128(38, 9),
+    "STRING": pa.string(),
+    "DATE": pa.date32(),
+    "DATETIME": pa.timestamp("us"),
+    "TIMESTAMP": pa.timestamp("us", tz="UTC"),
+}
+"""BigQuery's legacy type names, as its API and its JSON schemas use them."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: `type` is one of ARROW's keys, or RECORD with `fields`.
+
+    `long` tells of an INTEGER that it holds, or held, a value beyond 2^53, which no FLOAT holds.
+    """
+
+    name: str
+    type: str
+    repeated: bool = False
+    fields: tuple[Column, ...] = ()
+    long: bool = False
+
+    def __str__(self) -> str:
+        """The type as a person reads it: `REPEATED RECORD`, `INTEGER beyond 2^53`."""
+        return f"{'REPEATED ' * self.repeated}{self.type}{' beyond 2^53' * self.long}"
+
+    @property
+    def arrow(self) -> pa.DataType:
+        if self.type == "RECORD":
+            inner: pa.DataType = pa.struct([pa.field(f.name, f.arrow) for f in self.fields])
+        elif self.type in ARROW:
+            inner = ARROW[self.type]
+        else:
+            raise UnsupportedColumn(f"column {self.name} is {self.type}, which is not read here")
+        return pa.list_(inner) if self.repeated else inner
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """As in BigQuery's JSON schema files."""
+        mode = "REPEATED" if self.repeated else "NULLABLE"
+        described: dict[str, Any] = {"name": self.name, "type": self.type, "mode": mode}
+        if self.fields:
+            described["fields"] = [field.json for field in self.fields]
+        return described
+
+
+Columns = tuple[Column, ...]
+
+
+def arrow_schema(columns: Columns) -> pa.Schema:
+    """The Arrow schema of rows under these columns."""
+    return pa.schema([pa.field(column.name, column.arrow) for column in columns])
+
+
+def columns_of(schema: pa.Schema) -> Columns:
+    """The columns that hold an Arrow schema; one of type null, never seen with a value, is none.
+
+    Raises UnsupportedColumn for a type that no column holds exactly.
+    """
+    return tuple(
+        column for field in schema if (column := _column(field.name, field.type)) is not None
+    )
+
+
+def _column(name: str, kind: pa.DataType, path: str = "") -> Column | None:
+    path = f"{path}.{name}" if path else name
+    if pa.types.is_null(kind):
+        return None
+    if _is_list(kind):
+        element = _column(name, kind.value_type, path.rpartition(".")[0])
+        if element is not None and element.repeated:
+            raise UnsupportedColumn(
+                f"column {path} holds lists of lists, which no column type holds"
+            )
+        return element and replace(element, repeated=True)
+    if pa.types.is_struct(kind):
+        fields = tuple(f for field in kind if (f := _column(field.name, field.type, path)))
+        return Column(name, "RECORD", fields=fields) if fields else None
+    return Column(name, _scalar(path, kind))
+
+
+def _scalar(path: str, kind: pa.DataType) -> str:
+    is_ = pa.types
+    if is_.is_dictionary(kind):
+        return _scalar(path, kind.value_type)
+    if is_.is_boolean(kind):
+        return "BOOLEAN"
+    if is_.is_integer(kind) and kind != pa.uint64():
+        return "INTEGER"
+    if is_.is_floating(kind):
+        return "FLOAT"
+    if is_.is_string(kind) or is_.is_large_string(kind) or is_.is_string_view(kind):
+        return "STRING"
+    if is_.is_date(kind):
+        return "DATE"
+    if is_.is_timestamp(kind):
+        return "TIMESTAMP" if kind.tz else "DATETIME"
+    if is_.is_decimal128(kind) and kind.scale <= 9 and kind.precision - kind.scale <= 29:
+        return "NUMERIC"
+    raise UnsupportedColumn(
+        f"column {path} has the type {kind}, for which there is no exact column type; "
+        f"convert it first (to a string, say)"
+    )
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def paths(columns: Columns, prefix: str = "") -> Iterator[tuple[str, Column]]:
+    """Every column and field, depth first, with its path in dots."""
+    for column in columns:
+        path = f"{prefix}{column.name}"
+        yield path, column
+        yield from paths(column.fields, f"{path}.")

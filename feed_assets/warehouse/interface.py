@@ -1,0 +1,92 @@
+"""What a warehouse can do: few operations, each whole or not at all; the rules are elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Protocol, Self
+
+import pyarrow as pa
+
+from feed_assets.tables import Table
+from feed_assets.warehouse.columns import Columns
+
+
+class Pending(IntEnum):
+    """In what the shards that stand have yet to follow the columns known."""
+
+    NOTHING = 0
+    COLUMNS = 1
+    TYPES = 2
+
+
+@dataclass(frozen=True)
+class Known:
+    """The columns known so far of all shards of a table.
+
+    `pending` is kept from the moment columns are learned until the shards have followed, so that
+    an import killed in between is finished by the next. `version` is the warehouse's own mark of
+    this state, None where nothing is known yet.
+    """
+
+    columns: Columns = ()
+    pending: Pending = Pending.NOTHING
+    version: Any = None
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a load left behind: rows, and the warehouse's own figures for the record."""
+
+    rows: int
+    figures: Mapping[str, int | float | str] = field(default_factory=dict)
+
+
+class Warehouse(Protocol):
+    """A warehouse. A missing dataset is made when first stored to.
+
+    To be entered (`with warehouse:`) for as long as it is used, which may nest.
+    Every method raises WarehouseFailed where the warehouse does not answer or refuses.
+    """
+
+    wildcards: bool
+    """Whether users query shards by prefix (`table_*`), so that nothing else may match it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *failure: object) -> None: ...
+
+    def columns(self, table: Table) -> Columns | None:
+        """The columns of a table or view as it stands, None if there is none."""
+
+    def replace(
+        self, table: Table, rows: pa.RecordBatchReader, columns: Columns, *, attempt: str
+    ) -> Load:
+        """Makes `table` hold just these rows under just these columns, atomically.
+
+        `attempt` names this try: doing it again under the same name finds what was done.
+        Raises NotOurs where a view stands in its place.
+        """
+
+    def read(self, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of a table or view, of all or some columns."""
+
+    def known(self, table: Table) -> Known:
+        """What is known of the columns of the shards of `table`; `Known()` where nothing is."""
+
+    def learn(self, table: Table, columns: Columns, pending: Pending, *, then: Known) -> bool:
+        """Replaces what is known, if it is still `then`; False if someone else was faster."""
+
+    def shards(self, table: Table) -> list[Table]:
+        """The shards that stand, in the order of their creation."""
+
+    def alter(self, table: Table, columns: Columns) -> None:
+        """Has a table follow `columns` in place, by `shards.following`, keeping its rows."""
+
+    def define_latest(self, table: Table, key: Sequence[str], updated_at: str) -> bool:
+        """Makes the view `table`: the newest row of each key over all its shards, now and later.
+
+        False where no shard stands yet. Raises NotOurs where a table, or a view that somebody
+        else made, stands in its place, and TableError where key or updated_at is no column.
+        """

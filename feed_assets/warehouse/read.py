@@ -1,0 +1,57 @@
+"""Tables read back, several shards under the columns of all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+import pyarrow as pa
+
+from feed_assets.errors import TableError
+from feed_assets.tables import Table
+from feed_assets.warehouse.columns import Columns, arrow_schema
+from feed_assets.warehouse.interface import Warehouse
+from feed_assets.warehouse.rows import conform
+from feed_assets.warehouse.store import known_columns
+
+
+def read_table(warehouse: Warehouse, table: Table, names: Sequence[str] | None = None) -> pa.Table:
+    """The rows of a table or view, of all columns or of those named."""
+    with warehouse:
+        columns = warehouse.columns(table)
+        if columns is None:
+            raise TableError(f"there is no table {table}; materialize what it comes from first")
+        _select(table, columns, names)
+        return warehouse.read(table, names)
+
+
+def read_shards(
+    warehouse: Warehouse, table: Table, days: Sequence[date], names: Sequence[str] | None = None
+) -> Mapping[date, pa.Table]:
+    """The rows of each day, all under the columns known of all shards, or those named.
+
+    A day whose import found nothing, and no column known, has no table; it has no rows.
+    """
+    with warehouse:
+        columns = _select(table, known_columns(warehouse, table).columns, names)
+        read = {}
+        for day in days:
+            held = warehouse.columns(table.shard(day))
+            if held is None:
+                read[day] = arrow_schema(columns).empty_table()
+                continue
+            has = {column.name.casefold() for column in held}
+            wanted = [column.name for column in columns if column.name.casefold() in has]
+            rows = warehouse.read(table.shard(day), wanted)
+            read[day] = pa.Table.from_batches(conform(rows, columns), arrow_schema(columns))
+        return read
+
+
+def _select(table: Table, columns: Columns, names: Sequence[str] | None) -> Columns:
+    if names is None:
+        return columns
+    named = {column.name: column for column in columns}
+    for name in names:
+        if name not in named:
+            raise TableError(f"{table} has no column {name}; it has {', '.join(named)}")
+    return tuple(named[name] for name in names)

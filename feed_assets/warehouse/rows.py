@@ -1,0 +1,110 @@
+"""Rows brought to the columns they are stored under, a batch at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feed_assets.warehouse.columns import Column, Columns, arrow_schema, columns_of
+
+BATCH = 65_536  # rows
+EXACT = 2**53  # the integers up to here are doubles, too
+
+
+def columns_in(rows: pa.Table) -> Columns:
+    """The columns that hold these rows, with `long` where an integer is beyond 2^53."""
+    return tuple(_measured(column, rows.column(column.name)) for column in columns_of(rows.schema))
+
+
+def _measured(column: Column, values: pa.ChunkedArray) -> Column:
+    for chunk in values.chunks:
+        if column.repeated:
+            chunk = chunk.flatten()
+        if column.type == "RECORD":
+            fields = (
+                _measured(f, pa.chunked_array([_child(chunk, f.name)])) for f in column.fields
+            )
+            column = replace(
+                column,
+                fields=tuple(_longer(*both) for both in zip(column.fields, fields, strict=True)),
+            )
+        elif column.type == "INTEGER" and not column.long:
+            least, most = pc.min_max(chunk).values()
+            beyond = most.is_valid and (most.as_py() > EXACT or least.as_py() < -EXACT)
+            column = replace(column, long=beyond)
+    return column
+
+
+def _longer(one: Column, other: Column) -> Column:
+    fields = tuple(_longer(*both) for both in zip(one.fields, other.fields, strict=True))
+    return replace(one, long=one.long or other.long, fields=fields)
+
+
+def _child(values: pa.StructArray, name: str) -> pa.Array:
+    """A field's values with its parent's nulls applied."""
+    return pc.struct_field(values, name)
+
+
+def conform(rows: pa.Table, columns: Columns) -> pa.RecordBatchReader:
+    """The rows under `columns`, which must hold them: casts what widened, NULL where none came."""
+    schema = arrow_schema(columns)
+    return pa.RecordBatchReader.from_batches(schema, _batches(rows, columns, schema))
+
+
+def _batches(rows: pa.Table, columns: Columns, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    sent = {field.name.casefold(): index for index, field in enumerate(rows.schema)}
+    for batch in rows.to_batches(max_chunksize=BATCH):
+        arrays = [
+            _fit(batch.column(sent[column.name.casefold()]), column)
+            if column.name.casefold() in sent
+            else pa.nulls(batch.num_rows, column.arrow)
+            for column in columns
+        ]
+        yield pa.record_batch(arrays, schema=schema)
+
+
+def _fit(values: pa.Array, column: Column) -> pa.Array:
+    if values.type == column.arrow:
+        return values
+    if pa.types.is_null(values.type):
+        return pa.nulls(len(values), column.arrow)
+    if pa.types.is_dictionary(values.type):
+        return _fit(values.dictionary_decode(), column)
+    if column.repeated:
+        element = replace(column, repeated=False)
+        flat = _fit(values.flatten(), element)
+        lengths = pc.fill_null(pc.list_value_length(values), 0)
+        offsets = pa.concat_arrays(
+            [pa.array([0], pa.int32()), pc.cumulative_sum(lengths).cast(pa.int32())]
+        )
+        return pa.ListArray.from_arrays(offsets, flat, mask=values.is_null())
+    if column.type == "RECORD":
+        named = {field.name.casefold(): field.name for field in values.type}
+        children = [
+            _fit(_child(values, named[f.name.casefold()]), f)
+            if f.name.casefold() in named
+            else pa.nulls(len(values), f.arrow)
+            for f in column.fields
+        ]
+        fields = [pa.field(f.name, f.arrow) for f in column.fields]
+        return pa.StructArray.from_arrays(children, fields=fields, mask=values.is_null())
+    if column.type == "STRING" and not _is_text(values.type):
+        return pa.array([_json_text(value) for value in values.to_pylist()], pa.string())
+    return values.cast(column.arrow)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def _json_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)

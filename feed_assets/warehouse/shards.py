@@ -1,0 +1,119 @@
+"""The rules by which shards keep answering as one: the columns of a shard, and what may widen."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+from feed_assets.errors import TableError, TypeConflict
+from feed_assets.tables import Table
+from feed_assets.warehouse.columns import Column, Columns, paths
+
+
+def union(table: Table, known: Columns, today: Columns, declared: Collection[str] = ()) -> Columns:
+    """The known columns in their order, widened where today's need it, then today's new ones.
+
+    A column whose path is `declared` is of today's type, whatever it was before: that is how its
+    user settles a conflict. Raises TypeConflict where a column can be neither what it was nor
+    widened to what it is.
+    """
+    return _union(table, known, today, {path.casefold() for path in declared}, "")
+
+
+def _union(
+    table: Table, known: Columns, today: Columns, declared: Collection[str], path: str
+) -> Columns:
+    new = {column.name.casefold(): column for column in today}
+    kept = []
+    for column in known:
+        now = new.pop(column.name.casefold(), column)
+        here = f"{path}{column.name}"
+        kept.append(_wider(table, column, now, declared, here))
+    return (*kept, *new.values())
+
+
+def _wider(
+    table: Table, known: Column, today: Column, declared: Collection[str], path: str
+) -> Column:
+    if path.casefold() in declared and known.type != today.type:
+        return replace(today, name=known.name)
+    if known.type == "STRING" and known.repeated <= today.repeated:
+        return known
+    if known.repeated == today.repeated:
+        if known.type == today.type == "RECORD":
+            fields = _union(table, known.fields, today.fields, declared, f"{path}.")
+            return replace(known, fields=fields)
+        long = known.long or today.long
+        if known.type == today.type:
+            return replace(known, long=long)
+        if {known.type, today.type} == {"INTEGER", "FLOAT"} and not long:
+            return replace(known, type="FLOAT")
+    raise TypeConflict(str(table), path, str(known), str(today))
+
+
+def extended(held: Columns, known: Columns) -> Columns:
+    """The columns that a table holds, as they are, then those known that it lacks."""
+    return _followed(held, known, add=True, widen=False)
+
+
+def widened(held: Columns, known: Columns) -> Columns:
+    """The columns that a table holds, INTEGER where FLOAT is known made FLOAT.
+
+    No other type follows what is known: a declared one does so when its day is imported again.
+    """
+    return _followed(held, known, add=False, widen=True)
+
+
+def following(held: Columns, known: Columns) -> Columns:
+    """The columns that a table holds, brought to what is known: extended and widened."""
+    return _followed(held, known, add=True, widen=True)
+
+
+def _followed(held: Columns, known: Columns, *, add: bool, widen: bool) -> Columns:
+    rest = {column.name.casefold(): column for column in known}
+    kept = []
+    for column in held:
+        to = rest.pop(column.name.casefold(), column)
+        if column.repeated == to.repeated:
+            if column.type == to.type == "RECORD":
+                fields = _followed(column.fields, to.fields, add=add, widen=widen)
+                column = replace(column, fields=fields)
+            elif widen and (column.type, to.type) == ("INTEGER", "FLOAT"):
+                column = replace(column, type="FLOAT")
+        kept.append(column)
+    return (*kept, *rest.values()) if add else tuple(kept)
+
+
+def latest_wins(known: Columns, today: Columns) -> Columns:
+    """A snapshot's columns: today's types; a known column without a value today keeps its type."""
+    new = {column.name.casefold(): column for column in today}
+    kept = [new.pop(column.name.casefold(), column) for column in known]
+    return (*kept, *new.values())
+
+
+def added(before: Columns, after: Columns) -> dict[str, Column]:
+    """The columns and fields of `after` that `before` does not have, by path."""
+    had = {path.casefold() for path, _ in paths(before)}
+    return {path: column for path, column in paths(after) if path.casefold() not in had}
+
+
+def changed(before: Columns, after: Columns) -> dict[str, tuple[str, str]]:
+    """The columns and fields whose type is another: path -> (type before, type after)."""
+    had = {path.casefold(): column for path, column in paths(before)}
+    return {
+        path: (str(old), str(new))
+        for path, new in paths(after)
+        if (old := had.get(path.casefold()))
+        and (old.type, old.repeated) != (new.type, new.repeated)
+    }
+
+
+def require_columns(table: Table, columns: Columns, needed: Iterable[str]) -> None:
+    """Raises TableError where the latest state of `table` is made by a column that it lacks."""
+    names = {column.name.casefold() for column in columns}
+    for name in needed:
+        if name.casefold() not in names:
+            raise TableError(
+                f"{table} has no column {name}, which its latest state is made by; it has "
+                f"{', '.join(column.name for column in columns)}"
+            )

@@ -1,0 +1,153 @@
+"""How rows become a shard or a snapshot, the same way in every warehouse."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+
+import pyarrow as pa
+
+from feed_assets.errors import WarehouseFailed
+from feed_assets.tables import Table
+from feed_assets.warehouse import shards
+from feed_assets.warehouse.columns import Column, Columns
+from feed_assets.warehouse.interface import Known, Load, Pending, Warehouse
+from feed_assets.warehouse.rows import columns_in, conform
+
+ROUNDS = 50  # of learning columns while others learn, too
+
+Rows = Callable[[Columns], pa.Table]
+"""Rows read in the light of the columns known so far: where one is STRING, text as it was sent."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A table as an import left it. `table` is None for an empty day without known columns."""
+
+    table: Table | None
+    rows: int
+    columns: Columns
+    added: Mapping[str, Column] = field(default_factory=dict)
+    changed: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    seconds: float = 0.0
+    figures: Mapping[str, int | float | str] = field(default_factory=dict)
+
+
+def store_snapshot(warehouse: Warehouse, table: Table, rows: pa.Table, *, attempt: str) -> Stored:
+    """Replaces `table` whole. Without any column, there is nothing to store, and it stays."""
+    started = time.monotonic()
+    before = warehouse.columns(table)
+    columns = shards.latest_wins(before or (), columns_in(rows))
+    if not columns:
+        return Stored(None, 0, ())
+    load = _replace(warehouse, table, rows, columns, attempt)
+    return _stored(table, load, before, columns, started)
+
+
+def store_shard(
+    warehouse: Warehouse,
+    table: Table,
+    day: date,
+    read: Rows,
+    *,
+    attempt: str,
+    declared: Collection[str] = (),
+) -> Stored:
+    """Makes `table_YYYYMMDD` hold the day's rows, under the columns of all days so far.
+
+    `declared` are the paths of columns whose type is their user's decision.
+
+    Raises TypeConflict, before anything is touched, where today's types cannot join those.
+    """
+    started = time.monotonic()
+    before, known, rows = _learn(warehouse, table, read, declared)
+    columns = known.columns
+    if not columns:
+        return Stored(None, 0, ())
+    shard = table.shard(day)
+    load = _replace(warehouse, shard, rows, columns, attempt)
+    now = warehouse.known(table)
+    if now.columns != columns:  # another import learned more meanwhile
+        warehouse.alter(shard, now.columns)
+    if now.pending:
+        _settle(warehouse, table, now)
+    return _stored(shard, load, before or None, columns, started)
+
+
+def _stored(
+    table: Table, load: Load, before: Columns | None, columns: Columns, started: float
+) -> Stored:
+    return Stored(
+        table,
+        load.rows,
+        columns,
+        shards.added(before, columns) if before is not None else {},
+        shards.changed(before or (), columns),
+        time.monotonic() - started,
+        load.figures,
+    )
+
+
+def known_columns(warehouse: Warehouse, table: Table) -> Known:
+    """What is known of a table's shards; of shards that stood before us, what they hold."""
+    known = warehouse.known(table)
+    if known.version is not None:
+        return known
+    columns: Columns = ()
+    for shard in warehouse.shards(table):
+        held = tuple(_unmeasured(column) for column in warehouse.columns(shard) or ())
+        columns = shards.union(table, columns, held)
+    return Known(columns)
+
+
+def _learn(
+    warehouse: Warehouse, table: Table, read: Rows, declared: Collection[str]
+) -> tuple[Columns, Known, pa.Table]:
+    """Adds today's columns to those known; returns those before, what is known now, the rows."""
+    for _ in range(ROUNDS):
+        known = known_columns(warehouse, table)
+        rows = read(known.columns)
+        columns = shards.union(table, known.columns, columns_in(rows), declared)
+        if columns == known.columns and (known.version is not None or not columns):
+            return known.columns, known, rows
+        news = Pending.TYPES if shards.changed(known.columns, columns) else Pending.COLUMNS
+        if warehouse.learn(table, columns, max(news, known.pending), then=known):
+            return known.columns, warehouse.known(table), rows
+    raise WarehouseFailed(
+        f"the columns of {table} were changed by other imports {ROUNDS} times in a row; "
+        f"import again when fewer run at once",
+        transient=True,
+    )
+
+
+def _settle(warehouse: Warehouse, table: Table, known: Known) -> None:
+    """Has the shards follow what was learned: all in types, the one created last in columns, too.
+
+    BigQuery gives `table_*` the columns of the shard created last.
+    https://cloud.google.com/bigquery/docs/querying-wildcard-tables#schema_used_for_query_evaluation
+    """
+    *older, last = warehouse.shards(table)
+    if known.pending is Pending.TYPES:
+        for shard in older:
+            warehouse.alter(shard, shards.widened(warehouse.columns(shard) or (), known.columns))
+    warehouse.alter(last, known.columns)
+    warehouse.learn(table, known.columns, Pending.NOTHING, then=known)
+
+
+def _unmeasured(column: Column) -> Column:
+    """A column of a table that is not ours: its integers may be of any size."""
+    fields = tuple(_unmeasured(field) for field in column.fields)
+    return replace(column, long=column.type == "INTEGER", fields=fields)
+
+
+def _replace(
+    warehouse: Warehouse, table: Table, rows: pa.Table, columns: Columns, attempt: str
+) -> Load:
+    load = warehouse.replace(table, conform(rows, columns), columns, attempt=attempt)
+    if load.rows != rows.num_rows:
+        raise WarehouseFailed(
+            f"{table} holds {load.rows} rows after a load of {rows.num_rows}; import it again"
+        )
+    return load
