@@ -1,0 +1,35 @@
+"""Where it is all put together: the feeds in defs/, the warehouse that the environment names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+
+from feed_assets.feed import check_together
+from feed_assets.orchestration.assets import IO_MANAGER
+from feed_assets.orchestration.component import JsonFeed
+from feed_assets.orchestration.io_manager import WarehouseIOManager
+from feed_assets.orchestration.warehouse import WarehouseResource, warehouse_url
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The code location: every feed's assets and schedules, and what stores them."""
+    tree = dg.ComponentTree.for_project(Path(__file__).parent)
+    feeds = [component.feed for component in tree.get_all_components(of_type=JsonFeed)]
+    check_together(feeds, wildcards=warehouse_url().startswith("bigquery:"))
+    warehouse = WarehouseResource()
+    return dg.Definitions.merge(
+        tree.build_defs(),
+        dg.Definitions(
+            resources={"warehouse": warehouse, IO_MANAGER: WarehouseIOManager(warehouse=warehouse)},
+            sensors=[
+                dg.AutomationConditionSensorDefinition(
+                    "latest_state",
+                    target=dg.AssetSelection.all(),
+                    default_status=dg.DefaultSensorStatus.RUNNING,
+                )
+            ],
+        ),
+    )

@@ -1,0 +1,1 @@
+"""The example CRM: three orders, served as a company's server would, and imported."""

@@ -1,0 +1,1 @@
+"""The only Dagster code: what a feed is in Dagster."""

@@ -1,0 +1,79 @@
+"""The assets of a feed: its table or its shards, and the view of the latest state."""
+
+import hashlib
+
+import dagster as dg
+
+from feed_assets.feed import Feed
+from feed_assets.orchestration.deliveries import Deliveries
+from feed_assets.orchestration.warehouse import WarehouseResource, as_failure
+from feed_assets.tables import parse_day
+
+IO_MANAGER = "warehouse_io_manager"
+
+
+def feed_asset(feed: Feed) -> dg.AssetsDefinition:
+    """The asset that imports a feed: partitioned by day, or the one snapshot."""
+
+    @dg.asset(
+        name=feed.name,
+        description=feed.description or f"What {feed.destination} holds, from its feed.",
+        group_name=feed.dataset,
+        kinds={"ndjson", "table"},
+        partitions_def=partitions(feed),
+        backfill_policy=dg.BackfillPolicy.single_run() if feed.partition_by_date else None,
+        io_manager_key=IO_MANAGER,
+        metadata={"dataset": feed.dataset, "table": feed.destination.name},
+        code_version=_fingerprint(feed),
+        pool=feed.name,
+    )
+    def import_feed(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]  # Dagster would take the annotation for the type that downstream assets load
+        keys = context.partition_keys if feed.partition_by_date else [None]
+        return Deliveries(context, feed, [key and parse_day(key) for key in keys])
+
+    return import_feed
+
+
+def latest_asset(feed: Feed) -> dg.AssetsDefinition:
+    """The view with the newest row of each key over all shards of a feed by date.
+
+    It sees later shards by itself; materializing it again changes it where the feed's key did.
+    """
+    key, updated_at = feed.key, feed.updated_at
+    assert updated_at is not None
+
+    @dg.asset(
+        name=f"{feed.name}_latest",
+        description=f"Of each {', '.join(key)}, the row with the newest {updated_at}.",
+        deps=[feed.name],
+        group_name=feed.dataset,
+        kinds={"view"},
+        metadata={"dataset": feed.dataset, "table": feed.destination.name},
+        automation_condition=dg.AutomationCondition.any_deps_updated()
+        & ~dg.AutomationCondition.in_progress(),
+        code_version=_fingerprint(feed),
+    )
+    def define_latest(warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
+        with as_failure(), warehouse.open() as tables, tables:
+            made = tables.define_latest(feed.destination, key, updated_at)
+        if not made:
+            return dg.MaterializeResult(metadata={"view": "none yet, as no day had a row so far"})
+        return dg.MaterializeResult(metadata={"dagster/table_name": str(feed.destination)})
+
+    return define_latest
+
+
+def partitions(feed: Feed) -> dg.DailyPartitionsDefinition | None:
+    """The days of a feed by date; with `include_today`, the day that has begun is one of them."""
+    by_date = feed.partition_by_date
+    if by_date is None:
+        return None
+    return dg.DailyPartitionsDefinition(
+        start_date=by_date.start_date.isoformat(),
+        timezone=by_date.timezone,
+        end_offset=int(by_date.include_today),
+    )
+
+
+def _fingerprint(feed: Feed) -> str:
+    return hashlib.sha256(feed.model_dump_json().encode()).hexdigest()[:12]

@@ -1,0 +1,130 @@
+"""The IO manager: DataFrames, a feed's or any asset's, into tables and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any, get_origin
+
+import dagster as dg
+
+from feed_assets.errors import SettingError
+from feed_assets.orchestration.deliveries import Deliveries
+from feed_assets.orchestration.metadata import stored_metadata
+from feed_assets.orchestration.warehouse import WarehouseResource, as_failure
+from feed_assets.tables import Table, parse_day
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from feed_assets.warehouse.interface import Warehouse
+
+
+class WarehouseIOManager(dg.ConfigurableIOManager):
+    """Stores what an asset returns in BigQuery or DuckDB, and loads it for downstream assets.
+
+    An unpartitioned asset's DataFrame replaces the table named in the asset's metadata (`dataset`
+    and `table`) or else by its key (`[dataset, table]`). An asset partitioned by day has one
+    shard `table_YYYYMMDD` per partition; a run of several partitions returns a mapping of
+    partition keys to DataFrames.
+
+    Loaded, several partitions are one DataFrame under the columns of all; an input annotated as
+    a `dict` gets them by partition key.
+    """
+
+    warehouse: WarehouseResource
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        with as_failure(), self.warehouse.open() as warehouse:
+            if isinstance(obj, Deliveries):
+                obj.store(warehouse)
+                return
+            for key, frame in _frames(context, obj).items():
+                self._store(context, warehouse, key, frame)
+
+    def load_input(self, context: dg.InputContext) -> pd.DataFrame | dict[str, pd.DataFrame]:
+        from feed_assets.warehouse.read import read_shards, read_table
+
+        source = context.upstream_output
+        table = _table(source.definition_metadata if source else None, context.asset_key)
+        names = (context.definition_metadata or {}).get("columns")
+        with as_failure(), self.warehouse.open() as warehouse:
+            if not context.has_asset_partitions:
+                return _frame([read_table(warehouse, table, names)])
+            days = {key: _day(context.asset_key, key) for key in context.asset_partition_keys}
+            shards = read_shards(warehouse, table, list(days.values()), names)
+        if get_origin(context.dagster_type.typing_type) is dict:
+            return {key: _frame([shards[day]]) for key, day in days.items()}
+        return _frame(shards.values())
+
+    def _store(
+        self, context: dg.OutputContext, warehouse: Warehouse, key: str | None, frame: pd.DataFrame
+    ) -> None:
+        from feed_assets.importing import to_arrow
+        from feed_assets.warehouse.store import store_shard, store_snapshot
+
+        table = _table(context.definition_metadata, context.asset_key)
+        rows = to_arrow(frame)
+        attempt = f"{context.run_id} {context.step_context.previous_attempt_count} {key}"
+        with warehouse:
+            if key is None:
+                stored = store_snapshot(warehouse, table, rows, attempt=attempt)
+            else:
+                day = _day(context.asset_key, key)
+                stored = store_shard(warehouse, table, day, lambda known: rows, attempt=attempt)
+        if key is None or len(context.asset_partition_keys) == 1:
+            context.add_output_metadata(stored_metadata(stored))
+        context.log.info(f"{stored.table or table}: {stored.rows} rows stored")
+
+
+def _frame(tables: Iterable[pa.Table]) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow as pa
+
+    frame: pd.DataFrame = pa.concat_tables(tables).to_pandas(types_mapper=pd.ArrowDtype)
+    return frame
+
+
+def _frames(context: dg.OutputContext, obj: Any) -> Mapping[str | None, pd.DataFrame]:
+    """What the asset returned by partition key; of an unpartitioned asset, under None."""
+    import pandas as pd
+
+    keys: Sequence[str | None] = (
+        context.asset_partition_keys if context.has_asset_partitions else [None]
+    )
+    frames = obj if isinstance(obj, Mapping) else {keys[0]: obj}
+    name = context.asset_key.to_user_string()
+    if set(frames) != set(keys):
+        raise SettingError(
+            f"{name} ran for {len(keys)} partitions and returned {len(frames)} DataFrames; "
+            f"return a mapping with a DataFrame for each partition key"
+        )
+    for frame in frames.values():
+        if not isinstance(frame, pd.DataFrame):
+            raise SettingError(
+                f"{name} returned a {type(frame).__name__}; the warehouse stores pandas DataFrames"
+            )
+    return frames
+
+
+def _table(metadata: Mapping[str, Any] | None, key: dg.AssetKey) -> Table:
+    declared = {name: str(value) for name, value in (metadata or {}).items()}
+    *prefix, name = key.path
+    dataset = declared.get("dataset") or (prefix[-1] if prefix else None)
+    if dataset is None:
+        raise SettingError(
+            f"asset {name} names no dataset to store in; give it a key prefix or "
+            f'metadata={{"dataset": ...}}'
+        )
+    return Table(dataset, declared.get("table", name))
+
+
+def _day(asset: dg.AssetKey, key: str) -> date:
+    day = parse_day(key)
+    if day is None:
+        raise SettingError(
+            f"{asset.to_user_string()} has a partition {key!r}, which is no day; tables are kept "
+            f"by day (use DailyPartitionsDefinition) or whole (use none)"
+        )
+    return day

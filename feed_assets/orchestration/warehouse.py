@@ -1,0 +1,76 @@
+"""The warehouse that the environment names, as a Dagster resource."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import dagster as dg
+
+from feed_assets.errors import FeedAssetsError, SettingError
+
+if TYPE_CHECKING:
+    from feed_assets.warehouse.interface import Warehouse
+
+VARIABLE = "FEED_ASSETS_WAREHOUSE"
+FORMS = "write duckdb:///path/to/file.duckdb or bigquery://PROJECT?location=EU"
+CHECKOUT = Path(__file__).parents[2]
+
+
+def warehouse_url() -> str:
+    """What FEED_ASSETS_WAREHOUSE says; unset, a DuckDB file in the project's var/.
+
+    The project is this checkout; where the package is installed without one, the current folder.
+    """
+    project = CHECKOUT if (CHECKOUT / "pyproject.toml").exists() else Path.cwd()
+    return os.environ.get(VARIABLE) or f"duckdb://{project / 'var' / 'feed_assets.duckdb'}"
+
+
+class WarehouseResource(dg.ConfigurableResource[None]):
+    """The warehouse at `url`: duckdb:///path/to/file.duckdb or bigquery://PROJECT?location=EU."""
+
+    url: str = ""
+
+    @contextmanager
+    def open(self) -> Iterator[Warehouse]:
+        """Opens the warehouse. Raises SettingError where the URL names none."""
+        url = self.url or warehouse_url()
+        parts = urlsplit(url)
+        if parts.scheme == "duckdb" and not parts.netloc and len(parts.path) > 1:
+            from feed_assets.warehouse.duckdb import DuckDBWarehouse
+
+            yield DuckDBWarehouse(Path(unquote(parts.path)))
+        elif parts.scheme == "bigquery" and parts.netloc:
+            query = parse_qs(parts.query)
+            if unknown := query.keys() - {"location"}:
+                raise SettingError(f"{VARIABLE} is {url!r}: {min(unknown)} is no option; {FORMS}")
+            with _bigquery(parts.netloc, query.get("location", [None])[0]) as warehouse:
+                yield warehouse
+        else:
+            raise SettingError(f"{VARIABLE} is {url!r}, which names no warehouse; {FORMS}")
+
+
+@contextmanager
+def _bigquery(project: str, location: str | None) -> Iterator[Warehouse]:
+    from feed_assets.warehouse.bigquery import BigQueryWarehouse, emulator_client
+
+    if os.environ.get("BIGQUERY_EMULATOR_HOST"):
+        yield BigQueryWarehouse(emulator_client(project, location))
+        return
+    from dagster_gcp import BigQueryResource
+
+    with BigQueryResource(project=project, location=location).get_client() as client:
+        yield BigQueryWarehouse(client)
+
+
+@contextmanager
+def as_failure() -> Iterator[None]:
+    """Our errors as Dagster's: a sentence, and whether its retries can help."""
+    try:
+        yield
+    except FeedAssetsError as failure:
+        raise dg.Failure(str(failure), allow_retries=failure.transient) from None

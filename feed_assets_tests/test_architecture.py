@@ -1,0 +1,56 @@
+"""Who may import whom: an import flows from feed to table, and Dagster stays at the edge."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "feed_assets"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+ONLY_IN = {
+    "dagster": ("orchestration/", "definitions.py", "demo/__main__.py"),
+    "dagster_gcp": ("orchestration/warehouse.py",),
+    "google": ("warehouse/bigquery.py",),
+    "requests": ("download.py",),
+    "urllib3": ("download.py",),
+    "duckdb": ("warehouse/duckdb.py",),
+}
+OURS_SEEN_FROM = {  # and nothing else of ours; __init__.py and demo/ put things together
+    "errors.py": (),
+    "tables.py": (),
+    "ndjson/": ("errors", "ndjson"),
+    "warehouse/": ("errors", "tables", "warehouse"),
+    "feed.py": ("errors", "tables", "ndjson"),  # ndjson: what may stand in `types`
+    "download.py": ("errors", "feed"),
+    "importing.py": ("errors", "tables", "feed", "download", "ndjson", "warehouse"),
+}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_what_its_place_allows(module: Path) -> None:
+    place = str(module.relative_to(PACKAGE))
+    allowed = next(
+        (seen for start, seen in OURS_SEEN_FROM.items() if place.startswith(start)), None
+    )
+    for imported in _imports(module):
+        first, _, rest = imported.partition(".")
+        homes = ONLY_IN.get(first)
+        assert homes is None or place.startswith(homes), f"{place} imports {imported}"
+        if first == "feed_assets" and allowed is not None:
+            assert rest.partition(".")[0] in allowed, f"{place} imports {imported}"
+
+
+def _imports(module: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import"
+            if node.module == "feed_assets":
+                yield from (f"feed_assets.{name.name}" for name in node.names)
+            else:
+                yield node.module or ""

@@ -1,0 +1,331 @@
+"""The whole way through Dagster: a feed's answer becomes a table, or a sentence and no change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from feed_assets.feed import Feed
+from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asset
+from feed_assets.orchestration.io_manager import WarehouseIOManager
+from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
+from feed_assets.orchestration.warehouse import WarehouseResource
+from feed_assets.tables import Table
+from feed_assets.warehouse.duckdb import DuckDBWarehouse
+from feed_assets_tests.serving import Answer, FeedServer, feed_server, lines
+
+SNAPSHOT = Table("crm", "orders")
+
+
+class Project:
+    """A Dagster project with one feed, its server and its warehouse, run as Dagster runs it."""
+
+    def __init__(
+        self, server: FeedServer, path: Path, instance: dg.DagsterInstance, **attributes: Any
+    ) -> None:
+        self.server = server
+        self.instance = instance
+        url = server.url + attributes.pop("query", "")
+        self.feed = Feed(**{"name": "orders", "url": url, "dataset": "crm", **attributes})
+        self.url = f"duckdb://{path / 'warehouse.duckdb'}"
+        self.tables = DuckDBWarehouse(path / "warehouse.duckdb")
+
+    def run(self, *days: str, asset: str = "orders") -> dg.ExecuteInProcessResult:
+        warehouse = WarehouseResource(url=self.url)
+        assets = [feed_asset(self.feed)]
+        if self.feed.has_latest:
+            assets.append(latest_asset(self.feed))
+        resources = {"warehouse": warehouse, IO_MANAGER: WarehouseIOManager(warehouse=warehouse)}
+        job = dg.Definitions(assets, resources=resources).resolve_implicit_global_asset_job_def()
+        return job.execute_in_process(
+            instance=self.instance,
+            asset_selection=[dg.AssetKey(asset)],
+            tags={RANGE_START: days[0], RANGE_END: days[-1]} if days else {},
+            raise_on_error=False,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+
+    def rows(self, table: Table = SNAPSHOT) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.tables.read(table).to_pylist()
+        return rows
+
+    def reason(self, run: dg.ExecuteInProcessResult) -> str:
+        """What the run's failure says."""
+        (failure,) = [event for event in run.all_events if event.is_step_failure]
+        return str(failure.step_failure_data.user_failure_data.description)  # type: ignore[union-attr]
+
+    def materialized(self) -> set[str]:
+        return self.instance.get_materialized_partitions(dg.AssetKey("orders"))
+
+
+@pytest.fixture
+def server() -> Iterator[FeedServer]:
+    with feed_server() as running:
+        running.answer = lambda path: lines({"id": "N1", "total": 1.5})
+        yield running
+
+
+@pytest.fixture
+def project(server: FeedServer, tmp_path: Path) -> Iterator[Callable[..., Project]]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield partial(Project, server, tmp_path, instance)
+
+
+@pytest.fixture
+def snapshot(project: Callable[..., Project]) -> Project:
+    return project()
+
+
+@pytest.fixture
+def by_date(project: Callable[..., Project]) -> Project:
+    return project(partition_by_date={"start_date": "2020-01-01"})
+
+
+def days_of(**answers: Answer) -> Any:
+    """Answers by day, `d20200101=...`; other days are empty."""
+    return lambda path: answers.get(f"d{path.rpartition('=')[2]}", Answer())
+
+
+def shard(day: str) -> Table:
+    return Table("crm", f"orders_{day}")
+
+
+def metadata_of(run: dg.ExecuteInProcessResult, asset: str = "orders") -> dict[str, dict[str, Any]]:
+    return {
+        event.partition or "": {
+            name: value.value for name, value in event.materialization.metadata.items()
+        }
+        for event in run.all_events
+        if event.is_step_materialization
+    }
+
+
+def test_a_snapshot_becomes_a_table_and_replaces_it(snapshot: Project) -> None:
+    assert snapshot.run().success
+    assert snapshot.rows() == [{"id": "N1", "total": 1.5}]
+
+    snapshot.server.answer = lambda path: lines({"id": "N2", "total": 2}, {"id": "N3"})
+    assert snapshot.run().success
+    assert snapshot.rows() == [{"id": "N2", "total": 2}, {"id": "N3", "total": None}]
+
+
+def test_a_day_becomes_a_shard(by_date: Project) -> None:
+    assert by_date.run("2020-01-20").success
+
+    assert by_date.server.requests[0][0] == "/feed?date=20200120"
+    assert by_date.rows(shard("20200120")) == [{"id": "N1", "total": 1.5}]
+    assert by_date.materialized() == {"2020-01-20"}
+
+
+def test_a_range_of_days_is_one_run_with_a_record_of_each(by_date: Project) -> None:
+    by_date.server.answer = days_of(
+        d20200101=lines({"id": "N1"}), d20200103=lines({"id": "N2", "coupon": "X"}, {"id": "N3"})
+    )
+
+    run = by_date.run("2020-01-01", "2020-01-03")
+
+    assert by_date.materialized() == {"2020-01-01", "2020-01-02", "2020-01-03"}
+    metadata = metadata_of(run)
+    assert {day: found["dagster/row_count"] for day, found in metadata.items()} == {
+        "2020-01-01": 1,
+        "2020-01-02": 0,
+        "2020-01-03": 2,
+    }
+    assert metadata["2020-01-03"]["new columns"] == ["coupon: STRING"]
+    assert metadata["2020-01-03"]["dagster/table_name"] == "crm.orders_20200103"
+    assert by_date.rows(shard("20200102")) == []
+
+
+def test_an_empty_day_before_any_column_is_known_is_recorded_and_makes_no_table(
+    by_date: Project,
+) -> None:
+    by_date.server.answer = days_of()
+
+    run = by_date.run("2020-01-01")
+
+    assert run.success
+    assert by_date.materialized() == {"2020-01-01"}
+    assert metadata_of(run)["2020-01-01"]["dagster/row_count"] == 0
+    assert by_date.tables.columns(shard("20200101")) is None
+
+
+def test_days_fail_alone_and_the_run_names_them(by_date: Project) -> None:
+    by_date.server.answer = days_of(
+        d20200101=lines({"id": "N1"}),
+        d20200102=lines({"id": "N2"}, "{oops"),
+        d20200103=Answer(status=404),
+        d20200104=lines({"id": "N4"}),
+    )
+
+    run = by_date.run("2020-01-01", "2020-01-04")
+
+    assert not run.success
+    assert by_date.materialized() == {"2020-01-01", "2020-01-04"}
+    assert by_date.rows(shard("20200104")) == [{"id": "N4"}]
+    first, second = by_date.reason(run).splitlines()
+    assert first.startswith("orders 2020-01-02: line 2 is not JSON")
+    assert second.startswith("orders 2020-01-03: http://127.0.0.1")
+    assert by_date.tables.columns(shard("20200102")) is None
+
+
+FAILURES: Sequence[tuple[str, Answer, str]] = [
+    ("a bad line", lines({"id": "N2"}, "[1,2"), "line 2 is not a JSON object"),
+    ("a doubled key", lines('{"id": 1, "id": 2}'), "line 1 has the key"),
+    ("a page", Answer(b"<!DOCTYPE html><html>log in"), "HTML"),
+    ("an array", Answer(b'[{"id": "N2"}]'), "array"),
+    ("no rows", Answer(), "has no rows, which would empty crm.orders; set allow_empty"),
+    ("no content", Answer(status=204), "answered 204"),
+    ("no values", lines({}, {"id": None}), "2 rows and not one value"),
+    ("no access", Answer(status=401), "answered 401"),
+    ("no feed", Answer(status=404), "answered 404"),
+    ("a broken server", Answer(status=502), "answered 502"),
+    ("a short body", Answer(b"{}", headers={"Content-Length": "99"}), "broke off"),
+]
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"), [case[1:] for case in FAILURES], ids=[c[0] for c in FAILURES]
+)
+def test_a_failed_import_says_why_in_a_sentence_and_leaves_the_table(
+    snapshot: Project, answer: Answer, says: str
+) -> None:
+    snapshot.run()
+    snapshot.server.answer = lambda path: answer
+
+    run = snapshot.run()
+
+    reason = snapshot.reason(run)
+    assert reason.startswith("orders: ")
+    assert says in reason
+    assert "\n" not in reason
+    assert "Traceback" not in reason
+    assert snapshot.rows() == [{"id": "N1", "total": 1.5}]
+
+
+def test_a_type_that_cannot_join_the_shards_names_the_line_and_leaves_the_day(
+    by_date: Project,
+) -> None:
+    by_date.run("2020-01-01", "2020-01-02")
+    by_date.server.answer = days_of(d20200102=lines({"total": 1}, {"total": 2}, {"total": "n/a"}))
+
+    run = by_date.run("2020-01-02")
+
+    assert "column total of crm.orders is FLOAT in the shards so far and STRING today" in (
+        by_date.reason(run)
+    )
+    assert "(first at line 3)" in by_date.reason(run)
+    assert by_date.rows(shard("20200102")) == [{"id": "N1", "total": 1.5}]
+
+
+def test_the_way_out_that_a_type_conflict_names_works(
+    by_date: Project, project: Callable[..., Project]
+) -> None:
+    """Declared and backfilled from the first day on, the column is text in every shard."""
+    by_date.server.answer = days_of(
+        d20200101=lines('{"total": 1.50}'), d20200102=lines({"total": "n/a"})
+    )
+    by_date.run("2020-01-01", "2020-01-02")
+    assert by_date.rows(shard("20200101")) == [{"total": 1.5}]
+
+    declared = project(
+        partition_by_date={"start_date": "2020-01-01"},
+        types={"total": "STRING"},
+    )
+    run = declared.run("2020-01-01", "2020-01-02")
+
+    assert run.success, declared.reason(run)
+    assert declared.rows(shard("20200101")) == [{"total": "1.50"}]
+    assert declared.rows(shard("20200102")) == [{"total": "n/a"}]
+
+
+def test_numbers_in_a_column_known_as_text_are_stored_as_they_were_sent(by_date: Project) -> None:
+    by_date.server.answer = days_of(
+        d20200101=lines({"zip": "00123", "tags": ["a"]}),
+        d20200102=lines('{"zip": 1.50, "tags": [1e2, {"a": 1}]}'),
+    )
+
+    run = by_date.run("2020-01-01", "2020-01-02")
+
+    assert run.success, by_date.reason(run)
+    assert by_date.rows(shard("20200102")) == [{"zip": "1.50", "tags": ["1e2", '{"a": 1}']}]
+
+
+def test_bad_lines_that_are_let_pass_go_to_a_table_of_their_own(
+    project: Callable[..., Project],
+) -> None:
+    orders = project(max_bad_lines=1)
+    orders.server.answer = lambda path: lines({"id": "N1"}, "{oops")
+
+    run = orders.run()
+
+    assert orders.rows() == [{"id": "N1"}]
+    (rejected,) = orders.rows(SNAPSHOT.rejected)
+    assert rejected["line"] == 2
+    assert rejected["text"] == "{oops"
+    assert metadata_of(run)[""]["bad lines"] == 1
+
+    orders.server.answer = lambda path: lines({"id": "N1"}, "{oops", "{again")
+    assert "max_bad_lines is 1" in orders.reason(orders.run())
+
+    orders.server.answer = lambda path: lines({"id": "N2"})
+    orders.run()
+    assert orders.rows(SNAPSHOT.rejected) == []
+
+
+def test_the_latest_state_is_a_view_over_the_days(project: Callable[..., Project]) -> None:
+    orders = project(
+        partition_by_date={"start_date": "2020-01-01"},
+        key=["id"],
+        updated_at="at",
+    )
+    orders.server.answer = days_of(
+        d20200101=lines({"id": "N1", "at": "2020-01-01", "status": "received"}),
+        d20200102=lines({"id": "N1", "at": "2020-01-02", "status": "shipped"}),
+    )
+    assert orders.run(asset="orders_latest").success  # no day yet: nothing to see, and no error
+    orders.run("2020-01-01", "2020-01-02")
+
+    assert orders.run(asset="orders_latest").success
+
+    assert [row["status"] for row in orders.rows()] == ["shipped"]
+
+
+def test_an_unknown_warehouse_fails_the_run_with_its_address(snapshot: Project) -> None:
+    snapshot.url = "postgres://localhost/crm"
+
+    reason = snapshot.reason(snapshot.run())
+
+    assert "'postgres://localhost/crm', which names no warehouse; write duckdb:///" in reason
+
+
+def test_a_missing_credential_fails_the_run_with_its_variable(
+    project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_SUCH_VARIABLE", raising=False)
+    auth = {"username_env": "NO_SUCH_VARIABLE", "password_env": "NO_SUCH_VARIABLE"}
+    orders = project(basic_auth=auth)
+
+    assert "NO_SUCH_VARIABLE is not set" in orders.reason(orders.run())
+
+
+def test_what_a_run_records_holds_no_secret_and_no_row(
+    project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRM_USER", "me")
+    monkeypatch.setenv("CRM_PASSWORD", "hunter2")
+    auth = {"username_env": "CRM_USER", "password_env": "CRM_PASSWORD"}
+    orders = project(basic_auth=auth, query="?token=hunter3")
+    orders.server.answer = lambda path: lines({"id": "hunter4"})
+    first = orders.run()
+    orders.server.answer = lambda path: Answer(status=401)
+    second = orders.run()
+
+    for run in (first, second):
+        records = orders.instance.all_logs(run.run_id)
+        assert "hunter" not in json.dumps([str(record) for record in records])
