@@ -1,0 +1,19 @@
+"""An NDJSON file to exact types to Arrow; knows neither network nor warehouse nor Dagster."""
+
+from feed_assets.ndjson.declared import check_types
+from feed_assets.ndjson.notebook import read_ndjson
+from feed_assets.ndjson.reading import Options, Reading, read
+from feed_assets.ndjson.resolve import resolve
+from feed_assets.ndjson.seen import Kind, Seen, join
+
+__all__ = [
+    "Kind",
+    "Options",
+    "Reading",
+    "Seen",
+    "check_types",
+    "join",
+    "read",
+    "read_ndjson",
+    "resolve",
+]

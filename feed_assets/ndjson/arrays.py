@@ -1,0 +1,76 @@
+"""Python lists to Arrow arrays, None as null, by their buffers.
+
+`pyarrow.array` would import pandas first, which takes a second.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+import pyarrow as pa
+
+
+def booleans(values: Sequence[bool | None]) -> pa.Array:
+    """For BOOLEAN."""
+    bits = _bits([value is True for value in values])
+    return pa.Array.from_buffers(pa.bool_(), len(values), [_validity(values), bits])
+
+
+def integers(values: Sequence[int | None], to: pa.DataType) -> pa.Array:
+    """For a type that Arrow keeps as 64-bit integers (times among them), or as 32-bit ones."""
+    numbers = array("q" if to.bit_width == 64 else "i", [value or 0 for value in values])
+    return pa.Array.from_buffers(to, len(values), [_validity(values), pa.py_buffer(numbers)])
+
+
+def doubles(values: Sequence[float | None]) -> pa.Array:
+    """For FLOAT."""
+    numbers = array("d", [0.0 if value is None else value for value in values])
+    buffers = [_validity(values), pa.py_buffer(numbers)]
+    return pa.Array.from_buffers(pa.float64(), len(values), buffers)
+
+
+def decimals(values: Sequence[int | None], to: pa.DataType) -> pa.Array:
+    """From integers that count the type's smallest unit."""
+    numbers = b"".join((value or 0).to_bytes(16, "little", signed=True) for value in values)
+    return pa.Array.from_buffers(to, len(values), [_validity(values), pa.py_buffer(numbers)])
+
+
+def strings(values: Sequence[str | None]) -> pa.Array:
+    """For STRING; all of them together stay below 2 GiB."""
+    encoded = [b"" if value is None else value.encode() for value in values]
+    ends = array("i", accumulate(map(len, encoded), initial=0))
+    buffers = [_validity(values), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.string(), len(values), buffers)
+
+
+def lists(values: Sequence[Sequence[Any] | None], elements: pa.Array) -> pa.Array:
+    """`elements` are those of all the lists, one list after the other."""
+    ends = array("i", accumulate((len(value or ()) for value in values), initial=0))
+    return pa.Array.from_buffers(
+        pa.list_(elements.type),
+        len(values),
+        [_validity(values), pa.py_buffer(ends)],
+        children=[elements],
+    )
+
+
+def structs(values: Sequence[Any], to: pa.DataType, fields: list[pa.Array]) -> pa.Array:
+    """Of `values` only what is null counts; `fields` are as long as they."""
+    return pa.Array.from_buffers(to, len(values), [_validity(values)], children=fields)
+
+
+def _validity(values: Sequence[Any]) -> pa.Buffer | None:
+    valid = [value is not None for value in values]
+    return None if all(valid) else _bits(valid)
+
+
+def _bits(flags: list[bool]) -> pa.Buffer:
+    flag_bytes = pa.py_buffer(bytes(flags))
+    return (
+        pa.Array.from_buffers(pa.uint8(), len(flags), [None, flag_bytes])
+        .cast(pa.bool_())
+        .buffers()[1]
+    )

@@ -1,0 +1,32 @@
+"""A file's lines, one at a time, each with the number an editor would show for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from feed_assets.errors import NotNdjson
+
+BOM = b"\xef\xbb\xbf"
+JSON_SPACE = b" \t\r\n"
+_BUFFER = 1 << 20
+
+
+def lines(path: Path, *, max_bytes: int) -> Iterator[tuple[int, bytes]]:
+    """Lines that are not blank, without the white space around them; only `\\n` ends a line.
+
+    A byte order mark before the first is dropped. Never holds more than about `max_bytes`; raises
+    NotNdjson at a line that is longer, since what follows in it cannot be trusted to be a row.
+    """
+    with path.open("rb", buffering=_BUFFER) as file:
+        number = 0
+        while raw := file.readline(max_bytes + 2):  # room for the line's own end
+            number += 1
+            if len(raw.rstrip(b"\r\n")) > max_bytes:
+                raise NotNdjson(
+                    f"line {number} is longer than {max_bytes:,} bytes. A feed has one JSON object "
+                    f"per line: end each with a line feed, or raise max_line_bytes"
+                )
+            line = (raw.removeprefix(BOM) if number == 1 else raw).strip(JSON_SPACE)
+            if line:
+                yield number, line

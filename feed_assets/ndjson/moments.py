@@ -1,0 +1,57 @@
+"""Which strings are dates and times, and the microsecond each of them means.
+
+The grammar is strict ISO 8601, extended format, in ASCII digits:
+
+    date       YYYY-MM-DD
+    date-time  YYYY-MM-DD[T ]HH:MM[:SS[.fraction]]
+    zoned      a date-time directly followed by Z, ±HH:MM, ±HHMM or ±HH
+
+Years are 0001 to 9999, also after conversion to UTC; days exist in the calendar; hours are 00 to 23
+and seconds 00 to 59, so neither 24:00 nor a leap second. What is not written so is text: 20200120
+(ids look like that), a week or ordinal date, a date with a zone, a small t or z, a comma before the
+fraction.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+
+_MOMENT = re.compile(
+    r"\d{4}-\d\d-\d\d"
+    r"(?:[T ](?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d+)?)?"
+    r"(?:Z|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?)?",
+    re.ASCII,
+)
+_DATE_LENGTH = len("2020-01-20")
+_NAIVE_EPOCH = datetime(1970, 1, 1)  # a DATETIME has no zone
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(text: str) -> datetime | None:
+    """The moment that `text` writes: in UTC if it has a zone, else without one; None if it is text.
+
+    A date is its midnight. Fractions of a second are cut after the microsecond.
+    """
+    if _MOMENT.fullmatch(text) is None:
+        return None
+    try:
+        # The pattern has already refused what fromisoformat takes beyond the grammar above.
+        found = datetime.fromisoformat(text)
+        return found if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):  # no such day; a year outside 1 to 9999 once in UTC
+        return None
+
+
+def day(text: str) -> date | None:
+    """The date that `text` writes, if it is a date alone."""
+    if len(text) != _DATE_LENGTH:
+        return None
+    found = moment(text)
+    return found.date() if found else None
+
+
+def microseconds(found: datetime) -> int:
+    """Microseconds since 1970 began, in UTC or, without a zone, on the same clock."""
+    since = found - (_EPOCH if found.tzinfo else _NAIVE_EPOCH)
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

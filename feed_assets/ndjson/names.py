@@ -1,0 +1,80 @@
+"""The name of each column, from the key that the feed sent: BigQuery's rules.
+
+https://cloud.google.com/bigquery/docs/schemas#column_names and #flexible-column-names there.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+MAX_LENGTH = 300  # characters
+
+_RESERVED = (
+    "_TABLE_",
+    "_FILE_",
+    "_PARTITION",
+    "_ROW_TIMESTAMP",
+    "__ROOT__",
+    "_COLIDENTIFIER",
+    "_CHANGE_SEQUENCE_NUMBER",
+    "_CHANGE_TYPE",
+    "_CHANGE_TIMESTAMP",
+)
+_SYMBOLS = frozenset("&%=+:'<>#| ")
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9_]")
+_CLASSES = ("L", "N", "M", "Pc", "Pd")  # letters, numbers, marks, connectors such as _, dashes
+
+
+def column_names(keys: Iterable[str], *, flexible: bool = True) -> dict[str, str]:
+    """The column name of each key of one object; the same whatever order the keys come in.
+
+    Of keys whose names collide (case does not distinguish), the first by spelling keeps the name
+    and the others get `_2`, `_3` and on, passing over names that another key has. Names that are
+    not `flexible` have ASCII letters, digits and `_`, and do not begin with a digit.
+    """
+    accepted = _flexible if flexible else _plain
+    wished = {key: accepted(key) for key in sorted(keys)}
+    if len({folded(name) for name in wished.values()}) == len(wished):
+        return wished
+    taken = {folded(name) for name in wished.values()}
+    numbers: dict[str, int] = {}
+    names = {}
+    for key, name in wished.items():
+        number = numbers.get(folded(name), 0) + 1
+        while number > 1 and folded(_numbered(name, number)) in taken:
+            number += 1
+        numbers[folded(name)] = number
+        names[key] = _numbered(name, number)
+        taken.add(folded(names[key]))
+    return names
+
+
+def _numbered(name: str, number: int) -> str:
+    suffix = f"_{number}" if number > 1 else ""
+    return name[: MAX_LENGTH - len(suffix)] + suffix
+
+
+def folded(name: str) -> str:
+    """The same for two names that are one to BigQuery."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _flexible(key: str) -> str:
+    return _unreserved("".join(each if _is_flexible(each) else "_" for each in key) or "_")
+
+
+def _plain(key: str) -> str:
+    name = _NOT_PLAIN.sub("_", key) or "_"
+    return _unreserved(f"_{name}" if name[0].isdigit() else name)
+
+
+def _unreserved(name: str) -> str:
+    if name.upper().startswith(_RESERVED):
+        name = f"_{name}"
+    return name[:MAX_LENGTH]
+
+
+def _is_flexible(character: str) -> bool:
+    return character in _SYMBOLS or unicodedata.category(character).startswith(_CLASSES)

@@ -1,0 +1,39 @@
+"""What the text of a number says about the types that can hold it."""
+
+from __future__ import annotations
+
+from feed_assets.ndjson.seen import Kind
+
+INT64_LEAST, INT64_GREATEST = -(2**63), 2**63 - 1
+
+_EXACT_IN_DOUBLE = 2**53
+_SURELY_EXACT = 15  # characters: every integer this short is below 2^53
+_LONGEST_INT64 = 20  # characters, the sign included
+_INFINITE = (float("inf"), float("-inf"))
+
+
+def kind_of_integer(text: str) -> Kind:
+    """INTEGER, LONG or BEYOND, for an integer as JSON writes it (no leading zeros)."""
+    if len(text) <= _SURELY_EXACT:
+        return Kind.INTEGER
+    if len(text) > _LONGEST_INT64:
+        return Kind.BEYOND
+    number = int(text)
+    if abs(number) <= _EXACT_IN_DOUBLE:
+        return Kind.INTEGER
+    return Kind.LONG if INT64_LEAST <= number <= INT64_GREATEST else Kind.BEYOND
+
+
+def kind_of_fraction(text: str) -> Kind:
+    """FRACTION or BEYOND, for a number with a fraction or an exponent."""
+    return Kind.BEYOND if double(text) is None else Kind.FRACTION
+
+
+def double(text: str) -> float | None:
+    """The double nearest to a number; None if that is infinite, or zero and the number is not."""
+    number = float(text)
+    if number in _INFINITE:
+        return None
+    if number == 0 and any(digit in "123456789" for digit in text.lower().partition("e")[0]):
+        return None
+    return number

@@ -1,0 +1,106 @@
+"""Row to observation: the kind of every value, and where each field appeared first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from feed_assets.errors import ContentError
+from feed_assets.ndjson.moments import moment
+from feed_assets.ndjson.numerals import kind_of_fraction, kind_of_integer
+from feed_assets.ndjson.parse import FloatText, IntText, Row
+from feed_assets.ndjson.scope import NOTHING_DECLARED, Scope
+from feed_assets.ndjson.seen import Kind, Seen
+
+MAX_COLUMNS = (
+    10_000  # https://cloud.google.com/bigquery/quotas: columns in a table, nested included
+)
+
+_SHORTEST_MOMENT = 10
+
+
+class Observer:
+    """Observes the rows of a feed, or of a block of it, in ascending order of their lines."""
+
+    def __init__(self, scope: Scope = NOTHING_DECLARED) -> None:
+        """Has seen nothing yet."""
+        self.seen = Seen()
+        self._scope = scope
+        self._columns = 0
+
+    def row(self, row: Row, line: int) -> None:
+        """Raises ContentError when the feed has more columns than a table can."""
+        self._value(row, self.seen, self._scope, (line,))
+
+    def _value(self, value: Any, seen: Seen, scope: Scope, place: tuple[int, ...]) -> None:
+        if type(value) is dict:
+            seen.kinds.setdefault(Kind.OBJECT, place[0])
+            self._fields(value, seen.fields, scope, place)
+        elif type(value) is list:
+            seen.kinds.setdefault(Kind.ARRAY, place[0])
+            self._elements(value, seen, scope, place)
+        else:
+            seen.kinds.setdefault(kind_of(value), place[0])
+
+    def _fields(
+        self, row: Row, fields: dict[str, Seen], scope: Scope, place: tuple[int, ...]
+    ) -> None:
+        for index, (key, value) in enumerate(row.items()):
+            child = fields.get(key)
+            if child is None:
+                child = fields[key] = self._new_column(key, (*place, index))
+            if value is None:
+                continue
+            if type(value) is not dict and type(value) is not list:
+                kind = _KIND_OF[type(value)](value)
+                if kind not in child.kinds:
+                    child.kinds[kind] = place[0]
+            elif key in scope.types:
+                # Its type is settled, and its keys may be data, millions of them: not looked into.
+                child.kinds.setdefault(kind_of(value), place[0])
+            else:
+                self._value(value, child, scope.within(key), place)
+
+    def _elements(self, array: list[Any], seen: Seen, scope: Scope, place: tuple[int, ...]) -> None:
+        if not array:
+            return
+        if seen.elements is None:
+            seen.elements = Seen()
+        for index, value in enumerate(array):
+            if value is not None:
+                self._value(value, seen.elements, scope, (*place, index))
+
+    def _new_column(self, key: str, first: tuple[int, ...]) -> Seen:
+        self._columns += 1
+        if self._columns > MAX_COLUMNS:
+            raise ContentError(
+                f"line {first[0]} brings the feed to more than {MAX_COLUMNS} columns, nested ones "
+                f"included (here {key[:80]!r}). Keys that are data cannot be columns: declare the "
+                f"object that holds them as STRING (types: {{path.of.the.object: STRING}})"
+            )
+        return Seen(first=first)
+
+
+def kind_of(value: Any) -> Kind:
+    """The kind of a value that is not null."""
+    return _KIND_OF[type(value)](value)
+
+
+def _kind_of_string(text: str) -> Kind:
+    # Most strings are no dates; the two characters tell that cheaper than the pattern does.
+    if len(text) < _SHORTEST_MOMENT or text[4] != "-" or text[7] != "-":
+        return Kind.TEXT
+    found = moment(text)
+    if found is None:
+        return Kind.TEXT
+    return Kind.DATETIME if found.tzinfo is None else Kind.TIMESTAMP
+
+
+_KIND_OF: dict[type, Callable[[Any], Kind]] = {
+    bool: lambda _: Kind.BOOLEAN,
+    IntText: kind_of_integer,
+    FloatText: kind_of_fraction,
+    str: _kind_of_string,
+    dict: lambda _: Kind.OBJECT,
+    list: lambda _: Kind.ARRAY,
+}

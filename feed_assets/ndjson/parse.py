@@ -1,0 +1,135 @@
+"""One line to one row: strict JSON, with every number kept as the text that was sent."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from itertools import accumulate
+from typing import Any
+
+Row = dict[str, Any]
+"""Values are None, bool, str, IntText, FloatText, list and dict, nested."""
+
+MAX_NESTING = 200  # far beyond any feed, and far below where Python's own stack would end
+_QUOTED = 80  # characters of a key in a reason
+_JSON_SPACE = " \t\r\n"
+# Strings go whole, their brackets are text. Possessive, so that a long one costs no memory.
+_BETWEEN_BRACKETS = re.compile(r'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?)++', re.DOTALL)
+_STEPS = {"{": 1, "[": 1, "}": -1, "]": -1}
+
+
+class IntText(str):
+    """An integer as it was sent."""
+
+    __slots__ = ()
+
+
+class FloatText(str):
+    """A number with a fraction or an exponent, as it was sent."""
+
+    __slots__ = ()
+
+
+class Refused(ValueError):
+    """Why a line is bad, worded to follow `line 812`."""
+
+
+def parse(line: bytes, *, empty_as_null: bool = False) -> tuple[str, Row]:
+    """The line's text and its row; raises `Refused`. `line` has no white space around it."""
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        byte, at = line[error.start], error.start + 1
+        raise Refused(f"is not UTF-8 (byte 0x{byte:02x} at position {at})") from None
+    if nested_too_deep(text):
+        raise Refused(f"is nested deeper than {MAX_NESTING} levels")
+    row = _only_object(text)
+    # Only an escape can write a surrogate (UTF-8 cannot), and the encoder finds one that is alone.
+    if "\\ud" in text or "\\uD" in text:
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise Refused("holds half a character (a lone surrogate)") from None
+    if empty_as_null and '""' in text:
+        _empty_to_null(row)
+    return text, row
+
+
+def _only_object(text: str) -> Row:
+    if text[0] == "[":  # complete or not, being an array is what is wrong with it
+        raise Refused("is not a JSON object (got an array)")
+    try:
+        row, end = _decoder.raw_decode(text)
+    except json.JSONDecodeError as error:
+        raise Refused(_not_json(error.msg, error.pos)) from None
+    if end != len(text):
+        rest = text[end:].lstrip(_JSON_SPACE)
+        if rest[0] == "{" == text[0]:
+            raise Refused("holds more than one JSON object")
+        raise Refused(_not_json("Extra data", len(text) - len(rest)))
+    if type(row) is not dict:
+        raise Refused(f"is not a JSON object (got {naming(row)})")
+    return row
+
+
+def naming(value: Any) -> str:
+    """What kind of JSON a value is, for a message: `an array`, `a number`."""
+    if value is None:
+        return "null"
+    if isinstance(value, IntText | FloatText):
+        return "a number"
+    return {bool: "a boolean", str: "a string", list: "an array", dict: "an object"}[type(value)]
+
+
+def value_end(text: str, start: int) -> tuple[Any, int]:
+    """The value that begins at `start` in the text of a line that parsed, and where it ends."""
+    value, end = _decoder.raw_decode(text, start)
+    return value, end
+
+
+def nested_too_deep(text: str) -> bool:
+    """Whether `text` opens more than MAX_NESTING brackets inside each other.
+
+    Counted here because the parser's own bound depends on how deep its caller already is.
+    """
+    if text.count("{") + text.count("[") <= MAX_NESTING:
+        return False
+    brackets = _BETWEEN_BRACKETS.sub("", text)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_NESTING
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Row:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        twice = next(key for key, count in counts.items() if count > 1)
+        raise Refused(f"has the key {json.dumps(twice)[:_QUOTED]} twice in one object")
+    return found
+
+
+def _constant(name: str) -> None:
+    raise Refused(f"is not JSON ({name} is no number there)")
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_object,
+    parse_int=IntText,
+    parse_float=FloatText,
+    parse_constant=_constant,
+)
+
+
+def _not_json(message: str, position: int) -> str:
+    message = message.removesuffix(" at")
+    return f"is not JSON ({message[0].lower()}{message[1:]} at character {position + 1})"
+
+
+def _empty_to_null(row: Row | list[Any]) -> None:
+    places: Any = row.items() if type(row) is dict else enumerate(row)
+    holder: Any = row
+    for place, value in places:
+        if value == "":
+            holder[place] = None
+        elif type(value) is dict or type(value) is list:
+            _empty_to_null(value)

@@ -1,0 +1,43 @@
+"""The columns of a table and of the records in it, by their dotted paths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from feed_assets.ndjson.resolve import Column
+
+
+@dataclass(frozen=True)
+class Place:
+    """A column's path as the feed sent it, its path as it is stored, and its type."""
+
+    sent: str
+    stored: str
+    type: pa.DataType | None
+
+
+def places(columns: Sequence[Column]) -> Iterator[Place]:
+    """Every column, records before what they hold; nothing inside a column without a type."""
+    for column in columns:
+        yield Place(column.key, column.name, column.type)
+        if column.type is not None:
+            for inner in places(column.fields):
+                sent, stored = f"{column.key}.{inner.sent}", f"{column.name}.{inner.stored}"
+                yield Place(sent, stored, inner.type)
+
+
+def untyped(columns: Sequence[Column]) -> tuple[str, ...]:
+    """Columns seen with nothing but null, [] and {}, by path as sent."""
+    return tuple(place.sent for place in places(columns) if place.type is None)
+
+
+def renamed(columns: Sequence[Column]) -> dict[str, str]:
+    """Path as stored by path as sent, where a name had to change."""
+    return {
+        place.sent: place.stored
+        for place in places(columns)
+        if place.type is not None and place.sent != place.stored
+    }

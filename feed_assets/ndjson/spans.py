@@ -1,0 +1,95 @@
+"""The exact JSON text, as it was sent, of objects and arrays that a column stores as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from feed_assets.ndjson.parse import Row, value_end
+from feed_assets.ndjson.resolve import Column
+from feed_assets.ndjson.seen import Kind, Seen
+
+_JSON_SPACE = " \t\r\n"
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """The paths on which text is to be cut out: here, in fields, in elements."""
+
+    here: bool = False
+    fields: Mapping[str, Cuts] = field(default_factory=dict)
+    elements: Cuts | None = None
+
+
+def cuts_in(columns: Sequence[Column]) -> Cuts | None:
+    """Where objects with these columns hold text to cut out; None if they nowhere do."""
+    found = {column.key: _in_value(column, column.type, column.seen) for column in columns}
+    fields = {key: cuts for key, cuts in found.items() if cuts is not None}
+    return Cuts(fields=fields) if fields else None
+
+
+def cut(text: str, row: Row, cuts: Cuts) -> None:
+    """Puts the text of each such object or array into `row`, in its place."""
+    if any(_is_container(row.get(key)) for key in cuts.fields):
+        _cut_fields(text, 0, row, cuts)
+
+
+def _in_value(column: Column, to: pa.DataType | None, seen: Seen) -> Cuts | None:
+    if to is None:
+        return None
+    if to == pa.string():
+        return Cuts(here=True) if seen.kinds.keys() & {Kind.OBJECT, Kind.ARRAY} else None
+    if pa.types.is_struct(to):
+        return cuts_in(column.fields)
+    if pa.types.is_list(to) and seen.elements is not None:
+        elements = _in_value(column, to.value_type, seen.elements)
+        return Cuts(elements=elements) if elements else None
+    return None
+
+
+def _cut_value(text: str, start: int, value: Any, cuts: Cuts | None) -> tuple[Any, int]:
+    """What to store for the value that begins at `start`, and where it ends."""
+    if cuts is None or not _is_container(value):
+        return value, value_end(text, start)[1]
+    if cuts.here:
+        end = value_end(text, start)[1]
+        return text[start:end], end
+    if type(value) is dict:
+        return value, _cut_fields(text, start, value, cuts)
+    return value, _cut_elements(text, start, value, cuts.elements)
+
+
+def _cut_fields(text: str, start: int, row: Row, cuts: Cuts) -> int:
+    at = _next(text, start + 1)
+    while text[at] != "}":
+        key, at = value_end(text, at)
+        at = _next(text, _next(text, at) + 1)  # past the colon
+        row[key], at = _cut_value(text, at, row[key], cuts.fields.get(key))
+        at = _after_comma(text, at)
+    return at + 1
+
+
+def _cut_elements(text: str, start: int, array: list[Any], cuts: Cuts | None) -> int:
+    at = _next(text, start + 1)
+    for index, value in enumerate(array):
+        array[index], at = _cut_value(text, at, value, cuts)
+        at = _after_comma(text, at)
+    return at + 1
+
+
+def _after_comma(text: str, at: int) -> int:
+    at = _next(text, at)
+    return _next(text, at + 1) if text[at] == "," else at
+
+
+def _next(text: str, at: int) -> int:
+    while text[at] in _JSON_SPACE:
+        at += 1
+    return at
+
+
+def _is_container(value: Any) -> bool:
+    return type(value) is dict or type(value) is list

@@ -1,0 +1,1 @@
+"""What the reading of NDJSON promises, as tests."""

@@ -1,0 +1,240 @@
+"""Declared types: which names there are, what each accepts, and where they apply."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feed_assets.errors import BadLines, SettingError
+from feed_assets.ndjson import check_types
+from feed_assets_tests.ndjson.feeds import made_up, read_column, read_lines, type_of, values_of
+
+NUMERIC, TIMESTAMP = "decimal128(38, 9)", "timestamp[us, tz=UTC]"
+
+ACCEPTED: list[tuple[str, str, list[str], list[Any]]] = [
+    (
+        "STRING",
+        "string",
+        ['"x"', "1.50", "true", "[1, 2]", '{"a": 1}', "[]", "{}", '""', "null"],
+        ["x", "1.50", "true", "[1, 2]", '{"a": 1}', "[]", "{}", "", None],
+    ),
+    (
+        "INTEGER",
+        "int64",
+        ["1", '"00123"', '"-7"', "1.0", "1e3", '"9223372036854775807"', "-0", "0e99", "null"],
+        [1, 123, -7, 1, 1000, 2**63 - 1, 0, 0, None],
+    ),
+    (
+        "FLOAT",
+        "double",
+        ["1", "0.1", '"1.50"', '"-1e3"', "9007199254740992", "1152921504606846976", "0e999"],
+        [1.0, 0.1, 1.5, -1000.0, 2.0**53, 2.0**60, 0.0],
+    ),
+    ("BOOLEAN", "bool", ["true", "false", '"true"', '"false"', "null"], [True, False] * 2 + [None]),
+    (
+        "DATETIME",
+        "timestamp[us]",
+        ['"2020-01-20"', '"2020-01-20T10:11:12.1234567"'],
+        [datetime(2020, 1, 20), datetime(2020, 1, 20, 10, 11, 12, 123456)],
+    ),
+    (
+        "TIMESTAMP",
+        TIMESTAMP,
+        ['"2020-01-20T10:00+01:00"', "null"],
+        [datetime(2020, 1, 20, 9, tzinfo=UTC), None],
+    ),
+    (
+        "NUMERIC",
+        NUMERIC,
+        [
+            "96.12",
+            '"0.000000001"',
+            "-1e-9",
+            "1.50000000000000",
+            "1e28",
+            '"-99999999999999999999999999999.999999999"',
+            "0e9999",
+            "-0.0",
+            "null",
+        ],
+        [
+            Decimal("96.12"),
+            Decimal("1e-9"),
+            Decimal("-1e-9"),
+            Decimal("1.5"),
+            Decimal("1e28"),
+            Decimal("-99999999999999999999999999999.999999999"),
+            Decimal(0),
+            Decimal(0),
+            None,
+        ],
+    ),
+    (
+        "DATE",
+        "date32[day]",
+        ['"2020-01-20"', '"0001-01-01"', '"1969-12-31"', "null"],
+        [date(2020, 1, 20), date(1, 1, 1), date(1969, 12, 31), None],
+    ),
+]
+REFUSED = [
+    (
+        "INTEGER",
+        [
+            "1.5",
+            '"1.5"',
+            '""',
+            '"x"',
+            '" 1"',
+            '"1 "',
+            '"0x1"',
+            '"1_000"',
+            '"\u0967"',
+            "true",
+            "[]",
+            "9223372036854775808",
+            "1e19",
+            "1e999999999",
+            '"1e99999999999999999999"',
+            "[1]",
+            "{}",
+        ],
+    ),
+    (
+        "FLOAT",
+        [
+            "1e309",
+            "-1e400",
+            "1e-400",
+            "9007199254740993",
+            '"9007199254740993"',
+            '"nan"',
+            '"inf"',
+            '""',
+            '"1,5"',
+            '".5"',
+            '"5."',
+            "true",
+            "[1.5]",
+        ],
+    ),
+    ("BOOLEAN", ["0", "1", '"True"', '"yes"', '""', '"0"', "[]", "{}"]),
+    (
+        "DATETIME",
+        ['"2020-01-20T10:00Z"', '"20200120"', '"2020-02-30"', '""', "20200120", "true", "[]"],
+    ),
+    ("TIMESTAMP", ['"2020-01-20T10:00"', '"2020-01-20"', '"n/a"', "1579510800", "{}"]),
+    (
+        "NUMERIC",
+        [
+            '"n/a"',
+            "1e29",
+            "1e-10",
+            "0.1234567891",
+            '""',
+            '"1.2.3"',
+            '"-"',
+            "true",
+            "[]",
+            "{}",
+            "1e999999999",
+            '"1e99999999999999999999"',
+            "99999999999999999999999999999.9999999999",
+        ],
+    ),
+    ("DATE", ['"2020-01-20T00:00"', '"2020-01-20Z"', '"20.01.2020"', '""', "20200120"]),
+]
+
+
+@pytest.mark.parametrize(("declared", "type_", "sent", "stored"), ACCEPTED)
+def test_a_declared_type_accepts(
+    declared: str, type_: str, sent: list[str], stored: list[Any]
+) -> None:
+    reading = read_column(*sent, types={"c": declared})
+    assert (type_of(reading), values_of(reading)) == (type_, stored)
+
+
+@pytest.mark.parametrize(
+    ("declared", "value"), [(each, value) for each, values in REFUSED for value in values]
+)
+def test_a_value_that_a_declared_type_cannot_hold_makes_its_line_bad(
+    declared: str, value: str
+) -> None:
+    reading = read_column(value, types={"c": declared}, max_bad_lines=1)
+    assert reading.bad_lines[0].reason.endswith(f" in column c, declared {declared}")
+    assert reading.rows == 0
+
+
+def test_the_reason_names_value_column_and_type() -> None:
+    with pytest.raises(BadLines, match=r'^line 2 has "n/a" in column total, declared NUMERIC: {"t'):
+        read_lines('{"total":1}', '{"total":"n/a"}', types={"total": "NUMERIC"})
+    long = read_lines(
+        "{}", f'{{"a":[{{"b":"{"x" * 999}"}}]}}', types={"a.b": "FLOAT"}, max_bad_lines=1
+    )
+    assert long.bad_lines[0].reason == f'has "{"x" * 39}... in column a.b, declared FLOAT'
+    array = read_column("[1]", types={"c": "int64"}, max_bad_lines=1)
+    assert array.bad_lines[0].reason == "has an array in column c, declared INTEGER"
+
+
+def test_a_line_that_does_not_fit_counts_for_no_type() -> None:
+    reading = read_lines('{"a":1,"b":1}', '{"a":"x","b":"x","z":1}', types={"a": "INTEGER"},
+                         max_bad_lines=1)  # fmt: skip
+    assert reading.table.to_pylist() == [{"a": 1, "b": 1}]
+
+
+@pytest.mark.parametrize(
+    ("types", "checked"),
+    [
+        ({}, {}),
+        (
+            {"a": "INT64", "b": "FLOAT64", "c": "BOOL"},
+            {"a": "INTEGER", "b": "FLOAT", "c": "BOOLEAN"},
+        ),
+        ({"a.b": " numeric "}, {"a.b": "NUMERIC"}),
+    ],
+)
+def test_type_names_are_legacy_or_standard_in_any_case(
+    types: dict[str, str], checked: dict[str, str]
+) -> None:
+    assert check_types(types) == checked
+
+
+@pytest.mark.parametrize(
+    ("types", "message"),
+    [
+        (
+            {"total": "MONEY"},
+            "^types declares total as MONEY, which is no type; there are STRING, ",
+        ),
+        ({"total": None}, "^types declares total as None, which is no type; there are STRING, "),
+        ({"": "STRING"}, "^types declares STRING for an empty path"),
+        ({" ": "STRING"}, "^types declares STRING for an empty path"),
+        ({"a": "STRING", "a.b": "DATE"}, r"^types declares a and also a\.b, which is inside it"),
+    ],
+)
+def test_a_wrong_declaration_is_named(types: Any, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        check_types(types)
+    with pytest.raises(SettingError, match=message):
+        read_lines("{}", types=types)
+
+
+@made_up
+@given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**29) + 1,
+                   max_value=10**29 - 1, places=9), st.booleans())  # fmt: skip
+def test_numeric_is_exact(number: Decimal, quoted: bool) -> None:
+    sent = f'"{number:f}"' if quoted else f"{number:f}"
+    assert values_of(read_column(sent, types={"c": "NUMERIC"})) == [number]
+
+
+@made_up
+@given(st.text(alphabet="0123456789+-.eE _x", max_size=8))
+def test_what_a_number_type_stores_is_what_was_quoted(text: str) -> None:
+    for name in ("INTEGER", "FLOAT", "NUMERIC"):
+        reading = read_column(f'"{text}"', types={"c": name}, max_bad_lines=1)
+        for value in values_of(reading):
+            assert Decimal(value) == Decimal(text) or value == float(text)

@@ -1,0 +1,197 @@
+"""What a reading offers: the table on disk, the DataFrame, the report."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import feed_assets
+from feed_assets.errors import BadLines
+from feed_assets.ndjson import read, read_ndjson, reading
+from feed_assets.ndjson.convert import Converter
+from feed_assets_tests.ndjson.feeds import made_up, read_lines
+
+
+def test_columns_are_in_the_order_in_which_the_feed_first_named_them() -> None:
+    found = read_lines(
+        '{"b":null,"a":{"y":1,"x":[{"q":1},{"p":2,"q":1}]}}',
+        '{"c":1,"a":{"w":1,"y":2},"b":5,"0":true}',
+        types={"zz": "DATE", "a.v": "DATE", "yy": "DATE"},
+    )
+    assert found.table.schema.names == ["b", "a", "c", "0", "zz", "yy"]
+    a = found.table.schema.field("a").type
+    assert [field.name for field in a] == ["y", "x", "w", "v"]
+    assert [field.name for field in a.field("x").type.value_type] == ["q", "p"]
+
+
+def test_untyped_names_the_outermost_column_that_holds_nothing() -> None:
+    found = read_lines('{"a":{"b":null,"c":1},"d":{"e":null},"f":[{"g":null,"h":1}],"i":[null]}')
+    assert found.untyped == ("a.b", "d", "f.g", "i")
+
+
+def test_the_frame_is_arrow_backed_and_takes_no_memory_of_its_own() -> None:
+    lines = (json.dumps({"id": each, "text": "x" * 1000, "n": [each]}) for each in range(2000))
+    found = read_lines(*lines)
+    before = pa.total_allocated_bytes()
+    frame = found.frame()
+    assert pa.total_allocated_bytes() == before
+    assert all(isinstance(dtype, pd.ArrowDtype) for dtype in frame.dtypes)
+    assert pa.Table.from_pandas(frame, preserve_index=False).to_pylist() == found.table.to_pylist()
+    assert pa.total_allocated_bytes() < before + 100_000  # the pages are the file's
+
+
+def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [f'{{"a":{each},"b":[{each},null],"c":{{"d":"{each}"}}}}' for each in range(100)]
+    whole = read_lines(*lines)
+    monkeypatch.setattr(reading, "_BATCH_ROWS", 7)
+    parts = read_lines(*lines)
+    assert parts.table.column("a").num_chunks == 15
+    assert parts.table.equals(whole.table)
+    assert parts.dropped_nulls == whole.dropped_nulls == {"b": 100}
+
+
+def test_two_readings_in_one_folder_do_not_meet(tmp_path: Path) -> None:
+    feeds = [tmp_path / "a.ndjson", tmp_path / "b.ndjson"]
+    for number, path in enumerate(feeds):
+        path.write_text(f'{{"n":{number}}}\n', encoding="utf-8")
+    found = [read(path, spool=tmp_path) for path in feeds]
+    assert [each.table.to_pylist() for each in found] == [[{"n": 0}], [{"n": 1}]]
+    assert sorted(tmp_path.iterdir()) == feeds
+
+
+def test_a_reading_that_fails_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "feed.ndjson"
+    path.write_text('{"a":1}', encoding="utf-8")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Converter, "batch", fail)
+    with pytest.raises(OSError, match="No space left"):
+        read(path, spool=tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+STRUCT, LIST = pa.struct([("x", pa.int64()), ("Y", pa.bool_())]), pa.list_(pa.int64())
+
+
+@pytest.mark.parametrize(
+    ("values", "path", "known", "line"),
+    [
+        (["1", "2.5", '"x"'], "c", pa.int64(), 2),
+        (["1", "2.5", '"x"'], "C", pa.float64(), 3),
+        (["1", "9007199254740993"], "c", pa.float64(), 2),
+        (["1", '"x"'], "c", pa.string(), None),
+        (["null", '"2020-01-20"', '"n/a"'], "c", pa.timestamp("us"), 3),
+        (["null", '"2020-01-20"', '"n/a"'], "c", pa.timestamp("us", "UTC"), 2),
+        (["true", "null", "[]"], "c", pa.bool_(), 3),
+        (["1", "2"], "c", pa.decimal128(38, 9), 1),
+        (['{"x":1}', '{"x":1.5}', "5"], "c", STRUCT, 2),
+        (['{"x":1}', '{"x":2,"y":0}'], "c", STRUCT, 2),
+        (['{"x":1}', "5", '{"x":1.5}'], "c", STRUCT, 2),
+        (['{"x":1}', "5", '{"x":1.5}'], "c.x", pa.int64(), 3),
+        (['[{"x":1}]', '[{},{"x":"a"}]'], "c.x", pa.int64(), 2),
+        (["[1]", '[1,"a"]'], "c", LIST, 2),
+        (["[1]", "1"], "c", LIST, 2),
+        (["1"], "d", pa.bool_(), None),
+    ],
+)
+def test_the_first_line_that_does_not_fit_a_known_type(
+    values: list[str], path: str, known: pa.DataType, line: int | None
+) -> None:
+    found = read_lines(*(f'{{"c":{value}}}' for value in values))
+    assert found.first_line_unlike(path, known) == line
+
+
+def test_a_known_type_is_looked_up_by_stored_name() -> None:
+    found = read_lines('{"a.b":{"x!":1}}', '{"A_b":true,"a.b":{"x!":"n/a"}}')
+    assert found.renamed["a.b"] == "a_b_2"
+    assert found.first_line_unlike("a_b_2.x_", pa.int64()) == 2
+    assert found.first_line_unlike("A_b", pa.int64()) == 2
+
+
+def test_read_ndjson_gives_the_frame_and_the_report(tmp_path: Path) -> None:
+    text = '{"a":1,"b!":"x","u":null,"l":[null]}\nbad\n{"a":"00123","l":[1]}\n'
+    path = tmp_path / "feed.ndjson"
+    path.write_text(text, encoding="utf-8")
+    for source in (path, str(path), io.BytesIO(text.encode()), io.StringIO(text), path.open("rb")):
+        frame = read_ndjson(source, types={"a": "INTEGER"}, max_bad_lines=1)
+        assert frame["a"].tolist() == [1, 123]
+        assert isinstance(frame["a"].dtype, pd.ArrowDtype)
+        assert json.loads(json.dumps(frame.attrs)) == {
+            "rows": 2,
+            "bytes": len(text),
+            "bad_lines": [
+                {"line": 2, "reason": "is not JSON (expecting value at character 1)", "text": "bad"}
+            ],
+            "untyped": ["u"],
+            "renamed": {"b!": "b_"},
+            "dropped_nulls": {"l": 1},
+        }
+        if hasattr(source, "close"):
+            source.close()
+    assert feed_assets.read_ndjson is read_ndjson
+    with pytest.raises(BadLines):
+        read_ndjson(io.BytesIO(b"bad"))
+
+
+def test_reading_does_not_import_pandas() -> None:
+    program = """
+import sys, pathlib, tempfile
+from feed_assets.ndjson import read
+with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder, "feed.ndjson")
+    path.write_text('{"a":1,"b":"2020-01-20","c":[{"d":null,"e":true}],"f":0.5}')
+    assert read(path, spool=pathlib.Path(folder)).rows == 1
+assert "pandas" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner),
+    max_leaves=5,
+)
+
+
+@made_up
+@given(st.lists(st.dictionaries(st.sampled_from("xyz"), JSON), max_size=5))
+def test_every_value_sent_can_be_read_back_from_the_frame(rows: list[dict[str, Any]]) -> None:
+    found = read_lines(*map(json.dumps, rows))
+    frame = found.frame()
+    for column in frame.columns:
+        for sent, stored in zip(rows, frame[column].tolist(), strict=True):
+            assert _same(sent.get(column), None if stored is pd.NA else stored)
+
+
+def _same(sent: Any, stored: Any) -> bool:
+    """Equal, or the text of it; but null elements are dropped and what holds nothing may go."""
+    if isinstance(stored, str) and not isinstance(sent, str):
+        return bool(json.loads(stored) == sent)
+    if isinstance(sent, dict) and isinstance(stored, dict):
+        return all(_same(sent.get(key), each) for key, each in stored.items()) and all(
+            key in stored or _holds_nothing(each) for key, each in sent.items()
+        )
+    if isinstance(sent, list) and stored is not None:
+        kept = [each for each in sent if each is not None]
+        return len(kept) == len(stored) and all(map(_same, kept, stored))
+    return bool(sent == stored)
+
+
+def _holds_nothing(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return all(map(_holds_nothing, value.values() if isinstance(value, dict) else value))
+    return value is None
