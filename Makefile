@@ -12,7 +12,7 @@ ui: setup ## the same, and the Dagster UI with schedules and sensors on
 	@$(BIN)/python -m feed_assets.demo ui
 
 test: setup ## every test
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 check: setup ## lint, format, types, definitions
 	$(BIN)/ruff check

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import requests
 import urllib3.exceptions
+from requests.auth import HTTPBasicAuth
 
 from feed_assets.errors import (
     AccessRefused,
@@ -50,7 +51,7 @@ def download(feed: Feed, day: date | None, spool: Path) -> Download:
     started = time.monotonic()
     credentials = feed.credentials()
     # in UTF-8 (RFC 7617, 2.1); of a str, `requests` makes Latin-1
-    auth = credentials and (credentials[0].encode(), credentials[1].encode())
+    auth = credentials and HTTPBasicAuth(credentials[0].encode(), credentials[1].encode())
     path = spool / f"{feed.name}{f'-{day:%Y%m%d}' if day else ''}.ndjson"
     url = feed.url_for(day)
     shown = redact(url)

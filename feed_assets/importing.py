@@ -118,7 +118,10 @@ def store(delivery: Delivery, warehouse: Warehouse, *, attempt: str) -> Import:
 def _read(delivery: Delivery, known: Columns) -> ndjson.Reading:
     feed, path = delivery.feed, delivery.download.path
     options = ndjson.Options(
-        types=feed.types, max_bad_lines=feed.max_bad_lines, empty_as_null=feed.empty_as_null
+        types=feed.types,
+        max_bad_lines=feed.max_bad_lines,
+        empty_as_null=feed.empty_as_null,
+        flexible_names=delivery.day is None,  # `table_*` works with plain names only
     )
     reading = ndjson.read(path, spool=path.parent, options=options, known=arrow_schema(known))
     if not reading.rows and delivery.day is None and not feed.allow_empty:

@@ -17,6 +17,7 @@ from rich.table import Table as Grid
 
 from feed_assets.demo import crm
 from feed_assets.demo.server import HOST, PASSWORD, PORT, USERNAME, serving
+from feed_assets.errors import FeedAssetsError
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
 from feed_assets.orchestration.warehouse import WarehouseResource, warehouse_url
 from feed_assets.tables import Table
@@ -78,11 +79,16 @@ def import_all() -> None:
             console.print(f"Importing [bold]{' and '.join(assets)}[/bold] ...")
             keys = [dg.AssetKey(name) for name in assets]
             result = job.execute_in_process(
-                instance=instance, asset_selection=keys, tags=tags, raise_on_error=False
+                instance=instance,
+                asset_selection=keys,
+                tags=tags,
+                raise_on_error=False,
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
             for event in result.all_events:
                 if event.is_step_failure:
-                    sys.exit(str(event.step_failure_data.user_failure_data or event.message))
+                    said = event.step_failure_data.user_failure_data
+                    sys.exit(f"{said.description if said else event.message}")
 
 
 def show(warehouse: Warehouse) -> None:
@@ -96,7 +102,7 @@ def show(warehouse: Warehouse) -> None:
         for column in columns_of(rows.schema):
             grid.add_column(f"{column.name}\n[dim]{column}[/dim]")
         for row in sorted(rows.to_pylist(), key=lambda row: str(row["orderId"])):
-            grid.add_row(*map(str, row.values()))
+            grid.add_row(*map(_cell, row.values()))
         console.print(grid)
     grid = Grid(title="One shard a day", title_justify="left")
     grid.add_column("table")
@@ -107,16 +113,22 @@ def show(warehouse: Warehouse) -> None:
     console.print(grid)
 
 
+def _cell(value: object) -> str:
+    """A value as a person writes it: of a midnight, its date."""
+    return str(value).removesuffix(" 00:00:00")
+
+
 def _next_steps() -> None:
-    console.print(
-        "\nThree things to try next:\n"
-        "  1. [bold]make ui[/bold]  the same in the Dagster UI: backfill days, see what came\n"
-        "  2. edit [bold]feed_assets/defs/crm_orders/defs.yaml[/bold]  to import a feed of yours\n"
-        f'  3. open the tables: [bold].venv/bin/python -c "import duckdb; '
-        f"duckdb.connect('{warehouse_url().removeprefix('duckdb://')}')"
-        f".sql('FROM crm.orders').show()\"[/bold]\n",
-        soft_wrap=True,
-    )
+    steps = [
+        "[bold]make ui[/bold]  the same in the Dagster UI: backfill days, see what came",
+        "[bold]feed_assets/defs/crm_orders/defs.yaml[/bold]  edit it to import a feed of yours",
+    ]
+    if (url := warehouse_url()).startswith("duckdb://"):
+        look = f"duckdb.connect('{url.removeprefix('duckdb://')}').sql('FROM crm.orders').show()"
+        steps.append(f'[bold].venv/bin/python -c "import duckdb; {look}"[/bold]')
+    console.print("\nTo try next:")
+    for number, step in enumerate(steps, 1):
+        console.print(f"  {number}. {step}", soft_wrap=True)
 
 
 def _ui() -> None:
@@ -135,4 +147,7 @@ def _wait() -> None:
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
-    main()
+    try:
+        main()
+    except FeedAssetsError as failure:
+        sys.exit(str(failure))

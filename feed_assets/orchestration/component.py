@@ -7,9 +7,11 @@ from pydantic import BaseModel
 
 from feed_assets.feed import Feed
 from feed_assets.orchestration.assets import feed_asset, latest_asset
+from feed_assets.orchestration.scaffold import FeedScaffolder
 from feed_assets.orchestration.schedules import feed_schedule
 
 
+@dg.scaffold_with(FeedScaffolder)
 class JsonFeed(dg.Component):
     """Imports an NDJSON feed into BigQuery or DuckDB, every day.
 

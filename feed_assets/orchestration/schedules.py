@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
 import dagster as dg
 
 from feed_assets.feed import Feed
-from feed_assets.orchestration.assets import partitions
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
@@ -13,18 +15,21 @@ RANGE_END = "dagster/asset_partition_range_end"
 
 def feed_schedule(feed: Feed) -> dg.ScheduleDefinition:
     """Imports a snapshot, or the last day and `refetch_days` before it, at the feed's times."""
-    by_date, days = feed.partition_by_date, partitions(feed)
+    by_date = feed.partition_by_date
 
     def request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         moment = context.scheduled_execution_time
-        if by_date is None or days is None:
-            return dg.RunRequest(run_key=f"{moment:%Y-%m-%dT%H:%M}")
-        keys = days.get_partition_keys(current_time=moment)[-1 - by_date.refetch_days :]
-        if not keys:
-            return dg.SkipReason(f"{feed.name} has no day before {by_date.start_date}")
-        return dg.RunRequest(
-            run_key=f"{moment:%Y-%m-%dT%H:%M}", tags={RANGE_START: keys[0], RANGE_END: keys[-1]}
-        )
+        run_key = f"{moment:%Y-%m-%dT%H:%M}"
+        if by_date is None:
+            return dg.RunRequest(run_key)
+        last = moment.astimezone(ZoneInfo(by_date.timezone)).date()
+        if not by_date.include_today:
+            last -= timedelta(days=1)
+        if last < by_date.start_date:
+            return dg.SkipReason(f"{feed.name} has no day to import before {by_date.start_date}")
+        first = max(by_date.start_date, last - timedelta(days=by_date.refetch_days))
+        tags = {RANGE_START: first.isoformat(), RANGE_END: last.isoformat()}
+        return dg.RunRequest(run_key, tags=tags)
 
     return dg.ScheduleDefinition(
         name=f"{feed.name}_schedule",

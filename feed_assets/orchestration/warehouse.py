@@ -27,7 +27,7 @@ def warehouse_url() -> str:
     The project is this checkout; where the package is installed without one, the current folder.
     """
     project = CHECKOUT if (CHECKOUT / "pyproject.toml").exists() else Path.cwd()
-    return os.environ.get(VARIABLE) or f"duckdb://{project / 'var' / 'feed_assets.duckdb'}"
+    return os.environ.get(VARIABLE) or f"duckdb://{project / 'var' / 'warehouse.duckdb'}"
 
 
 class WarehouseResource(dg.ConfigurableResource[None]):

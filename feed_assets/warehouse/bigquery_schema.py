@@ -26,7 +26,7 @@ def columns_from(fields: Fields) -> Columns:
     return tuple(
         Column(
             field["name"],
-            LEGACY_TYPES.get(field["type"], field["type"]),
+            str(LEGACY_TYPES.get(field["type"], field["type"])),
             field.get("mode") == "REPEATED",
             columns_from(field.get("fields", ())),
         )

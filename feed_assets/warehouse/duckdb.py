@@ -220,6 +220,11 @@ class DuckDBWarehouse:
             try:
                 yield self._connection
             except duckdb.Error as failure:
+                if "Ambiguous reference to catalog" in str(failure):
+                    raise WarehouseFailed(
+                        f"{self} is named like a dataset in it, and DuckDB cannot tell the two "
+                        f"apart; name the file otherwise"
+                    ) from failure
                 raise WarehouseFailed(f"{self} refused: {failure}") from failure
 
     @contextmanager

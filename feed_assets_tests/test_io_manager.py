@@ -1,0 +1,206 @@
+"""Any asset's DataFrames into tables, and back for those downstream."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from feed_assets.orchestration.io_manager import WarehouseIOManager
+from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
+from feed_assets.orchestration.warehouse import WarehouseResource
+from feed_assets.tables import Table
+from feed_assets.warehouse.duckdb import DuckDBWarehouse
+
+DAYS = dg.DailyPartitionsDefinition("2020-01-01", end_date="2020-01-05")
+DAILY: dict[str, Any] = {
+    "key_prefix": "mart",
+    "partitions_def": DAYS,
+    "backfill_policy": dg.BackfillPolicy.single_run(),
+}
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as running:
+        yield running
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> DuckDBWarehouse:
+    return DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+
+
+@pytest.fixture
+def run(tmp_path: Path, instance: dg.DagsterInstance) -> Any:
+    """Materializes one of the assets, for a range of days if one is given."""
+    resource = WarehouseResource(url=f"duckdb://{tmp_path / 'warehouse.duckdb'}")
+
+    def materialize(asset: Any, *days: str, upstream: Any = ()) -> dg.ExecuteInProcessResult:
+        io_manager = WarehouseIOManager(warehouse=resource)
+        defs = dg.Definitions([asset, *upstream], resources={"io_manager": io_manager})
+        return defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance,
+            asset_selection=[asset.key],
+            tags={RANGE_START: days[0], RANGE_END: days[-1]} if days else {},
+            raise_on_error=False,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+
+    return materialize
+
+
+def reason(result: dg.ExecuteInProcessResult) -> str:
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    return str(failure.step_failure_data.user_failure_data.description)  # type: ignore[union-attr]
+
+
+@dg.asset(**DAILY)
+def visits(context: dg.AssetExecutionContext) -> dict[str, pd.DataFrame]:
+    """Each day under its key, with a column that came on the second."""
+    first, *later = context.partition_keys
+    return {
+        first: pd.DataFrame({"day": [first], "n": [1]}),
+        **{key: pd.DataFrame({"day": [key], "n": [2], "source": ["x"]}) for key in later},
+    }
+
+
+def test_a_dataframe_of_numpy_columns_becomes_the_table_its_key_names(
+    run: Any, tables: DuckDBWarehouse
+) -> None:
+    @dg.asset(key_prefix="mart")
+    def totals() -> pd.DataFrame:
+        return pd.DataFrame(
+            {"n": [1, 2], "x": [0.5, None], "at": pd.to_datetime(["2020-01-01", None]), "s": "é"}
+        )
+
+    assert run(totals).success
+    with tables:
+        assert tables.read(Table("mart", "totals")).to_pydict()["x"] == [0.5, None]
+        assert [str(c) for c in tables.columns(Table("mart", "totals")) or ()] == [
+            "INTEGER",
+            "FLOAT",
+            "DATETIME",
+            "STRING",
+        ]
+
+
+def test_metadata_names_another_table(run: Any, tables: DuckDBWarehouse) -> None:
+    @dg.asset(metadata={"dataset": "crm", "table": "sums"})
+    def totals() -> pd.DataFrame:
+        return pd.DataFrame({"n": [1]})
+
+    assert run(totals).success
+    assert tables.read(Table("crm", "sums")).num_rows == 1
+
+
+def test_days_become_shards_and_are_loaded_as_one_dataframe_under_the_columns_of_all(
+    run: Any,
+) -> None:
+    loaded = []
+
+    @dg.asset(key_prefix="mart")
+    def report(visits: pd.DataFrame) -> pd.DataFrame:
+        loaded.append(visits)
+        return visits
+
+    assert run(visits, "2020-01-01", "2020-01-04").success
+    assert run(report, upstream=[visits]).success
+
+    assert loaded[0]["day"].tolist() == ["2020-01-01", "2020-01-02", "2020-01-03", "2020-01-04"]
+    assert loaded[0]["source"].isna().tolist() == [True, False, False, False]
+    assert all(isinstance(dtype, pd.ArrowDtype) for dtype in loaded[0].dtypes)
+
+
+def test_a_dict_gets_the_days_by_key_and_metadata_selects_columns(run: Any) -> None:
+    loaded = []
+
+    @dg.asset(key_prefix="mart", ins={"visits": dg.AssetIn(metadata={"columns": ["n"]})})
+    def report(visits: dict[str, pd.DataFrame]) -> None:
+        loaded.append(visits)
+
+    run(visits, "2020-01-01", "2020-01-04")
+    assert run(report, upstream=[visits]).success
+
+    assert {key: frame.to_dict("list") for key, frame in loaded[0].items()} == {
+        "2020-01-01": {"n": [1]},
+        "2020-01-02": {"n": [2]},
+        "2020-01-03": {"n": [2]},
+        "2020-01-04": {"n": [2]},
+    }
+
+
+def test_one_day_is_loaded_for_the_same_day_downstream(run: Any, tables: DuckDBWarehouse) -> None:
+    @dg.asset(**DAILY)
+    def doubled(visits: pd.DataFrame) -> pd.DataFrame:
+        return visits.assign(n=visits["n"] * 2)
+
+    run(visits, "2020-01-01", "2020-01-04")
+    assert run(doubled, "2020-01-02", upstream=[visits]).success
+
+    (row,) = tables.read(Table("mart", "doubled_20200102")).to_pylist()
+    assert row == {"day": "2020-01-02", "n": 4, "source": "x"}
+
+
+@dg.asset
+def homeless() -> pd.DataFrame:
+    return pd.DataFrame({"n": [1]})
+
+
+@dg.asset(key_prefix="mart")
+def mixed() -> pd.DataFrame:
+    return pd.DataFrame({"n": [1, "one"]})
+
+
+@dg.asset(key_prefix="mart")
+def late() -> pd.DataFrame:
+    return pd.DataFrame({"after": pd.to_timedelta([1], unit="s")})
+
+
+@dg.asset(key_prefix="mart")
+def words() -> str:
+    return "no DataFrame"
+
+
+@dg.asset(key_prefix="mart", partitions_def=dg.StaticPartitionsDefinition(["eu", "us"]))
+def regions() -> pd.DataFrame:
+    return pd.DataFrame({"n": [1]})
+
+
+@dg.asset(**DAILY)
+def one_for_all() -> pd.DataFrame:
+    return pd.DataFrame({"n": [1]})
+
+
+@pytest.mark.parametrize(
+    ("asset", "days", "says"),
+    [
+        (homeless, (), "asset homeless names no dataset to store in"),
+        (mixed, (), "column n"),
+        (late, (), "column after has the type duration[ns]"),
+        (words, (), "mart/words returned a str; the warehouse stores pandas DataFrames"),
+        (regions, ("eu",), "has a partition 'eu', which is no day"),
+        (one_for_all, ("2020-01-01", "2020-01-02"), "a DataFrame for each partition key"),
+    ],
+    ids=lambda value: value.key.to_user_string() if isinstance(value, dg.AssetsDefinition) else "",
+)
+def test_what_cannot_be_stored_is_refused_in_a_sentence(
+    run: Any, tables: DuckDBWarehouse, asset: Any, days: tuple[str, ...], says: str
+) -> None:
+    assert says in reason(run(asset, *days))
+    with tables:
+        assert tables.columns(Table("mart", asset.key.path[-1])) is None
+
+
+def test_loading_what_was_never_stored_names_the_table(run: Any) -> None:
+    @dg.asset(key_prefix="mart")
+    def totals() -> pd.DataFrame:
+        return pd.DataFrame({"n": [1]})
+
+    @dg.asset(key_prefix="mart")
+    def report(totals: pd.DataFrame) -> None:
+        pass
+
+    assert "there is no table mart.totals; materialize" in reason(run(report, upstream=[totals]))

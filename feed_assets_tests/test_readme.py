@@ -1,0 +1,189 @@
+"""The README is true: its commands run, its YAML loads, its example gives the table it shows."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+import requests
+import yaml
+
+from feed_assets.download import Download
+from feed_assets.feed import Feed
+from feed_assets.importing import Delivery, store
+from feed_assets.orchestration.scaffold import feed_yaml
+from feed_assets.warehouse.duckdb import DuckDBWarehouse
+
+PROJECT = Path(__file__).parents[1]
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+TREE = ("feed_assets", "pyproject.toml", "requirements.lock", "workspace.yaml", "Makefile")
+RUN_ELSEWHERE = {
+    "make test": "is what runs this test",
+    'export FEED_ASSETS_WAREHOUSE="bigquery://my-project?location=EU"': "wants a project at Google",
+}
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+COMMANDS = [line.removeprefix("$ ") for block in blocks("console") for line in block.splitlines()]
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[Path]:
+    """The project as it stands, in a folder of its own, with this .venv."""
+    for name in TREE:
+        copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy2
+        copy(PROJECT / name, tmp_path / name)
+    (tmp_path / ".venv").symlink_to(PROJECT / ".venv")
+    return tmp_path
+
+
+def started(command: str, clone: Path) -> subprocess.Popen[str]:
+    kept = {"PATH", "HOME", "LANG", "SSL_CERT_FILE"}
+    return subprocess.Popen(
+        command,
+        shell=True,
+        cwd=clone,
+        env={name: value for name, value in os.environ.items() if name in kept},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_every_command_is_tried() -> None:
+    assert set(COMMANDS) == {
+        "make demo",
+        "make ui",
+        ".venv/bin/dg scaffold defs feed_assets.JsonFeed shop_orders",
+        *RUN_ELSEWHERE,
+    }
+
+
+@pytest.mark.xdist_group("the example's port")
+def test_make_demo_imports_the_example_and_shows_it(clone: Path) -> None:
+    with started("make demo", clone) as demo:
+        shown, _ = demo.communicate(timeout=120)
+
+    assert demo.returncode == 0, shown
+    for text in ("crm.orders_20200115", "N1 delivered, N2 received", "refunded", "make ui"):
+        assert text in shown
+    tables = DuckDBWarehouse(clone / "var" / "warehouse.duckdb")
+    with tables:
+        rows = duckdb_rows(tables, "orders")
+        assert rows == duckdb_rows(tables, "orders_snapshot")
+    assert [(row["orderId"], row["status"], row["total"]) for row in rows] == [
+        ("N1", "delivered", 120.13),
+        ("N2", "refunded", 96.12),
+        ("N3", "received", 299.99),
+    ]
+
+
+@pytest.mark.xdist_group("the example's port")
+def test_make_ui_answers_with_the_project_loaded(clone: Path) -> None:
+    with started("make ui", clone) as ui:
+        try:
+            query = "{repositoriesOrError {... on RepositoryConnection {nodes {location {name}}}}}"
+            deadline = time.monotonic() + 100
+            while True:
+                assert ui.poll() is None, ui.stdout and ui.stdout.read()
+                assert time.monotonic() < deadline, "the UI did not answer"
+                try:
+                    answer = requests.post(
+                        "http://127.0.0.1:3000/graphql", json={"query": query}, timeout=10
+                    ).json()
+                except (requests.ConnectionError, requests.JSONDecodeError):
+                    time.sleep(0.5)
+                    continue
+                if answer["data"]["repositoriesOrError"].get("nodes"):
+                    break
+                time.sleep(0.5)
+        finally:
+            os.killpg(ui.pid, signal.SIGINT)
+            ui.wait(30)
+    assert "feed_assets" in str(answer)
+
+
+def duckdb_rows(tables: DuckDBWarehouse, name: str) -> list[dict[str, Any]]:
+    from feed_assets.tables import Table
+
+    rows: list[dict[str, Any]] = tables.read(Table("crm", name)).to_pylist()
+    return sorted(rows, key=lambda row: str(row["orderId"]))
+
+
+def test_dg_scaffold_writes_a_feed_that_dg_finds_valid(clone: Path) -> None:
+    scaffold = next(command for command in COMMANDS if "scaffold" in command)
+    with started(f"{scaffold} && .venv/bin/dg check yaml", clone) as dg:
+        said, _ = dg.communicate(timeout=120)
+
+    assert "All component YAML validated successfully" in said, said
+    written = (clone / "feed_assets" / "defs" / "shop_orders" / "defs.yaml").read_text()
+    assert written == feed_yaml("shop_orders")
+    for attribute in Feed.model_fields:
+        assert f" {attribute}: " in written
+
+
+@pytest.mark.parametrize("block", blocks("yaml"))
+def test_each_yaml_is_a_feed(block: str) -> None:
+    document = yaml.safe_load(block)
+
+    assert document["type"] == "feed_assets.JsonFeed"
+    Feed(**document["attributes"])
+
+
+def test_the_example_day_becomes_the_table_it_shows(tmp_path: Path) -> None:
+    declared = yaml.safe_load(blocks("yaml")[1])["attributes"]
+    (lines,) = blocks("json")
+    path = tmp_path / "day.ndjson"
+    path.write_text(lines)
+    got = Download(path, "https://example.com/feed.ndjson", len(lines), "", 0)
+    delivery = Delivery(Feed(**declared), date(2020, 1, 20), got)
+    warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+
+    stored = store(delivery, warehouse, attempt="1").stored
+
+    with warehouse:
+        assert stored.table is not None
+        rows = warehouse.read(stored.table)
+    shown = re.search(r"^\| createdAt DATETIME.*?\n\n", README, re.DOTALL | re.MULTILINE)
+    assert shown is not None
+    header, _, *body = (
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in shown[0].splitlines()
+        if line
+    )
+    assert header == [f"{column.name} {column}" for column in stored.columns]
+    assert body == [
+        [str(value.normalize() if name == "total" else value) for name, value in row.items()]
+        for row in rows.to_pylist()
+    ]
+
+
+def test_the_notebooks_line_gives_an_arrow_backed_dataframe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = (block for block in blocks("python") if "read_ndjson" in block)
+    monkeypatch.chdir(tmp_path)
+    Path("orders.ndjson").write_text(blocks("json")[0])
+    names: dict[str, Any] = {}
+
+    exec(code, names)
+
+    frame = names["frame"]
+    assert frame["status"].tolist() == ["refunded", "received"]
+    assert frame["updatedAt"].dtype == pd.ArrowDtype(pa.timestamp("us"))

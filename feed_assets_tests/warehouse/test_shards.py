@@ -1,0 +1,147 @@
+"""The rules by which shards keep answering as one, as tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from feed_assets.errors import TypeConflict
+from feed_assets.tables import Table
+from feed_assets.warehouse.bigquery_schema import known_fields, known_from
+from feed_assets.warehouse.columns import Column, Columns
+from feed_assets.warehouse.shards import (
+    added,
+    changed,
+    extended,
+    following,
+    latest_wins,
+    union,
+    widened,
+)
+
+ORDERS = Table("crm", "orders")
+SCALARS = ["BOOLEAN", "INTEGER", "FLOAT", "NUMERIC", "STRING", "DATE", "DATETIME", "TIMESTAMP"]
+
+
+def column(described: str) -> Column:
+    """`INTEGER`, `REPEATED FLOAT`, `LONG` for an INTEGER beyond 2^53, `RECORD` of a field `a`."""
+    repeated, kind = described.startswith("REPEATED "), described.rpartition(" ")[2]
+    if kind == "RECORD":
+        return Column("x", "RECORD", repeated, (Column("a", "INTEGER"),))
+    if kind == "LONG":
+        return Column("x", "INTEGER", repeated, long=True)
+    return Column("x", kind, repeated)
+
+
+@pytest.mark.parametrize(
+    ("known", "today", "then"),
+    [
+        ("INTEGER", "FLOAT", "FLOAT"),
+        ("FLOAT", "INTEGER", "FLOAT"),
+        ("INTEGER", "LONG", "LONG"),
+        ("LONG", "INTEGER", "LONG"),
+        *[(kind, kind, kind) for kind in [*SCALARS, "LONG", "RECORD", "REPEATED RECORD"]],
+        *[("STRING", kind, "STRING") for kind in [*SCALARS, "RECORD", "REPEATED INTEGER"]],
+        ("REPEATED INTEGER", "REPEATED FLOAT", "REPEATED FLOAT"),
+        ("REPEATED STRING", "REPEATED RECORD", "REPEATED STRING"),
+    ],
+)
+def test_what_a_known_column_becomes(known: str, today: str, then: str) -> None:
+    assert union(ORDERS, (column(known),), (column(today),)) == (column(then),)
+
+
+@pytest.mark.parametrize(
+    ("known", "today"),
+    [
+        ("LONG", "FLOAT"),
+        ("FLOAT", "LONG"),
+        ("INTEGER", "STRING"),
+        ("BOOLEAN", "INTEGER"),
+        ("DATETIME", "TIMESTAMP"),
+        ("TIMESTAMP", "DATETIME"),
+        ("DATE", "DATETIME"),
+        ("RECORD", "STRING"),
+        ("INTEGER", "RECORD"),
+        ("INTEGER", "REPEATED INTEGER"),
+        ("REPEATED INTEGER", "INTEGER"),
+        ("REPEATED STRING", "STRING"),
+    ],
+)
+def test_what_cannot_join_is_refused_unless_it_is_declared(known: str, today: str) -> None:
+    with pytest.raises(TypeConflict) as refused:
+        union(ORDERS, (column(known),), (column(today),))
+
+    assert (refused.value.column, refused.value.table) == ("x", "crm.orders")
+    if column(known).type != column(today).type:
+        assert union(ORDERS, (column(known),), (column(today),), {"X"}) == (column(today),)
+
+
+A, B, C = Column("a", "INTEGER"), Column("b", "STRING"), Column("c", "BOOLEAN")
+A_FLOAT = Column("a", "FLOAT")
+
+
+def record(*fields: Column) -> Column:
+    return Column("r", "RECORD", fields=fields)
+
+
+@pytest.mark.parametrize(
+    ("known", "today", "then"),
+    [
+        ((A, B), (B, C, A), (A, B, C)),  # the known order, then what is new
+        ((A, B), (), (A, B)),
+        ((), (C, A), (C, A)),
+        ((A,), (Column("A", "INTEGER"),), (A,)),  # case does not distinguish
+        ((record(A), B), (record(C, A_FLOAT),), (record(A_FLOAT, C), B)),
+    ],
+)
+def test_columns_keep_their_order_and_new_ones_come_last(
+    known: Columns, today: Columns, then: Columns
+) -> None:
+    assert union(ORDERS, known, today) == then
+
+
+def test_a_conflict_inside_a_record_is_named_by_its_path() -> None:
+    with pytest.raises(
+        TypeConflict, match=r"column r\.b of crm\.orders is INTEGER .* STRING today"
+    ):
+        union(ORDERS, (record(Column("b", "INTEGER")),), (record(B),))
+
+
+def test_a_snapshot_takes_todays_types_and_keeps_columns_without_a_value() -> None:
+    assert latest_wins((A, B), (A_FLOAT, C)) == (A_FLOAT, B, C)
+
+
+def test_a_shard_follows_in_columns_in_types_or_in_both() -> None:
+    held, known = (A, record(A)), (A_FLOAT, record(A_FLOAT, B), C)
+
+    assert extended(held, known) == (A, record(A, B), C)
+    assert widened(held, known) == (A_FLOAT, record(A_FLOAT))
+    assert following(held, known) == (A_FLOAT, record(A_FLOAT, B), C)
+
+
+def test_a_type_that_was_declared_otherwise_waits_for_its_day_to_be_imported_again() -> None:
+    assert following((A,), (Column("a", "STRING"),)) == (A,)
+
+
+def test_what_is_new_and_what_changed_are_told_by_path() -> None:
+    before, after = (A, record(A)), (A_FLOAT, record(A, B), C)
+
+    assert added(before, after) == {"r.b": B, "c": C}
+    assert changed(before, after) == {"a": ("INTEGER", "FLOAT")}
+
+
+def test_a_table_of_known_columns_tells_all_that_is_known_though_its_columns_keep_their_types() -> (
+    None
+):
+    """BigQuery does not let a schema's column change its type, so a description tells."""
+    history: list[Columns] = [
+        (A, record(A), Column("t", "INTEGER", repeated=True)),
+        (A_FLOAT, record(A_FLOAT, B), Column("t", "FLOAT", repeated=True), C),
+        (Column("a", "STRING"), Column("r", "STRING"), Column("t", "FLOAT", repeated=True), C),
+        (A, record(A, B), Column("t", "INTEGER", repeated=True, long=True), C),
+    ]
+    schema: list[dict[str, object]] = []
+    for columns in history:
+        before = {field["name"]: field["type"] for field in schema}
+        schema = known_fields(columns, schema)
+        assert known_from(schema) == columns
+        assert before.items() <= {field["name"]: field["type"] for field in schema}.items()
