@@ -15,11 +15,7 @@ from feed_assets.tables import Table
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 
 DAYS = dg.DailyPartitionsDefinition("2020-01-01", end_date="2020-01-05")
-DAILY: dict[str, Any] = {
-    "key_prefix": "mart",
-    "partitions_def": DAYS,
-    "backfill_policy": dg.BackfillPolicy.single_run(),
-}
+AS_ONE_RUN = dg.BackfillPolicy.single_run()
 
 
 @pytest.fixture
@@ -57,7 +53,7 @@ def reason(result: dg.ExecuteInProcessResult) -> str:
     return str(failure.step_failure_data.user_failure_data.description)  # type: ignore[union-attr]
 
 
-@dg.asset(**DAILY)
+@dg.asset(key_prefix="mart", partitions_def=DAYS, backfill_policy=AS_ONE_RUN)
 def visits(context: dg.AssetExecutionContext) -> dict[str, pd.DataFrame]:
     """Each day under its key, with a column that came on the second."""
     first, *later = context.partition_keys
@@ -73,7 +69,12 @@ def test_a_dataframe_of_numpy_columns_becomes_the_table_its_key_names(
     @dg.asset(key_prefix="mart")
     def totals() -> pd.DataFrame:
         return pd.DataFrame(
-            {"n": [1, 2], "x": [0.5, None], "at": pd.to_datetime(["2020-01-01", None]), "s": "é"}
+            {
+                "n": [1, 2],
+                "x": [0.5, None],
+                "at": pd.Series(["2020-01-01", None], dtype="datetime64[ns]"),
+                "s": "é",
+            }
         )
 
     assert run(totals).success
@@ -133,7 +134,7 @@ def test_a_dict_gets_the_days_by_key_and_metadata_selects_columns(run: Any) -> N
 
 
 def test_one_day_is_loaded_for_the_same_day_downstream(run: Any, tables: DuckDBWarehouse) -> None:
-    @dg.asset(**DAILY)
+    @dg.asset(key_prefix="mart", partitions_def=DAYS, backfill_policy=AS_ONE_RUN)
     def doubled(visits: pd.DataFrame) -> pd.DataFrame:
         return visits.assign(n=visits["n"] * 2)
 
@@ -169,7 +170,7 @@ def regions() -> pd.DataFrame:
     return pd.DataFrame({"n": [1]})
 
 
-@dg.asset(**DAILY)
+@dg.asset(key_prefix="mart", partitions_def=DAYS, backfill_policy=AS_ONE_RUN)
 def one_for_all() -> pd.DataFrame:
     return pd.DataFrame({"n": [1]})
 

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ COMMANDS = [line.removeprefix("$ ") for block in blocks("console") for line in b
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Iterator[Path]:
+def clone(tmp_path: Path) -> Path:
     """The project as it stands, in a folder of its own, with this .venv."""
     for name in TREE:
         copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy2

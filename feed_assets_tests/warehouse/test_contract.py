@@ -268,7 +268,7 @@ def test_shards_that_stood_before_us_are_joined_in(warehouse: Warehouse, orders:
     assert [column.name for column in warehouse.known(orders).columns] == ["id", "old", "new"]
 
 
-CHANGES = [
+CHANGES: list[tuple[int, dict[str, Any]]] = [
     (0, {"id": "N1", "updated": "2020-01-01", "status": "received"}),
     (1, {"id": "N2", "updated": "2020-01-02", "status": "received"}),
     (1, {"id": None, "updated": "2020-01-02", "status": "lost"}),
