@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import dagster as dg
@@ -16,13 +17,17 @@ from feed_assets.orchestration.warehouse import WarehouseResource, warehouse_url
 @dg.definitions
 def defs() -> dg.Definitions:
     """The code location: every feed's assets and schedules, and what stores them."""
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)  # of Dagster, about its own parts
     tree = dg.ComponentTree.for_project(Path(__file__).parent)
     feeds = [component.feed for component in tree.get_all_components(of_type=JsonFeed)]
     check_together(feeds, wildcards=warehouse_url().startswith("bigquery:"))
     warehouse = WarehouseResource()
     return dg.Definitions.merge(
-        tree.build_defs(),
+        # Of a path, as the whole tree would import dagster_gcp (3 s, 200 MB) into every process
+        tree.build_defs(Path()),
         dg.Definitions(
+            component_tree=tree,
+            executor=dg.in_process_executor,  # an import is one step; a process more costs seconds
             resources={"warehouse": warehouse, IO_MANAGER: WarehouseIOManager(warehouse=warehouse)},
             sensors=[
                 dg.AutomationConditionSensorDefinition(

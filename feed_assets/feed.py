@@ -34,6 +34,7 @@ class PartitionByDate(_Declared):
     """Makes a feed by date: each day is requested by itself and kept in a table of its own."""
 
     start_date: date = Field(description="The first day the feed has.")
+    end_date: date | None = Field(None, description="The last day it has, if it has ended.")
     timezone: str = Field("UTC", description="Whose midnight ends a day, such as Europe/Berlin.")
     refetch_days: int = Field(
         1, ge=0, description="Each scheduled run imports that many days before its own again."
@@ -41,6 +42,12 @@ class PartitionByDate(_Declared):
     include_today: bool = Field(
         True, description="Import the day that has begun, too, or only days that have ended."
     )
+
+    @model_validator(mode="after")
+    def _begins_before_it_ends(self) -> PartitionByDate:
+        if self.end_date is not None and self.end_date < self.start_date:
+            raise ValueError(f"end_date {self.end_date} is before start_date {self.start_date}")
+        return self
 
     @field_validator("timezone")
     @classmethod

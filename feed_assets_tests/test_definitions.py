@@ -31,6 +31,8 @@ def test_the_examples_feeds_become_assets_and_schedules(monkeypatch: pytest.Monk
     }
     daily = loaded.resolve_assets_def("crm_orders")
     assert isinstance(daily.partitions_def, dg.DailyPartitionsDefinition)
+    days = daily.partitions_def.get_partition_keys()
+    assert (days[0], days[-1], len(days)) == ("2020-01-10", "2020-01-20", 11)
     assert loaded.resolve_assets_def("crm_orders_snapshot").partitions_def is None
 
 

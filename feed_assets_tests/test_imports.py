@@ -115,6 +115,21 @@ def test_a_snapshot_becomes_a_table_and_replaces_it(snapshot: Project) -> None:
     assert snapshot.rows() == [{"id": "N2", "total": 2}, {"id": "N3", "total": None}]
 
 
+def test_the_contents_hash_is_the_data_version(snapshot: Project) -> None:
+    def version() -> str:
+        event = snapshot.instance.get_latest_materialization_event(dg.AssetKey("orders"))
+        assert event is not None
+        assert event.asset_materialization is not None
+        return (event.asset_materialization.tags or {})["dagster/data_version"]
+
+    first = [snapshot.run().success, version()]
+    again = [snapshot.run().success, version()]
+    snapshot.server.answer = lambda path: lines({"id": "N2"})
+    other = [snapshot.run().success, version()]
+
+    assert first == again != other
+
+
 def test_a_day_becomes_a_shard(by_date: Project) -> None:
     assert by_date.run("2020-01-20").success
 

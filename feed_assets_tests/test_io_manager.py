@@ -89,7 +89,7 @@ def test_a_dataframe_of_numpy_columns_becomes_the_table_its_key_names(
 
 
 def test_metadata_names_another_table(run: Any, tables: DuckDBWarehouse) -> None:
-    @dg.asset(metadata={"dataset": "crm", "table": "sums"})
+    @dg.asset(metadata={"dagster/table_name": "crm.sums"})
     def totals() -> pd.DataFrame:
         return pd.DataFrame({"n": [1]})
 

@@ -67,6 +67,17 @@ def test_before_its_first_day_a_feed_is_not_imported() -> None:
     assert skipped.skip_message == "orders has no day to import before 2020-01-01"
 
 
+def test_after_its_last_day_a_feed_is_not_imported() -> None:
+    by_date = {"start_date": "2020-01-01", "end_date": "2020-01-20"}
+
+    last = tick("2020-01-20T05:00", partition_by_date=by_date)
+    skipped = tick("2020-01-21T05:00", partition_by_date=by_date)
+
+    assert isinstance(last, dg.RunRequest)
+    assert last.tags[RANGE_END] == "2020-01-20"
+    assert isinstance(skipped, dg.SkipReason)
+
+
 def test_a_snapshot_is_imported_whole() -> None:
     request = tick("2020-01-20T05:00")
 

@@ -1,6 +1,7 @@
 """The assets of a feed: its table or its shards, and the view of the latest state."""
 
 import hashlib
+from datetime import timedelta
 
 import dagster as dg
 
@@ -23,7 +24,7 @@ def feed_asset(feed: Feed) -> dg.AssetsDefinition:
         partitions_def=partitions(feed),
         backfill_policy=dg.BackfillPolicy.single_run() if feed.partition_by_date else None,
         io_manager_key=IO_MANAGER,
-        metadata={"dataset": feed.dataset, "table": feed.destination.name},
+        metadata={"dagster/table_name": str(feed.destination)},
         code_version=_fingerprint(feed),
         pool=feed.name,
     )
@@ -48,8 +49,8 @@ def latest_asset(feed: Feed) -> dg.AssetsDefinition:
         deps=[feed.name],
         group_name=feed.dataset,
         kinds={"view"},
-        metadata={"dataset": feed.dataset, "table": feed.destination.name},
-        automation_condition=dg.AutomationCondition.any_deps_updated()
+        metadata={"dagster/table_name": str(feed.destination)},
+        automation_condition=dg.AutomationCondition.any_deps_updated().since_last_handled()
         & ~dg.AutomationCondition.in_progress(),
         code_version=_fingerprint(feed),
     )
@@ -68,10 +69,12 @@ def partitions(feed: Feed) -> dg.DailyPartitionsDefinition | None:
     by_date = feed.partition_by_date
     if by_date is None:
         return None
+    end = by_date.end_date
     return dg.DailyPartitionsDefinition(
         start_date=by_date.start_date.isoformat(),
         timezone=by_date.timezone,
-        end_offset=int(by_date.include_today),
+        end_date=None if end is None else (end + timedelta(days=1)).isoformat(),
+        end_offset=int(by_date.include_today and end is None),
     )
 
 

@@ -57,10 +57,17 @@ class Deliveries:
             raise ImportFailed(self.feed.name, failed)
         for key, metadata in done.items():
             self.context.add_asset_metadata(metadata, partition_key=key)
+        if len(done) == 1:  # of several partitions, Dagster takes no versions
+            (metadata,) = done.values()
+            version = dg.DataVersion(metadata["content hash"])
+            self.context.set_data_version(self.context.asset_key, version)
 
     def _record(self, done: dict[str | None, dict[str, Any]]) -> None:
         """Records days as materialized in a run that fails, where Dagster itself records none."""
         for key, metadata in done.items():
+            tags = {"dagster/data_version": metadata["content hash"]}
             self.context.log_event(
-                dg.AssetMaterialization(self.context.asset_key, partition=key, metadata=metadata)
+                dg.AssetMaterialization(
+                    self.context.asset_key, partition=key, metadata=metadata, tags=tags
+                )
             )

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 class WarehouseIOManager(dg.ConfigurableIOManager):
     """Stores what an asset returns in BigQuery or DuckDB, and loads it for downstream assets.
 
-    An unpartitioned asset's DataFrame replaces the table named in the asset's metadata (`dataset`
-    and `table`) or else by its key (`[dataset, table]`). An asset partitioned by day has one
-    shard `table_YYYYMMDD` per partition; a run of several partitions returns a mapping of
-    partition keys to DataFrames.
+    An unpartitioned asset's DataFrame replaces the table named by the asset's metadata
+    `dagster/table_name` (`dataset.table`) or else by its key (`[dataset, table]`). An asset
+    partitioned by day has one shard `table_YYYYMMDD` per partition; a run of several partitions
+    returns a mapping of partition keys to DataFrames.
 
     Loaded, several partitions are one DataFrame under the columns of all; an input annotated as
     a `dict` gets them by partition key.
@@ -109,15 +109,14 @@ def _frames(context: dg.OutputContext, obj: Any) -> Mapping[str | None, pd.DataF
 
 
 def _table(metadata: Mapping[str, Any] | None, key: dg.AssetKey) -> Table:
-    declared = {name: str(value) for name, value in (metadata or {}).items()}
-    *prefix, name = key.path
-    dataset = declared.get("dataset") or (prefix[-1] if prefix else None)
-    if dataset is None:
+    name = metadata.get("dagster/table_name") if metadata else None
+    path = str(getattr(name, "value", name)).split(".") if name else key.path[-2:]
+    if len(path) != 2:  # a dataset and a table
         raise SettingError(
-            f"asset {name} names no dataset to store in; give it a key prefix or "
-            f'metadata={{"dataset": ...}}'
+            f"asset {key.to_user_string()} names no dataset to store in; give it a key prefix or "
+            f'metadata={{"dagster/table_name": "dataset.table"}}'
         )
-    return Table(dataset, declared.get("table", name))
+    return Table(*path)
 
 
 def _day(asset: dg.AssetKey, key: str) -> date:

@@ -27,6 +27,8 @@ def feed_schedule(feed: Feed) -> dg.ScheduleDefinition:
             last -= timedelta(days=1)
         if last < by_date.start_date:
             return dg.SkipReason(f"{feed.name} has no day to import before {by_date.start_date}")
+        if by_date.end_date is not None and last > by_date.end_date:
+            return dg.SkipReason(f"{feed.name} has no day to import after {by_date.end_date}")
         first = max(by_date.start_date, last - timedelta(days=by_date.refetch_days))
         tags = {RANGE_START: first.isoformat(), RANGE_END: last.isoformat()}
         return dg.RunRequest(run_key, tags=tags)
