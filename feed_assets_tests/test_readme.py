@@ -6,8 +6,10 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
+from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ import pytest
 import requests
 import yaml
 
+from feed_assets.demo.__main__ import UI_PORT
+from feed_assets.demo.server import HOST, PORT
 from feed_assets.download import Download
 from feed_assets.feed import Feed
 from feed_assets.importing import Delivery, store
@@ -43,21 +47,33 @@ COMMANDS = [line.removeprefix("$ ") for block in blocks("console") for line in b
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """The project as it stands, in a folder of its own, with this .venv."""
+    """The project as it stands, in a folder of its own, with this .venv and free ports."""
     for name in TREE:
         copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy2
         copy(PROJECT / name, tmp_path / name)
     (tmp_path / ".venv").symlink_to(PROJECT / ".venv")
+    crm, ui = free_ports(2)
+    for pattern in ("defs/*/defs.yaml", "demo/*.py"):
+        for file in (tmp_path / "feed_assets").glob(pattern):
+            text = file.read_text().replace(f"{PORT}", f"{crm}").replace(f"{UI_PORT}", f"{ui}")
+            file.write_text(text)
     return tmp_path
 
 
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in sockets]
+
+
 def started(command: str, clone: Path) -> subprocess.Popen[str]:
-    kept = {"PATH", "HOME", "LANG", "SSL_CERT_FILE"}
+    kept = {"PATH", "HOME", "LANG"}
+    environment = {name: value for name, value in os.environ.items() if name in kept}
     return subprocess.Popen(
         command,
         shell=True,
         cwd=clone,
-        env={name: value for name, value in os.environ.items() if name in kept},
+        env={**environment, "PYTHONPATH": str(clone)},  # else what is installed is imported
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -74,7 +90,6 @@ def test_every_command_is_tried() -> None:
     }
 
 
-@pytest.mark.xdist_group("the example's port")
 def test_make_demo_imports_the_example_and_shows_it(clone: Path) -> None:
     with started("make demo", clone) as demo:
         shown, _ = demo.communicate(timeout=120)
@@ -93,8 +108,9 @@ def test_make_demo_imports_the_example_and_shows_it(clone: Path) -> None:
     ]
 
 
-@pytest.mark.xdist_group("the example's port")
 def test_make_ui_answers_with_the_project_loaded(clone: Path) -> None:
+    demo = (clone / "feed_assets" / "demo" / "__main__.py").read_text()
+    port = demo.partition("UI_PORT = ")[2].split()[0]
     with started("make ui", clone) as ui:
         try:
             query = "{repositoriesOrError {... on RepositoryConnection {nodes {location {name}}}}}"
@@ -104,7 +120,7 @@ def test_make_ui_answers_with_the_project_loaded(clone: Path) -> None:
                 assert time.monotonic() < deadline, "the UI did not answer"
                 try:
                     answer = requests.post(
-                        "http://127.0.0.1:3000/graphql", json={"query": query}, timeout=10
+                        f"http://{HOST}:{port}/graphql", json={"query": query}, timeout=10
                     ).json()
                 except (requests.ConnectionError, requests.JSONDecodeError):
                     time.sleep(0.5)
