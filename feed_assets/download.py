@@ -95,11 +95,13 @@ def _body(response: requests.Response, url: str) -> Iterator[bytes]:
                 yield inflate.decompress(chunk)
                 chunk = inflate.unused_data
     except (urllib3.exceptions.ProtocolError, urllib3.exceptions.TimeoutError) as failure:
-        raise Truncated(f"the answer of {url} broke off: {failure}", url=url) from None
-    except zlib.error as failure:
-        raise Truncated(f"the answer of {url} is no sound gzip: {failure}", url=url) from None
+        waited = isinstance(failure, urllib3.exceptions.TimeoutError)
+        why = "stopped for longer than read_timeout" if waited else "broke off before its end"
+        raise Truncated(f"the answer of {url} {why}; try again", url=url) from None
+    except zlib.error:
+        raise Truncated(f"the answer of {url} is no sound gzip; try again", url=url) from None
     if inflate is not None and not inflate.eof:
-        raise Truncated(f"the answer of {url} broke off inside its gzip stream", url=url)
+        raise Truncated(f"the answer of {url} broke off inside its gzip; try again", url=url)
 
 
 def _check_status(response: requests.Response, url: str) -> None:
@@ -131,9 +133,9 @@ def _unreachable(
 ) -> DownloadError:
     """Our sentence for what `requests` raises; its own may quote the URL with its secrets."""
     if isinstance(failure, requests.exceptions.ConnectTimeout):
-        why = f"did not accept a connection within {timeout[0]:g} s"
+        why = f"did not accept a connection within {timeout[0]:g} s (connect_timeout); try again"
     elif isinstance(failure, requests.exceptions.Timeout):
-        why = f"sent nothing for {timeout[1]:g} s"
+        why = f"sent nothing for {timeout[1]:g} s (read_timeout); try again"
     elif isinstance(failure, requests.exceptions.SSLError):
         return RequestRefused(f"{url} has a certificate that is not trusted", url=url)
     elif isinstance(failure, requests.exceptions.TooManyRedirects):

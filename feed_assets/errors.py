@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+DAYS_NAMED = 3  # of those that failed for one reason
 LINE_START = 80  # characters of a bad line that a message quotes
 
 
@@ -167,12 +168,17 @@ class ImportFailed(FeedAssetsError):
         self.feed = feed
         self.reasons = dict(reasons)
         self.transient = all(reason.transient for reason in reasons.values())
-        super().__init__("\n".join(f"{_subject(feed, day)}: {why}" for day, why in reasons.items()))
+        days: dict[str, list[str | None]] = {}
+        for day, reason in reasons.items():
+            days.setdefault(str(reason), []).append(day)
+        super().__init__("\n".join(f"{_subject(feed, of)}: {why}" for why, of in days.items()))
 
     @property
     def days(self) -> Sequence[str]:
         return [day for day in self.reasons if day is not None]
 
 
-def _subject(feed: str, day: str | None) -> str:
-    return f"{feed} {day}" if day else feed
+def _subject(feed: str, days: Sequence[str | None]) -> str:
+    named = [day for day in days if day is not None]
+    more = f" and {len(named) - DAYS_NAMED} days more" if len(named) > DAYS_NAMED else ""
+    return " ".join([feed, ", ".join(named[:DAYS_NAMED]) + more]) if named else feed

@@ -15,6 +15,7 @@ import pyarrow as pa
 from feed_assets import ndjson
 from feed_assets.download import Download, download
 from feed_assets.errors import (
+    AccessRefused,
     BadLine,
     ContentError,
     EmptyFeed,
@@ -55,12 +56,19 @@ def deliver(
 ) -> Iterator[tuple[date | None, Delivery | FeedAssetsError]]:
     """Downloads the days in their order, `feed.parallel_requests` of them ahead and at once.
 
-    A day that fails is delivered as its error, and the others go on.
+    A day that fails is delivered as its error, and the others go on; but once the server has
+    refused the credentials, it is not asked again.
     """
+    refused: list[AccessRefused] = []
 
     def fetch(day: date | None) -> Delivery | FeedAssetsError:
+        if refused:
+            return refused[0]
         try:
             return Delivery(feed, day, download(feed, day, spool))
+        except AccessRefused as failure:
+            refused.append(failure)
+            return failure
         except FeedAssetsError as failure:
             return failure
 
@@ -153,8 +161,9 @@ def to_arrow(frame: pd.DataFrame) -> pa.Table:
     """
     try:
         rows = pa.Table.from_pandas(frame, preserve_index=False)
-    except pa.ArrowException as failure:
+    except (pa.ArrowException, ValueError, TypeError) as failure:
         raise UnsupportedColumn(
-            f"the DataFrame cannot be stored: {'; '.join(map(str, failure.args))}"
+            f"the DataFrame cannot be stored ({'; '.join(map(str, failure.args))}); give each "
+            f"column a name of its own and values of one type"
         ) from None
     return rows.replace_schema_metadata(None)

@@ -189,6 +189,19 @@ def test_days_fail_alone_and_the_run_names_them(by_date: Project) -> None:
     assert by_date.tables.columns(shard("20200102")) is None
 
 
+def test_a_server_that_refuses_the_credentials_is_not_asked_for_every_day(
+    by_date: Project,
+) -> None:
+    by_date.server.answer = lambda path: Answer(status=401)
+
+    reason = by_date.reason(by_date.run("2020-01-01", "2020-03-31"))
+
+    assert len(by_date.server.requests) <= by_date.feed.parallel_requests
+    assert reason.splitlines()[-1].startswith("orders 2020-01-0")
+    assert " days more: http://127.0.0.1" in reason
+    assert len(reason.splitlines()) <= by_date.feed.parallel_requests
+
+
 FAILURES: Sequence[tuple[str, Answer, str]] = [
     ("a bad line", lines({"id": "N2"}, "[1,2"), "line 2 is not a JSON object"),
     ("a doubled key", lines('{"id": 1, "id": 2}'), "line 1 has the key"),
@@ -340,7 +353,10 @@ def test_a_missing_credential_fails_the_run_with_its_variable(
     auth = {"username_env": "NO_SUCH_VARIABLE", "password_env": "NO_SUCH_VARIABLE"}
     orders = project(basic_auth=auth)
 
-    assert "NO_SUCH_VARIABLE is not set" in orders.reason(orders.run())
+    reason = orders.reason(orders.run())
+
+    assert reason.startswith("orders: the environment variable NO_SUCH_VARIABLE is not set")
+    assert orders.server.requests == []
 
 
 def test_what_a_run_records_holds_no_secret_and_no_row(

@@ -8,11 +8,14 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from feed_assets.feed import Feed
+from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
 from feed_assets.orchestration.warehouse import WarehouseResource
 from feed_assets.tables import Table
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
+from feed_assets_tests.serving import feed_server, lines
 
 DAYS = dg.DailyPartitionsDefinition("2020-01-01", end_date="2020-01-05")
 AS_ONE_RUN = dg.BackfillPolicy.single_run()
@@ -193,6 +196,44 @@ def test_what_cannot_be_stored_is_refused_in_a_sentence(
     assert says in reason(run(asset, *days))
     with tables:
         assert tables.columns(Table("mart", asset.key.path[-1])) is None
+
+
+def test_the_view_of_the_latest_state_is_loaded_like_a_table(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    loaded = []
+
+    @dg.asset
+    def report(orders_latest: pd.DataFrame) -> None:
+        loaded.append(orders_latest)
+
+    with feed_server() as server:
+        server.answer = lambda path: lines({"id": "N1", "at": f"2020-01-0{path[-1]}"})
+        feed = Feed(
+            name="orders",
+            url=server.url,
+            dataset="crm",
+            partition_by_date={"start_date": "2020-01-01", "end_date": "2020-01-03"},
+            key=["id"],
+            updated_at="at",
+        )
+        resource = WarehouseResource(url=f"duckdb://{tmp_path / 'warehouse.duckdb'}")
+        job = dg.Definitions(
+            [feed_asset(feed), latest_asset(feed), report],
+            resources={
+                "warehouse": resource,
+                IO_MANAGER: WarehouseIOManager(warehouse=resource),
+                "io_manager": dg.mem_io_manager,
+            },
+        ).resolve_implicit_global_asset_job_def()
+        for tags, *names in (
+            ({RANGE_START: "2020-01-01", RANGE_END: "2020-01-03"}, "orders"),
+            ({}, "orders_latest", "report"),
+        ):
+            keys = [dg.AssetKey(name) for name in names]
+            job.execute_in_process(instance=instance, asset_selection=keys, tags=tags)
+
+    assert loaded[0]["at"].dt.day.tolist() == [3]
 
 
 def test_loading_what_was_never_stored_names_the_table(run: Any) -> None:

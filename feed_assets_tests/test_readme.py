@@ -86,6 +86,7 @@ def test_every_command_is_tried() -> None:
         "make demo",
         "make ui",
         ".venv/bin/dg scaffold defs feed_assets.JsonFeed shop_orders",
+        ".venv/bin/dg check defs",
         *RUN_ELSEWHERE,
     }
 
@@ -141,12 +142,25 @@ def duckdb_rows(tables: DuckDBWarehouse, name: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: str(row["orderId"]))
 
 
-def test_dg_scaffold_writes_a_feed_that_dg_finds_valid(clone: Path) -> None:
-    scaffold = next(command for command in COMMANDS if "scaffold" in command)
-    with started(f"{scaffold} && .venv/bin/dg check yaml", clone) as dg:
+def test_dg_check_points_at_a_mistake_by_file_line_and_attribute(clone: Path) -> None:
+    mistaken = clone / "feed_assets" / "defs" / "crm_orders" / "defs.yaml"
+    mistaken.write_text(mistaken.read_text().replace("dataset: crm", "datset: crm"))
+
+    with started(".venv/bin/dg check defs", clone) as dg:
         said, _ = dg.communicate(timeout=120)
 
-    assert "All component YAML validated successfully" in said, said
+    assert dg.returncode != 0
+    line = mistaken.read_text().partition("datset")[0].count("\n") + 1
+    assert f"crm_orders/defs.yaml:{line}" in said
+    assert "datset" in said
+
+
+def test_dg_scaffold_writes_a_feed_that_dg_finds_valid(clone: Path) -> None:
+    scaffold = next(command for command in COMMANDS if "scaffold" in command)
+    with started(f"{scaffold} && .venv/bin/dg check defs", clone) as dg:
+        said, _ = dg.communicate(timeout=120)
+
+    assert "All definitions loaded successfully" in said, said
     written = (clone / "feed_assets" / "defs" / "shop_orders" / "defs.yaml").read_text()
     assert written == feed_yaml("shop_orders")
     for attribute in Feed.model_fields:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -35,6 +36,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m feed_assets.demo", description=__doc__)
     parser.add_argument("what", choices=["import", "ui", "serve"], nargs="?", default="import")
     what = parser.parse_args().what
+    for end in (signal.SIGINT, signal.SIGTERM):  # also where a shell had them ignored
+        signal.signal(end, signal.default_int_handler)
     os.environ.setdefault("CRM_FEED_USERNAME", USERNAME)
     os.environ.setdefault("CRM_FEED_PASSWORD", PASSWORD)
     with crm_server():
@@ -124,8 +127,9 @@ def _next_steps() -> None:
         "[bold]feed_assets/defs/crm_orders/defs.yaml[/bold]  edit it to import a feed of yours",
     ]
     if (url := warehouse_url()).startswith("duckdb://"):
-        look = f"duckdb.connect('{url.removeprefix('duckdb://')}').sql('FROM crm.orders').show()"
-        steps.append(f'[bold].venv/bin/python -c "import duckdb; {look}"[/bold]')
+        opened = f"duckdb.connect('{url.removeprefix('duckdb://')}', read_only=True)"
+        look = f"import duckdb; {opened}.sql('FROM crm.orders').show()"
+        steps.append(f'[bold].venv/bin/python -c "{look}"[/bold]')
     console.print("\nTo try next:")
     for number, step in enumerate(steps, 1):
         console.print(f"  {number}. {step}", soft_wrap=True)
@@ -133,11 +137,16 @@ def _next_steps() -> None:
 
 def _ui() -> None:
     console.print(
-        f"The Dagster UI opens on [bold]http://127.0.0.1:{UI_PORT}[/bold]; Ctrl-C ends it."
+        f"The Dagster UI will be on [bold]http://127.0.0.1:{UI_PORT}[/bold] in half a minute; "
+        f"Ctrl-C ends it."
     )
     command = [sys.executable, "-m", "dagster_dg_cli.cli", "dev", "--port", str(UI_PORT)]
-    with suppress(KeyboardInterrupt):
-        subprocess.run(command, check=False)  # noqa: S603 - a fixed command
+    with subprocess.Popen(command) as ui:  # noqa: S603 - a fixed command
+        try:
+            ui.wait()
+        except KeyboardInterrupt:
+            ui.send_signal(signal.SIGINT)
+            ui.wait(30)
 
 
 def _wait() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 MAX_LENGTH = 300  # characters
 
@@ -27,15 +27,19 @@ _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_]")
 _CLASSES = ("L", "N", "M", "Pc", "Pd")  # letters, numbers, marks, connectors such as _, dashes
 
 
-def column_names(keys: Iterable[str], *, flexible: bool = True) -> dict[str, str]:
+def column_names(
+    keys: Iterable[str], *, flexible: bool = True, known: Collection[str] = ()
+) -> dict[str, str]:
     """The column name of each key of one object; the same whatever order the keys come in.
 
-    Of keys whose names collide (case does not distinguish), the first by spelling keeps the name
-    and the others get `_2`, `_3` and on, passing over names that another key has. Names that are
-    not `flexible` have ASCII letters, digits and `_`, and do not begin with a digit.
+    Of keys whose names collide (case does not distinguish), one spelled like a column `known`
+    before keeps the name, else the first by spelling; the others get `_2`, `_3` and on, passing
+    over names that another key has. Names that are not `flexible` have ASCII letters, digits and
+    `_`, and do not begin with a digit.
     """
     accepted = _flexible if flexible else _plain
-    wished = {key: accepted(key) for key in sorted(keys)}
+    in_order = sorted(keys, key=lambda key: (accepted(key) not in known, key))
+    wished = {key: accepted(key) for key in in_order}
     if len({folded(name) for name in wished.values()}) == len(wished):
         return wished
     taken = {folded(name) for name in wished.values()}

@@ -62,7 +62,11 @@ def columns(
     then by place in the line. Declared ones that never appeared come last, as they were declared.
     """
     absent = [key for key in scope.types if key not in seen.fields and "." not in key]
-    names = column_names([*seen.fields, *absent], flexible=scope.flexible_names)
+    names = column_names(
+        [*seen.fields, *absent],
+        flexible=scope.flexible_names,
+        known={field.name for field in known},
+    )
     in_order = sorted(seen.fields, key=lambda key: seen.fields[key].first or ())
     before = {folded(field.name): field.type for field in known}
     made = []

@@ -49,6 +49,7 @@ def latest_asset(feed: Feed) -> dg.AssetsDefinition:
         deps=[feed.name],
         group_name=feed.dataset,
         kinds={"view"},
+        io_manager_key=IO_MANAGER,  # for those downstream who load it
         metadata={"dagster/table_name": str(feed.destination)},
         automation_condition=dg.AutomationCondition.any_deps_updated().since_last_handled()
         & ~dg.AutomationCondition.in_progress(),

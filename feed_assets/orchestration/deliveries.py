@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from feed_assets.errors import FeedAssetsError, ImportFailed
+from feed_assets.errors import FeedAssetsError, ImportFailed, SettingError
 from feed_assets.feed import Feed
 from feed_assets.orchestration.metadata import import_metadata, summary
 
@@ -38,6 +38,11 @@ class Deliveries:
         attempt = f"{self.context.run.run_id} {self.context.retry_number}"
         done: dict[str | None, dict[str, Any]] = {}
         failed: dict[str | None, FeedAssetsError] = {}
+        try:
+            self.feed.credentials()
+        except SettingError as missing:
+            keys = (day.isoformat() if day else None for day in self.days)
+            raise ImportFailed(self.feed.name, dict.fromkeys(keys, missing)) from None
         with TemporaryDirectory(prefix="feed_assets-") as spool:
             for day, delivery in deliver(self.feed, self.days, Path(spool)):
                 key = day.isoformat() if day else None

@@ -54,6 +54,8 @@ def summary(imported: Import) -> str:
     ]
     if reading.bad_lines:
         parts.append(f"{len(reading.bad_lines)} bad lines, first {reading.bad_lines[0]}")
+    if reading.renamed:
+        parts.append(f"renamed columns {', '.join(reading.renamed)}")
     if stored.added:
         parts.append(f"new columns {', '.join(stored.added)}")
     if stored.changed:

@@ -49,6 +49,11 @@ def test_a_key_becomes_a_name_that_bigquery_takes(key: str, name: str) -> None:
     assert column_names([key]) == {key: name}
 
 
+def test_a_key_spelled_like_a_column_of_before_keeps_its_name() -> None:
+    assert column_names(["ID", "id"], known={"id"}) == {"id": "id", "ID": "ID_2"}
+    assert column_names(["ID", "id"]) == {"ID": "ID", "id": "id_2"}
+
+
 PLAIN = [
     ("orderId", "orderId"),
     ("order id", "order_id"),
