@@ -17,6 +17,7 @@ from requests.auth import HTTPBasicAuth
 
 from feed_assets.errors import (
     AccessRefused,
+    DiskFailed,
     DownloadError,
     NotFound,
     NotNdjson,
@@ -51,7 +52,7 @@ def download(feed: Feed, day: date | None, spool: Path) -> Download:
     started = time.monotonic()
     credentials = feed.credentials()
     # in UTF-8 (RFC 7617, 2.1); of a str, `requests` makes Latin-1
-    auth = credentials and HTTPBasicAuth(credentials[0].encode(), credentials[1].encode())
+    auth = HTTPBasicAuth(*(each.encode() for each in credentials)) if credentials else _no_auth
     path = spool / f"{feed.name}{f'-{day:%Y%m%d}' if day else ''}.ndjson"
     url = feed.url_for(day)
     shown = redact(url)
@@ -73,7 +74,17 @@ def download(feed: Feed, day: date | None, spool: Path) -> Download:
                     size += file.write(chunk)
     except requests.RequestException as failure:
         raise _unreachable(failure, shown, timeout) from None
+    except urllib3.exceptions.HTTPError as failure:
+        why = f"{shown} cannot be requested ({type(failure).__name__}); check the feed's url"
+        raise RequestRefused(why, url=shown) from None
+    except OSError as failure:
+        raise DiskFailed(f"{shown} could not be kept in {spool}: {failure}") from None
     return Download(path, shown, size, digest.hexdigest(), time.monotonic() - started)
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Keeps `requests` from sending what a ~/.netrc has for the host."""
+    return request
 
 
 def _body(response: requests.Response, url: str) -> Iterator[bytes]:

@@ -18,6 +18,7 @@ FeedAssetsError
 │   ├── NotOurs               something stands where the table or view should go
 │   ├── UnsupportedColumn     a DataFrame's column has no type in the warehouse
 │   └── WarehouseFailed       the warehouse answered with an error (some: trying again can help)
+├── DiskFailed              this machine could not keep the feed's file
 └── ImportFailed            any of the above, with the feed and the days it happened to
 """
 
@@ -110,6 +111,12 @@ class BadLines(ContentError):
         super().__init__(f"{first}{limit}")
 
 
+class DiskFailed(FeedAssetsError):
+    """This machine could not keep the feed's file."""
+
+    transient = True
+
+
 class TableError(FeedAssetsError):
     """The warehouse cannot take the rows; the table is as it was."""
 
@@ -117,8 +124,9 @@ class TableError(FeedAssetsError):
 class TypeConflict(TableError):
     """A shard's column cannot become what it was and what it is today.
 
-    `column` is the path with dots, `known` and `today` are type names as BigQuery writes them,
-    `line` is the feed's first line that does not fit the known type, where it was told.
+    `column` is the path with dots, `known` and `today` are type names as BigQuery writes them.
+    Of a feed, `line` is its first line that does not fit the known type, and `declare` is the path
+    as it sends it.
     """
 
     def __init__(self, table: str, column: str, known: str, today: str) -> None:
@@ -128,13 +136,15 @@ class TypeConflict(TableError):
         self.known = known
         self.today = today
         self.line: int | None = None
+        self.declare = column
 
     def __str__(self) -> str:
         where = f" (first at line {self.line})" if self.line else ""
         return (
             f"column {self.column} of {self.table} is {self.known} in the shards so far "
             f"and {self.today} today{where}. Either declare its type in the feed's YAML "
-            f"(types: {{{self.column}: STRING}}, say) and backfill the days before, or fix the feed"
+            f"(types: {{{self.declare}: STRING}}, say) and backfill the days before, "
+            f"or fix the feed"
         )
 
 

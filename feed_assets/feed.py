@@ -16,6 +16,7 @@ from feed_assets.errors import SettingError
 from feed_assets.tables import Table
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+DAY = re.compile(r"\d{8}")
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -116,6 +117,8 @@ class Feed(_Declared):
     @field_validator("url")
     @classmethod
     def _is_http(cls, value: str) -> str:
+        if "{{" in value:
+            raise ValueError("has a template in it, which is not filled in; write the URL itself")
         parts = urlsplit(value)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError(f"{redact(value)!r} is no http or https URL")
@@ -179,7 +182,10 @@ def redact(url: str) -> str:
     shown = []
     for item in parts.query.split("&") if parts.query else []:
         name, equals, value = item.partition("=")
-        shown.append(item if name == "date" else f"{name}{equals}{'***' if value else ''}")
+        if item == f"date={value}" and DAY.fullmatch(value):
+            shown.append(item)
+        else:
+            shown.append(f"{name}{equals}{'***' if value else ''}" if equals else "***")
     return urlunsplit((parts.scheme, host, parts.path, "&".join(shown), ""))
 
 

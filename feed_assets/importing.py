@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date
+from http import HTTPStatus
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,7 @@ from feed_assets.errors import (
     AccessRefused,
     BadLine,
     ContentError,
+    DiskFailed,
     EmptyFeed,
     FeedAssetsError,
     TypeConflict,
@@ -67,7 +69,8 @@ def deliver(
         try:
             return Delivery(feed, day, download(feed, day, spool))
         except AccessRefused as failure:
-            refused.append(failure)
+            if failure.status == HTTPStatus.UNAUTHORIZED:  # 403 may be meant for the one day
+                refused.append(failure)
             return failure
         except FeedAssetsError as failure:
             return failure
@@ -89,38 +92,59 @@ def deliver(
 def store(delivery: Delivery, warehouse: Warehouse, *, attempt: str) -> Import:
     """Reads a delivery and makes its table hold just its rows; removes its file.
 
-    Raises ContentError or TableError; the table is then as it was.
+    Raises ContentError, TableError or DiskFailed; the table is then as it was.
     """
-    feed, day, path = delivery.feed, delivery.day, delivery.download.path
-    table = feed.destination
-    readings: list[ndjson.Reading] = []
+    path = delivery.download.path
+    try:
+        if delivery.day is None:
+            reading, stored = _store_snapshot(delivery, warehouse, attempt)
+        else:
+            reading, stored = _store_day(delivery, delivery.day, warehouse, attempt)
+    except OSError as failure:
+        raise DiskFailed(f"reading {path} failed: {failure}; is the disk full?") from None
+    finally:
+        path.unlink(missing_ok=True)
+    return Import(delivery, reading, stored)
 
-    def read(known: Columns) -> pa.Table:
-        reading = _read(delivery, known)
-        readings.append(reading)
+
+def _store_snapshot(
+    delivery: Delivery, warehouse: Warehouse, attempt: str
+) -> tuple[ndjson.Reading, Stored]:
+    table = delivery.feed.destination
+    reading = _read(delivery, ())
+    rows = to_arrow(reading.frame())
+    with warehouse:
+        _store_rejected(table.rejected, reading.bad_lines, warehouse, attempt)
+        return reading, store_snapshot(warehouse, table, rows, attempt=attempt)
+
+
+def _store_day(
+    delivery: Delivery, day: date, warehouse: Warehouse, attempt: str
+) -> tuple[ndjson.Reading, Stored]:
+    feed, table = delivery.feed, delivery.feed.destination
+    with warehouse:
+        known = known_columns(warehouse, table).columns
+    reading = _read(delivery, known)  # takes its time, so it holds no warehouse
+
+    def read(now: Columns) -> pa.Table:
+        nonlocal known, reading
+        if now != known:  # another import learned more meanwhile
+            known, reading = now, _read(delivery, now)
         return to_arrow(reading.frame())
 
-    try:
-        with warehouse:
-            if day is None:
-                stored = store_snapshot(warehouse, table, read(()), attempt=attempt)
-            else:
-                try:
-                    stored = store_shard(
-                        warehouse, table, day, read, attempt=attempt, declared=feed.types
-                    )
-                except TypeConflict as conflict:
-                    known = dict(paths(known_columns(warehouse, table).columns))
-                    conflict.line = readings[-1].first_line_unlike(
-                        conflict.column, known[conflict.column].arrow
-                    )
-                    raise
-            if feed.max_bad_lines:
-                rejected = table.rejected.shard(day) if day else table.rejected
-                _store_rejected(rejected, readings[-1].bad_lines, warehouse, attempt)
-    finally:
-        path.unlink()
-    return Import(delivery, readings[-1], stored)
+    declared = [reading.renamed.get(path, path) for path in feed.types]
+    with warehouse:
+        _store_rejected(table.rejected.shard(day), reading.bad_lines, warehouse, attempt)
+        try:
+            stored = store_shard(warehouse, table, day, read, attempt=attempt, declared=declared)
+        except TypeConflict as conflict:
+            before = dict(paths(known)).get(conflict.column)
+            if before is not None:
+                conflict.line = reading.first_line_unlike(conflict.column, before.arrow)
+            sent = {stored: path for path, stored in reading.renamed.items()}
+            conflict.declare = sent.get(conflict.column, conflict.column)
+            raise
+    return reading, stored
 
 
 def _read(delivery: Delivery, known: Columns) -> ndjson.Reading:
@@ -155,12 +179,21 @@ def _store_rejected(
 
 
 def to_arrow(frame: pd.DataFrame) -> pa.Table:
-    """The rows of a DataFrame without its index; Arrow-backed columns are not copied.
+    """The rows of a DataFrame; Arrow-backed columns are not copied.
 
-    Raises UnsupportedColumn naming the column that has values of several kinds.
+    Raises UnsupportedColumn for an index that has a name, or a column without one type.
     """
+    if any(name is not None for name in frame.index.names):
+        raise UnsupportedColumn(
+            f"the DataFrame's index {', '.join(map(str, frame.index.names))} would be lost; call "
+            f"reset_index() to keep it as columns"
+        )
     try:
         rows = pa.Table.from_pandas(frame, preserve_index=False)
+        for place, column in enumerate(rows.columns):
+            if pa.types.is_dictionary(column.type):
+                plain = column.cast(column.type.value_type)
+                rows = rows.set_column(place, rows.column_names[place], plain)
     except (pa.ArrowException, ValueError, TypeError) as failure:
         raise UnsupportedColumn(
             f"the DataFrame cannot be stored ({'; '.join(map(str, failure.args))}); give each "

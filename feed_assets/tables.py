@@ -34,8 +34,9 @@ class Table:
         return Table(self.dataset, f"columns_{self.name}")
 
     def is_shard_of(self, table: Table) -> bool:
-        match = SHARD.fullmatch(self.name)
-        return self.dataset == table.dataset and bool(match and match["table"] == table.name)
+        """Whether it is; case does not distinguish."""
+        match = SHARD.fullmatch(str(self).casefold())
+        return bool(match and match["table"] == str(table).casefold())
 
 
 def parse_day(text: str) -> date | None:

@@ -58,6 +58,8 @@ def test_on_bigquery_a_table_among_the_shards_is_refused_with_both_feeds(
         ("bigquery://", "names no warehouse"),
         ("bigquery://p?region=EU", "region is no option"),
         ("nonsense", "names no warehouse"),
+        ("duckdb:///:memory:", "names no warehouse"),
+        ("postgres://me:hunter2@host/db", r"'postgres://\*\*\*@host/db', which names no warehouse"),
     ],
 )
 def test_a_warehouse_that_is_none_is_named_with_what_to_write(url: str, says: str) -> None:
@@ -69,6 +71,18 @@ def test_a_duckdb_file_is_named_by_its_path(tmp_path: Path) -> None:
     with WarehouseResource(url=f"duckdb://{tmp_path}/a%20file.duckdb").open() as warehouse:
         assert repr(warehouse) == f"DuckDB file {tmp_path}/a file.duckdb"
         assert isinstance(warehouse, DuckDBWarehouse)
+
+
+def test_bigquery_without_credentials_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BIGQUERY_EMULATOR_HOST", raising=False)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
+    with (
+        pytest.raises(SettingError, match="cannot be used without Google's credentials"),
+        WarehouseResource(url="bigquery://my-project").open(),
+    ):
+        pass
 
 
 def test_an_emulator_wants_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,7 @@ def test_the_table_is_named_after_the_feed_unless_it_is_given() -> None:
         ({"table": "1orders"}, "letters, digits"),
         ({"url": "ftp://example.com/feed"}, "no http or https URL"),
         ({"url": "https://me:secret@example.com/feed"}, "credentials in it"),
+        ({"url": "https://example.com/{{ env.PATH }}"}, "a template in it"),
         ({"url": "https://example.com/?date=1", "partition_by_date": BY_DATE}, "has a date"),
         ({"partition_by_date": {**BY_DATE, "timezone": "Europe/Atlantis"}}, "no time zone"),
         ({"partition_by_date": {"start_date": "soon"}}, "start_date"),
@@ -100,8 +101,12 @@ def test_a_missing_environment_variable_is_named(monkeypatch: pytest.MonkeyPatch
     ("url", "shown"),
     [
         ("https://example.com/f", "https://example.com/f"),
-        ("https://a:b@example.com/f?token=x&date=1", "https://example.com/f?token=***&date=1"),
-        ("https://example.com/f?key=&flag#x", "https://example.com/f?key=&flag"),
+        (
+            "https://a:b@example.com/f?t=x&date=20200120",
+            "https://example.com/f?t=***&date=20200120",
+        ),
+        ("https://example.com/f?date=2020;token=x", "https://example.com/f?date=***"),
+        ("https://example.com/f?key=&secret#x", "https://example.com/f?key=&***"),
     ],
 )
 def test_a_url_is_shown_without_what_may_be_secret(url: str, shown: str) -> None:

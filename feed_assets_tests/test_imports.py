@@ -272,6 +272,59 @@ def test_the_way_out_that_a_type_conflict_names_works(
     assert declared.rows(shard("20200102")) == [{"total": "n/a"}]
 
 
+def test_a_type_conflict_in_a_renamed_column_is_settled_under_the_name_that_was_sent(
+    by_date: Project, project: Callable[..., Project]
+) -> None:
+    by_date.server.answer = days_of(
+        d20200101=lines({"order-id": 1}), d20200102=lines({"order-id": "x"})
+    )
+
+    reason = by_date.reason(by_date.run("2020-01-01", "2020-01-02"))
+    assert "column order_id of crm.orders" in reason
+    assert "types: {order-id: STRING}" in reason
+
+    declared = project(partition_by_date={"start_date": "2020-01-01"}, types={"order-id": "STRING"})
+    assert declared.run("2020-01-01", "2020-01-02").success
+    assert declared.rows(shard("20200101")) == [{"order_id": "1"}]
+
+
+def test_a_disk_that_fails_in_a_backfill_leaves_the_other_days_recorded(
+    by_date: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.open
+
+    def full(self: Path, *args: Any, **kwargs: Any) -> Any:
+        if "20200102" in self.name:
+            raise OSError(28, "No space left on device")
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", full)
+
+    run = by_date.run("2020-01-01", "2020-01-03")
+
+    assert "2020-01-02: http" in by_date.reason(run)
+    assert "No space left" in by_date.reason(run)
+    assert by_date.materialized() == {"2020-01-01", "2020-01-03"}
+
+
+def test_a_run_that_breaks_off_has_recorded_the_days_it_stored(
+    by_date: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import feed_assets.importing as importing
+
+    real = importing.store
+
+    def killed(delivery: importing.Delivery, *args: Any, **kwargs: Any) -> importing.Import:
+        if str(delivery.day) == "2020-01-03":
+            raise MemoryError
+        return real(delivery, *args, **kwargs)
+
+    monkeypatch.setattr(importing, "store", killed)
+
+    assert not by_date.run("2020-01-01", "2020-01-04").success
+    assert by_date.materialized() == {"2020-01-01", "2020-01-02"}
+
+
 def test_numbers_in_a_column_known_as_text_are_stored_as_they_were_sent(by_date: Project) -> None:
     by_date.server.answer = days_of(
         d20200101=lines({"zip": "00123", "tags": ["a"]}),
@@ -336,6 +389,33 @@ def test_the_latest_state_is_a_view_over_the_days(project: Callable[..., Project
     assert orders.run(asset="orders_latest").success
 
     assert [row["status"] for row in orders.rows()] == ["shipped"]
+
+
+def test_a_rejected_table_that_cannot_be_written_leaves_the_table(
+    project: Callable[..., Project],
+) -> None:
+    orders = project(max_bad_lines=1)
+    orders.run()
+    with orders.tables as tables:
+        assert tables._connection is not None
+        tables._connection.execute("CREATE VIEW crm.rejected_orders AS SELECT 1 AS mine")
+    orders.server.answer = lambda path: lines({"id": "N2"}, "{oops")
+
+    assert "crm.rejected_orders is a view" in orders.reason(orders.run())
+    assert orders.rows() == [{"id": "N1", "total": 1.5}]
+
+
+def test_a_view_that_cannot_be_made_yet_does_not_keep_days_out(
+    project: Callable[..., Project],
+) -> None:
+    orders = project(
+        partition_by_date={"start_date": "2020-01-01"}, key=["id"], updated_at="updatedAt"
+    )
+    orders.server.answer = lambda path: lines({"id": "N1", "updatedAt": None, "__row": 1})
+    orders.run(asset="orders_latest")
+
+    assert orders.run("2020-01-01").success
+    assert "no column updatedAt" in orders.reason(orders.run(asset="orders_latest"))
 
 
 def test_an_unknown_warehouse_fails_the_run_with_its_address(snapshot: Project) -> None:

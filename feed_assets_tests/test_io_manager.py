@@ -91,6 +91,23 @@ def test_a_dataframe_of_numpy_columns_becomes_the_table_its_key_names(
         ]
 
 
+def test_categories_and_nanoseconds_are_stored_as_what_they_are(
+    run: Any, tables: DuckDBWarehouse
+) -> None:
+    @dg.asset(key_prefix="mart")
+    def totals() -> pd.DataFrame:
+        return pd.DataFrame(
+            {
+                "size": pd.Categorical([2**60, 2]),
+                "at": pd.to_datetime(["2020-01-01T00:00:00.123456789"] * 2),
+            }
+        )
+
+    assert run(totals).success
+    (row, _) = tables.read(Table("mart", "totals")).to_pylist()
+    assert (row["size"], str(row["at"])) == (2**60, "2020-01-01 00:00:00.123456")
+
+
 def test_metadata_names_another_table(run: Any, tables: DuckDBWarehouse) -> None:
     @dg.asset(metadata={"dagster/table_name": "crm.sums"})
     def totals() -> pd.DataFrame:
@@ -164,6 +181,16 @@ def late() -> pd.DataFrame:
 
 
 @dg.asset(key_prefix="mart")
+def sums() -> pd.DataFrame:
+    return pd.DataFrame({"k": ["a", "a"], "n": [1, 2]}).groupby("k").sum()
+
+
+@dg.asset(key_prefix="mart")
+def twice() -> pd.DataFrame:
+    return pd.DataFrame([[1, 2]], columns=["Id", "id"])
+
+
+@dg.asset(key_prefix="mart")
 def words() -> str:
     return "no DataFrame"
 
@@ -184,6 +211,8 @@ def one_for_all() -> pd.DataFrame:
         (homeless, (), "asset homeless names no dataset to store in"),
         (mixed, (), "column n"),
         (late, (), "column after has the type duration[ns]"),
+        (sums, (), "index k would be lost; call reset_index()"),
+        (twice, (), "columns Id and id have one name"),
         (words, (), "mart/words returned a str; the warehouse stores pandas DataFrames"),
         (regions, ("eu",), "has a partition 'eu', which is no day"),
         (one_for_all, ("2020-01-01", "2020-01-02"), "a DataFrame for each partition key"),

@@ -43,23 +43,26 @@ class Deliveries:
         except SettingError as missing:
             keys = (day.isoformat() if day else None for day in self.days)
             raise ImportFailed(self.feed.name, dict.fromkeys(keys, missing)) from None
-        with TemporaryDirectory(prefix="feed_assets-") as spool:
-            for day, delivery in deliver(self.feed, self.days, Path(spool)):
-                key = day.isoformat() if day else None
-                progress = f"{len(done) + len(failed) + 1} of {len(self.days)}"
-                try:
-                    if isinstance(delivery, FeedAssetsError):
-                        raise delivery
-                    imported = store(delivery, warehouse, attempt=attempt)
-                except FeedAssetsError as failure:
-                    failed[key] = failure
-                    log.error(f"{progress}: {ImportFailed(self.feed.name, {key: failure})}")
-                else:
-                    done[key] = import_metadata(imported)
-                    log.info(f"{progress}: {summary(imported)}")
-        if failed:
+        try:
+            with TemporaryDirectory(prefix="feed_assets-") as spool:
+                for day, delivery in deliver(self.feed, self.days, Path(spool)):
+                    key = day.isoformat() if day else None
+                    progress = f"{len(done) + len(failed) + 1} of {len(self.days)}"
+                    try:
+                        if isinstance(delivery, FeedAssetsError):
+                            raise delivery
+                        imported = store(delivery, warehouse, attempt=attempt)
+                    except FeedAssetsError as failure:
+                        failed[key] = failure
+                        log.error(f"{progress}: {ImportFailed(self.feed.name, {key: failure})}")
+                    else:
+                        done[key] = import_metadata(imported)
+                        log.info(f"{progress}: {summary(imported)}")
+            if failed:
+                raise ImportFailed(self.feed.name, failed)
+        except BaseException:  # also when the run is ended from outside
             self._record(done)
-            raise ImportFailed(self.feed.name, failed)
+            raise
         for key, metadata in done.items():
             self.context.add_asset_metadata(metadata, partition_key=key)
         if len(done) == 1:  # of several partitions, Dagster takes no versions

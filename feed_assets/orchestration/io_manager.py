@@ -49,6 +49,7 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
         source = context.upstream_output
         table = _table(source.definition_metadata if source else None, context.asset_key)
         names = (context.definition_metadata or {}).get("columns")
+        names = [names] if isinstance(names, str) else names
         with as_failure(), self.warehouse.open() as warehouse:
             if not context.has_asset_partitions:
                 return _frame([read_table(warehouse, table, names)])
@@ -82,7 +83,10 @@ def _frame(tables: Iterable[pa.Table]) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
 
-    frame: pd.DataFrame = pa.concat_tables(tables).to_pandas(types_mapper=pd.ArrowDtype)
+    found = list(tables)
+    if not found:  # an input without partitions
+        return pd.DataFrame()
+    frame: pd.DataFrame = pa.concat_tables(found).to_pandas(types_mapper=pd.ArrowDtype)
     return frame
 
 

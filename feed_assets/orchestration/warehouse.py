@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import dagster as dg
 
@@ -27,7 +28,7 @@ def warehouse_url() -> str:
     The project is this checkout; where the package is installed without one, the current folder.
     """
     project = CHECKOUT if (CHECKOUT / "pyproject.toml").exists() else Path.cwd()
-    return os.environ.get(VARIABLE) or f"duckdb://{project / 'var' / 'warehouse.duckdb'}"
+    return os.environ.get(VARIABLE) or f"duckdb://{quote(str(project))}/var/warehouse.duckdb"
 
 
 class WarehouseResource(dg.ConfigurableResource[None]):
@@ -39,32 +40,54 @@ class WarehouseResource(dg.ConfigurableResource[None]):
     def open(self) -> Iterator[Warehouse]:
         """Opens the warehouse. Raises SettingError where the URL names none."""
         url = self.url or warehouse_url()
-        parts = urlsplit(url)
-        if parts.scheme == "duckdb" and not parts.netloc and len(parts.path) > 1:
+        path = url.removeprefix("duckdb://")
+        if url.startswith("duckdb:///") and len(path) > 1 and path != "/:memory:":
             from feed_assets.warehouse.duckdb import DuckDBWarehouse
 
-            yield DuckDBWarehouse(Path(unquote(parts.path)))
-        elif parts.scheme == "bigquery" and parts.netloc:
-            query = parse_qs(parts.query)
-            if unknown := query.keys() - {"location"}:
-                raise SettingError(f"{VARIABLE} is {url!r}: {min(unknown)} is no option; {FORMS}")
-            with _bigquery(parts.netloc, query.get("location", [None])[0]) as warehouse:
+            yield DuckDBWarehouse(Path(unquote(path)))
+        elif url.startswith("bigquery://"):
+            project, location = _bigquery_names(url)
+            with _bigquery(project, location) as warehouse:
                 yield warehouse
         else:
-            raise SettingError(f"{VARIABLE} is {url!r}, which names no warehouse; {FORMS}")
+            raise SettingError(f"{VARIABLE} is {_shown(url)}, which names no warehouse; {FORMS}")
+
+
+def _bigquery_names(url: str) -> tuple[str, str | None]:
+    parts = urlsplit(url)
+    query = parse_qs(parts.query)
+    if not parts.netloc:
+        raise SettingError(f"{VARIABLE} is {_shown(url)}, which names no warehouse; {FORMS}")
+    if unknown := query.keys() - {"location"}:
+        raise SettingError(f"{VARIABLE} is {_shown(url)}: {min(unknown)} is no option; {FORMS}")
+    return parts.netloc, query.get("location", [None])[0]
+
+
+def _shown(url: str) -> str:
+    """The URL without what may be a password, if somebody put a database's address there."""
+    return repr(re.sub(r"//[^/]*@", "//***@", url))
 
 
 @contextmanager
 def _bigquery(project: str, location: str | None) -> Iterator[Warehouse]:
-    from feed_assets.warehouse.bigquery import BigQueryWarehouse, emulator_client
+    from feed_assets.warehouse.bigquery import (
+        BigQueryWarehouse,
+        GoogleAuthError,
+        emulator_client,
+    )
 
     if os.environ.get("BIGQUERY_EMULATOR_HOST"):
         yield BigQueryWarehouse(emulator_client(project, location))
         return
     from dagster_gcp import BigQueryResource
 
-    with BigQueryResource(project=project, location=location).get_client() as client:
-        yield BigQueryWarehouse(client)
+    try:
+        with BigQueryResource(project=project, location=location).get_client() as client:
+            yield BigQueryWarehouse(client)
+    except GoogleAuthError as failure:
+        raise SettingError(
+            f"BigQuery cannot be used without Google's credentials: {failure}"
+        ) from None
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from google.api_core.exceptions import (
     RetryError,
 )
 from google.auth.credentials import AnonymousCredentials
-from google.auth.exceptions import GoogleAuthError
+from google.auth.exceptions import GoogleAuthError as GoogleAuthError  # for who makes the client
 from google.cloud import bigquery
 
 from feed_assets.errors import IS_A_VIEW, NOT_OUR_VIEW, NotOurs, WarehouseFailed

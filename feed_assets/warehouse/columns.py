@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,7 +38,8 @@ class Column:
 
     def __str__(self) -> str:
         """The type as a person reads it: `REPEATED RECORD`, `INTEGER beyond 2^53`."""
-        return f"{'REPEATED ' * self.repeated}{self.type}{' beyond 2^53' * self.long}"
+        beyond = " beyond 2^53" if self.long and self.type == "INTEGER" else ""
+        return f"{'REPEATED ' * self.repeated}{self.type}{beyond}"
 
     @property
     def arrow(self) -> pa.DataType:
@@ -73,32 +74,41 @@ def columns_of(schema: pa.Schema) -> Columns:
 
     Raises UnsupportedColumn for a type that no column holds exactly.
     """
-    return tuple(
-        column for field in schema if (column := _column(field.name, field.type)) is not None
-    )
+    return _columns(schema, "")
 
 
-def _column(name: str, kind: pa.DataType, path: str = "") -> Column | None:
-    path = f"{path}.{name}" if path else name
+def _columns(fields: Iterable[pa.Field], path: str) -> Columns:
+    taken: dict[str, str] = {}
+    for field in fields:
+        other = taken.get(field.name.casefold())
+        if other is not None:
+            raise UnsupportedColumn(
+                f"columns {path}{other} and {path}{field.name} have one name, as case does not "
+                f"distinguish; rename one"
+            )
+        taken[field.name.casefold()] = field.name
+    found = (_column(field.name, field.type, f"{path}{field.name}") for field in fields)
+    return tuple(column for column in found if column is not None)
+
+
+def _column(name: str, kind: pa.DataType, path: str) -> Column | None:
     if pa.types.is_null(kind):
         return None
     if _is_list(kind):
-        element = _column(name, kind.value_type, path.rpartition(".")[0])
+        element = _column(name, kind.value_type, path)
         if element is not None and element.repeated:
             raise UnsupportedColumn(
                 f"column {path} holds lists of lists, which no column type holds"
             )
         return element and replace(element, repeated=True)
     if pa.types.is_struct(kind):
-        fields = tuple(f for field in kind if (f := _column(field.name, field.type, path)))
+        fields = _columns(kind, f"{path}.")
         return Column(name, "RECORD", fields=fields) if fields else None
     return Column(name, _scalar(path, kind))
 
 
 def _scalar(path: str, kind: pa.DataType) -> str:
     is_ = pa.types
-    if is_.is_dictionary(kind):
-        return _scalar(path, kind.value_type)
     if is_.is_boolean(kind):
         return "BOOLEAN"
     if is_.is_integer(kind) and kind != pa.uint64():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import zip_longest
@@ -117,7 +117,7 @@ class DuckDBWarehouse:
             row = run.execute(
                 "SELECT columns, pending, version FROM feed_assets.known_columns "
                 "WHERE table_name = ?",
-                [str(table)],
+                [_key(table)],
             ).fetchone()
         if row is None:
             return Known()
@@ -130,7 +130,7 @@ class DuckDBWarehouse:
             run.execute(
                 "INSERT OR REPLACE INTO feed_assets.known_columns VALUES (?, ?, ?, ?)",
                 [
-                    str(table),
+                    _key(table),
                     (then.version or 0) + 1,
                     int(pending),
                     json.dumps([asdict(column) for column in columns]),
@@ -141,8 +141,8 @@ class DuckDBWarehouse:
     def shards(self, table: Table) -> list[Table]:
         with self._session() as run:
             names = run.execute(
-                "SELECT table_name FROM duckdb_tables() WHERE schema_name = ? "
-                "AND starts_with(table_name, ?) ORDER BY table_oid",
+                "SELECT table_name FROM duckdb_tables() WHERE lower(schema_name) = lower(?) "
+                "AND starts_with(lower(table_name), lower(?)) ORDER BY table_oid",
                 [table.dataset, f"{table.name}_"],
             ).fetchall()
         standing = [Table(table.dataset, name) for (name,) in names]
@@ -165,44 +165,54 @@ class DuckDBWarehouse:
         with self._transaction() as run:
             ours = "SELECT count(*) FROM feed_assets.latest_views WHERE table_name = ?"
             kind = self._kind(run, table)
-            if kind and not (kind == "VIEW" and _one(run, ours, str(table))):
+            if kind and not (kind == "VIEW" and _one(run, ours, _key(table))):
                 raise NotOurs(NOT_OUR_VIEW.format(table=table, kind=kind.lower()))
+            shards, known = self.shards(table), self.known(table).columns
+            if not shards:
+                return False
+            require_columns(table, known, (*key, updated_at))
+            self._define(run, table, shards, key, updated_at)
             run.execute(
                 "INSERT OR REPLACE INTO feed_assets.latest_views VALUES (?, ?, ?)",
-                [str(table), list(key), updated_at],
+                [_key(table), list(key), updated_at],
             )
-            return self._define(run, table, key, updated_at)
+            return True
 
     def _define(
-        self, run: duckdb.DuckDBPyConnection, table: Table, key: Sequence[str], updated_at: str
-    ) -> bool:
-        shards, known = self.shards(table), self.known(table).columns
-        if not shards:
-            return False
-        require_columns(table, known, (*key, updated_at))
+        self,
+        run: duckdb.DuckDBPyConnection,
+        table: Table,
+        shards: Sequence[Table],
+        key: Sequence[str],
+        updated_at: str,
+    ) -> None:
+        known = {column.name.casefold(): column.name for column in self.known(table).columns}
+        shard, row = (_unused(name, known) for name in ("shard", "row"))
         union = " UNION ALL BY NAME ".join(
-            f"SELECT *, '{shard.name}' AS __shard, rowid AS __row FROM {_name(shard)}"
-            for shard in sorted(shards)
+            f"SELECT *, '{each.name}' AS {shard}, rowid AS {row} FROM {_name(each)}"
+            for each in sorted(shards)
         )
+        # an import that was killed may have made a column known that no shard has yet
+        held = run.execute(f"SELECT * FROM ({union}) LIMIT 0").to_arrow_table().column_names
+        has = {name.casefold() for name in held}
+        listed = ", ".join(_quoted(name) for folded, name in known.items() if folded in has)
         keys = ", ".join(map(_quoted, key))
         nulls = " OR ".join(f"{_quoted(name)} IS NULL" for name in key)
         run.execute(
-            f"CREATE OR REPLACE VIEW {_name(table)} AS "
-            f"SELECT {', '.join(_quoted(column.name) for column in known)} FROM ({union}) "
+            f"CREATE OR REPLACE VIEW {_name(table)} AS SELECT {listed} FROM ({union}) "
             f"QUALIFY {nulls} OR row_number() OVER (PARTITION BY {keys} ORDER BY "
-            f"{_quoted(updated_at)} DESC NULLS LAST, __shard DESC, __row DESC) = 1"
+            f"{_quoted(updated_at)} DESC NULLS LAST, {shard} DESC, {row} DESC) = 1"
         )
-        return True
 
     def _refresh_latest(self, run: duckdb.DuckDBPyConnection, shard: Table) -> None:
         """A view in DuckDB names its shards one by one, so it is made anew for a new one."""
         table = Table(shard.dataset, shard.name.rpartition("_")[0])
-        row = run.execute(
+        made = run.execute(
             "SELECT key, updated_at FROM feed_assets.latest_views WHERE table_name = ?",
-            [str(table)],
+            [_key(table)],
         ).fetchone()
-        if row is not None and shard.is_shard_of(table):
-            self._define(run, table, *row)
+        if made is not None and shard.is_shard_of(table) and self._kind(run, table) == "VIEW":
+            self._define(run, table, self.shards(table), *made)
 
     def _kind(self, run: duckdb.DuckDBPyConnection, table: Table) -> str | None:
         """TABLE, VIEW, or None where nothing of that name stands."""
@@ -220,12 +230,15 @@ class DuckDBWarehouse:
             try:
                 yield self._connection
             except duckdb.Error as failure:
-                if "Ambiguous reference to catalog" in str(failure):
-                    raise WarehouseFailed(
-                        f"{self} is named like a dataset in it, and DuckDB cannot tell the two "
-                        f"apart; name the file otherwise"
-                    ) from failure
-                raise WarehouseFailed(f"{self} refused: {failure}") from failure
+                raise self._failed("refused", failure) from failure
+
+    def _failed(self, what: str, failure: Exception) -> WarehouseFailed:
+        if "Ambiguous reference to catalog" in str(failure):
+            return WarehouseFailed(
+                f"{self} is named like a schema in it, and DuckDB cannot tell the two apart; "
+                f"name the file otherwise"
+            )
+        return WarehouseFailed(f"{self} {what}: {str(failure).splitlines()[0]}")
 
     @contextmanager
     def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -240,15 +253,15 @@ class DuckDBWarehouse:
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         deadline = time.monotonic() + self._lock_seconds
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
                 connection = duckdb.connect(str(self._path))
                 connection.execute(BOOKKEEPING)
                 return connection
-            except duckdb.IOException as failure:
-                if "lock" not in str(failure):
-                    raise WarehouseFailed(f"{self} cannot be opened: {failure}") from failure
+            except (duckdb.Error, OSError) as failure:
+                if "Could not set lock" not in str(failure):
+                    raise self._failed("cannot be opened", failure) from failure
                 if time.monotonic() > deadline:
                     raise WarehouseFailed(
                         f"{self} is held open by another process; close it there and try again",
@@ -274,6 +287,17 @@ def _one(run: duckdb.DuckDBPyConnection, query: str, *values: object) -> int:
     row = run.execute(query, list(values)).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def _key(table: Table) -> str:
+    """What bookkeeping knows a table by: to DuckDB, case does not distinguish."""
+    return str(table).casefold()
+
+
+def _unused(name: str, taken: Container[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _quoted(name: str) -> str:

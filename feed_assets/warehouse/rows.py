@@ -73,8 +73,6 @@ def _fit(values: pa.Array, column: Column) -> pa.Array:
         return values
     if pa.types.is_null(values.type):
         return pa.nulls(len(values), column.arrow)
-    if pa.types.is_dictionary(values.type):
-        return _fit(values.dictionary_decode(), column)
     if column.repeated:
         element = replace(column, repeated=False)
         flat = _fit(values.flatten(), element)
@@ -95,7 +93,8 @@ def _fit(values: pa.Array, column: Column) -> pa.Array:
         return pa.StructArray.from_arrays(children, fields=fields, mask=values.is_null())
     if column.type == "STRING" and not _is_text(values.type):
         return pa.array([_json_text(value) for value in values.to_pylist()], pa.string())
-    return values.cast(column.arrow)
+    cut = pa.types.is_timestamp(values.type) and values.type.unit == "ns"  # to microseconds
+    return values.cast(column.arrow, safe=not cut)
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -35,8 +35,8 @@ def _union(
 def _wider(
     table: Table, known: Column, today: Column, declared: Collection[str], path: str
 ) -> Column:
-    if path.casefold() in declared and known.type != today.type:
-        return replace(today, name=known.name)
+    if path.casefold() in declared and (known.type, known.repeated) != (today.type, today.repeated):
+        return replace(today, name=known.name, long=known.long or today.long)
     if known.type == "STRING" and known.repeated <= today.repeated:
         return known
     if known.repeated == today.repeated:
@@ -46,7 +46,8 @@ def _wider(
         long = known.long or today.long
         if known.type == today.type:
             return replace(known, long=long)
-        if {known.type, today.type} == {"INTEGER", "FLOAT"} and not long:
+        lost = any(column.long and column.type == "INTEGER" for column in (known, today))
+        if {known.type, today.type} == {"INTEGER", "FLOAT"} and not lost:
             return replace(known, type="FLOAT")
     raise TypeConflict(str(table), path, str(known), str(today))
 
@@ -59,7 +60,8 @@ def extended(held: Columns, known: Columns) -> Columns:
 def widened(held: Columns, known: Columns) -> Columns:
     """The columns that a table holds, INTEGER where FLOAT is known made FLOAT.
 
-    No other type follows what is known: a declared one does so when its day is imported again.
+    No other type follows what is known, nor do integers that no FLOAT holds: the type was declared
+    then, and a shard takes it when its day is imported again.
     """
     return _followed(held, known, add=False, widen=True)
 
@@ -78,7 +80,7 @@ def _followed(held: Columns, known: Columns, *, add: bool, widen: bool) -> Colum
             if column.type == to.type == "RECORD":
                 fields = _followed(column.fields, to.fields, add=add, widen=widen)
                 column = replace(column, fields=fields)
-            elif widen and (column.type, to.type) == ("INTEGER", "FLOAT"):
+            elif widen and (column.type, to.type) == ("INTEGER", "FLOAT") and not to.long:
                 column = replace(column, type="FLOAT")
         kept.append(column)
     return (*kept, *rest.values()) if add else tuple(kept)

@@ -315,6 +315,20 @@ def test_before_the_first_day_there_is_no_view(warehouse: Warehouse, orders: Tab
     assert warehouse.columns(orders) is None
 
 
+def test_the_view_can_be_made_after_an_import_that_was_killed(
+    warehouse: Warehouse, orders: Table
+) -> None:
+    """Its columns are known by then, and no shard has them."""
+    store(warehouse, orders, DAYS[0], [CHANGES[0][1]])
+    known = warehouse.known(orders)
+    columns = (*known.columns, Column("new", "STRING"))
+    assert warehouse.learn(orders, columns, Pending.COLUMNS, then=known)
+
+    assert warehouse.define_latest(orders, ["id"], "updated")
+
+    assert rows_of(warehouse, orders) == [CHANGES[0][1]]
+
+
 def test_a_view_needs_its_key_among_the_columns(warehouse: Warehouse, orders: Table) -> None:
     store(warehouse, orders, DAYS[0], [{"id": "N1"}])
 

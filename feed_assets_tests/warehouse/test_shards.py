@@ -71,8 +71,15 @@ def test_what_cannot_join_is_refused_unless_it_is_declared(known: str, today: st
         union(ORDERS, (column(known),), (column(today),))
 
     assert (refused.value.column, refused.value.table) == ("x", "crm.orders")
-    if column(known).type != column(today).type:
-        assert union(ORDERS, (column(known),), (column(today),), {"X"}) == (column(today),)
+    (declared,) = union(ORDERS, (column(known),), (column(today),), {"X"})
+    assert (declared.type, declared.repeated) == (column(today).type, column(today).repeated)
+
+
+def test_integers_that_no_float_holds_are_not_widened_by_a_declaration() -> None:
+    (declared,) = union(ORDERS, (column("LONG"),), (column("FLOAT"),), {"x"})
+
+    assert following((column("INTEGER"),), (declared,)) == (column("INTEGER"),)
+    assert union(ORDERS, (declared,), (column("INTEGER"),)) == (declared,)
 
 
 A, B, C = Column("a", "INTEGER"), Column("b", "STRING"), Column("c", "BOOLEAN")
