@@ -199,4 +199,6 @@ def to_arrow(frame: pd.DataFrame) -> pa.Table:
             f"the DataFrame cannot be stored ({'; '.join(map(str, failure.args))}); give each "
             f"column a name of its own and values of one type"
         ) from None
+    if rows.num_rows != len(frame):
+        raise UnsupportedColumn(f"the DataFrame has {len(frame)} rows and no columns to store")
     return rows.replace_schema_metadata(None)

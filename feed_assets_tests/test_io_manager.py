@@ -191,6 +191,21 @@ def twice() -> pd.DataFrame:
 
 
 @dg.asset(key_prefix="mart")
+def gaps() -> pd.DataFrame:
+    return pd.DataFrame({"tags": [["a", None]]})
+
+
+@dg.asset(key_prefix="mart")
+def blank() -> pd.DataFrame:
+    return pd.DataFrame({"a": [None, None]})
+
+
+@dg.asset(key_prefix="mart")
+def bare() -> pd.DataFrame:
+    return pd.DataFrame(index=range(3))
+
+
+@dg.asset(key_prefix="mart")
 def words() -> str:
     return "no DataFrame"
 
@@ -213,6 +228,9 @@ def one_for_all() -> pd.DataFrame:
         (late, (), "column after has the type duration[ns]"),
         (sums, (), "index k would be lost; call reset_index()"),
         (twice, (), "columns Id and id have one name"),
+        (gaps, (), "column tags has arrays with null elements"),
+        (blank, (), "2 rows for mart.blank have no value in any column"),
+        (bare, (), "3 rows and no columns"),
         (words, (), "mart/words returned a str; the warehouse stores pandas DataFrames"),
         (regions, ("eu",), "has a partition 'eu', which is no day"),
         (one_for_all, ("2020-01-01", "2020-01-02"), "a DataFrame for each partition key"),

@@ -19,7 +19,7 @@ def feed_schedule(feed: Feed) -> dg.ScheduleDefinition:
 
     def request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         moment = context.scheduled_execution_time
-        run_key = f"{moment:%Y-%m-%dT%H:%M}"
+        run_key = moment.isoformat()  # with its offset: in autumn an hour comes twice
         if by_date is None:
             return dg.RunRequest(run_key)
         last = moment.astimezone(ZoneInfo(by_date.timezone)).date()

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feed_assets.errors import UnsupportedColumn
 from feed_assets.warehouse.columns import Column, Columns, arrow_schema, columns_of
 
 BATCH = 65_536  # rows
@@ -25,6 +26,11 @@ def _measured(column: Column, values: pa.ChunkedArray) -> Column:
     for chunk in values.chunks:
         if column.repeated:
             chunk = chunk.flatten()
+            if chunk.null_count:
+                raise UnsupportedColumn(
+                    f"column {column.name} has arrays with null elements, which BigQuery's cannot "
+                    f"have; drop them first"
+                )
         if column.type == "RECORD":
             fields = (
                 _measured(f, pa.chunked_array([_child(chunk, f.name)])) for f in column.fields
@@ -104,6 +110,6 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _json_text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, dict | list | bool | int | float):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return None if value is None else str(value)

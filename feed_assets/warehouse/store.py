@@ -9,7 +9,7 @@ from datetime import date
 
 import pyarrow as pa
 
-from feed_assets.errors import WarehouseFailed
+from feed_assets.errors import UnsupportedColumn, WarehouseFailed
 from feed_assets.tables import Table
 from feed_assets.warehouse import shards
 from feed_assets.warehouse.columns import Column, Columns
@@ -41,7 +41,7 @@ def store_snapshot(warehouse: Warehouse, table: Table, rows: pa.Table, *, attemp
     before = warehouse.columns(table)
     columns = shards.latest_wins(before or (), columns_in(rows))
     if not columns:
-        return Stored(None, 0, ())
+        return _nothing(table, rows)
     load = _replace(warehouse, table, rows, columns, attempt)
     return _stored(table, load, before, columns, started)
 
@@ -65,7 +65,7 @@ def store_shard(
     before, known, rows = _learn(warehouse, table, read, declared)
     columns = known.columns
     if not columns:
-        return Stored(None, 0, ())
+        return _nothing(table, rows)
     shard = table.shard(day)
     load = _replace(warehouse, shard, rows, columns, attempt)
     now = warehouse.known(table)
@@ -74,6 +74,15 @@ def store_shard(
     if now.pending:
         _settle(warehouse, table, now)
     return _stored(shard, load, before or None, columns, started)
+
+
+def _nothing(table: Table, rows: pa.Table) -> Stored:
+    if rows.num_rows:
+        raise UnsupportedColumn(
+            f"{rows.num_rows} rows for {table} have no value in any column, so there is no column "
+            f"to make"
+        )
+    return Stored(None, 0, ())
 
 
 def _stored(
