@@ -68,8 +68,10 @@ class Converter:
         if self._fits(part, array, column, found, minus_zero=True):
             return True
         block = part.extent.read(self.path)
-        if not _MINUS_ZERO.search(block.data) and self._fits(
-            part, array, column, found, minus_zero=False
+        if (
+            _has_integers(array.type)
+            and not _MINUS_ZERO.search(block.data)
+            and self._fits(part, array, column, found, minus_zero=False)
         ):
             return True
         if self.options.empty_as_null or part.dropped_nulls:
@@ -131,3 +133,10 @@ def _with_strings(of: pa.DataType) -> pa.DataType:
     if pa.types.is_list(of):
         return pa.list_(_with_strings(of.value_type))
     return pa.string() if pa.types.is_timestamp(of) else of
+
+
+def _has_integers(of: pa.DataType) -> bool:
+    """Whether a 0 in it may have been -0."""
+    if pa.types.is_nested(of):
+        return any(_has_integers(of.field(index).type) for index in range(of.num_fields))
+    return bool(pa.types.is_int64(of))
