@@ -2,7 +2,8 @@
 
 from feed_assets.ndjson.declared import check_types
 from feed_assets.ndjson.notebook import read_ndjson
-from feed_assets.ndjson.reading import Options, Reading, read
+from feed_assets.ndjson.options import Options
+from feed_assets.ndjson.reading import Reading, read
 from feed_assets.ndjson.resolve import resolve
 from feed_assets.ndjson.seen import Kind, Seen, join
 

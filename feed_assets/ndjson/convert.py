@@ -1,128 +1,142 @@
-"""Rows to Arrow arrays of the resolved types."""
+"""The parts of a feed in the resolved types; what fits already stays where it was spooled."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pyarrow as pa
 
-from feed_assets.ndjson import arrays
-from feed_assets.ndjson.moments import microseconds, moment
-from feed_assets.ndjson.parse import Row
+from feed_assets.ndjson.convert_rows import RowConverter
+from feed_assets.ndjson.fit import Fitting, Nulls, TextNeededError
+from feed_assets.ndjson.inferred import only
+from feed_assets.ndjson.options import Options
+from feed_assets.ndjson.parse import Row, parse
+from feed_assets.ndjson.parts import Part, lines_of
 from feed_assets.ndjson.resolve import Column
+from feed_assets.ndjson.spans import cut, cuts_in
 
-Conversion = Callable[[list[Any]], pa.Array]
+_MINUS_ZERO = re.compile(rb"-0\s*[,}\]]")
 
 
+@dataclass
+class Converted:
+    """Rows of a part: the columns that lie in its spooled batch, and those made anew."""
+
+    rows: int
+    kept: dict[str, pa.Array] = field(default_factory=dict)
+    made: dict[str, pa.Array] = field(default_factory=dict)
+    dropped_nulls: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
 class Converter:
-    """Converts batches of the rows that the columns were resolved from."""
+    """Knows the columns that the whole feed has. Parts may be converted at once."""
 
-    def __init__(self, columns: Sequence[Column]) -> None:
-        """`columns` are those of the row."""
-        self.dropped_nulls: Counter[str] = Counter()
-        """Null elements of arrays, which BigQuery's arrays cannot hold, by path as sent."""
-        typed = [column for column in columns if column.type is not None]
-        self.schema = pa.schema([(column.name, column.type) for column in typed])
-        self._columns = [(column.key, self._of_column(column, "")) for column in typed]
+    path: Path
+    columns: Sequence[Column]
+    options: Options
+    nulls: Nulls = field(default_factory=Nulls)
 
-    def batch(self, rows: list[Row]) -> pa.RecordBatch:
-        """The rows as one batch of the schema."""
-        found = [convert([row.get(key) for row in rows]) for key, convert in self._columns]
-        return pa.RecordBatch.from_arrays(found, schema=self.schema)
-
-    def _of_column(self, column: Column, parent: str) -> Conversion:
-        if column.declared and column.type != pa.string():
-            return _of_declared(column.declared.convert, column.type)
-        return self._of_value(column, column.type, f"{parent}{column.key}")
-
-    def _of_value(self, column: Column, to: pa.DataType, path: str) -> Conversion:
-        if pa.types.is_struct(to):
-            return self._of_record(column.fields, to, path)
-        if pa.types.is_list(to):
-            return self._of_array(self._of_value(column, to.value_type, path), path)
-        return _SCALARS[to]
-
-    def _of_record(self, columns: Sequence[Column], to: pa.DataType, path: str) -> Conversion:
-        fields = [
-            (column.key, self._of_column(column, f"{path}."))
-            for column in columns
-            if column.type is not None
+    def batch(self, part: Part, spooled: pa.RecordBatch | None, most_rows: int) -> list[Converted]:
+        """Its rows; those that are read one by one in batches of `most_rows`."""
+        if spooled is None:
+            return [self._converted(rows, self.columns) for rows in self._rows(part, most_rows)]
+        found = Converted(part.rows)
+        hard = [
+            column
+            for column in self.columns
+            if column.type is not None and not self._fitted(part, spooled, column, found)
         ]
+        if hard:  # they need the text that was sent
+            (rows,) = self._rows(part, part.rows, hard)
+            again = self._converted(rows, hard)
+            found.made |= again.made
+            found.dropped_nulls += again.dropped_nulls
+        return [found]
 
-        def convert(values: list[Any]) -> pa.Array:
-            found = [
-                of_field([None if value is None else value.get(key) for value in values])
-                for key, of_field in fields
-            ]
-            return arrays.structs(values, to, found)
+    def _fitted(
+        self, part: Part, spooled: pa.RecordBatch, column: Column, found: Converted
+    ) -> bool:
+        if column.key not in spooled.schema.names:
+            found.kept[column.name] = self.nulls(column.type, part.rows)
+            return True
+        array = spooled.column(column.key)
+        if self._fits(part, array, column, found, minus_zero=True):
+            return True
+        block = part.extent.read(self.path)
+        if (
+            _has_integers(array.type)
+            and not _MINUS_ZERO.search(block.data)
+            and self._fits(part, array, column, found, minus_zero=False)
+        ):
+            return True
+        if self.options.empty_as_null or part.dropped_nulls:
+            return False
+        again = only(block.data, column.key, _with_strings(array.type))
+        return len(again) == part.rows and self._fits(
+            part, again, column, found, minus_zero=True, kept=False
+        )
 
-        return convert
+    def _fits(
+        self,
+        part: Part,
+        array: pa.Array,
+        column: Column,
+        found: Converted,
+        *,
+        minus_zero: bool,
+        kept: bool = True,
+    ) -> bool:
+        fitting = Fitting(part.dropped_nulls or {}, self.nulls, minus_zero=minus_zero)
+        try:
+            array = fitting.column(array, column)
+        except TextNeededError:
+            return False
+        (found.kept if kept and not fitting.made else found.made)[column.name] = array
+        found.dropped_nulls += fitting.dropped_nulls
+        return True
 
-    def _of_array(self, of_elements: Conversion, path: str) -> Conversion:
-        def convert(values: list[Any]) -> pa.Array:
-            kept = [
-                None if value is None else [each for each in value if each is not None]
-                for value in values
-            ]
-            flat = [each for value in kept if value for each in value]
-            dropped = sum(len(value) for value in values if value) - len(flat)
-            if dropped:
-                self.dropped_nulls[path] += dropped
-            return arrays.lists(kept, of_elements(flat))
+    def _rows(
+        self, part: Part, most: int, columns: Sequence[Column] | None = None
+    ) -> Iterator[list[Row]]:
+        cuts = cuts_in(self.columns if columns is None else columns)
+        skipped = {bad.line for bad in part.bad_lines}
+        rows: list[Row] = []
+        for number, line in lines_of(part.extent.read(self.path), self.options):
+            if number in skipped:
+                continue
+            text, row = parse(line, empty_as_null=self.options.empty_as_null)
+            if cuts is not None:
+                cut(text, row, cuts)
+            rows.append(row)
+            if len(rows) >= most:
+                yield rows
+                rows = []
+        if rows:
+            yield rows
 
-        return convert
-
-
-def _of_declared(convert: Callable[[Any], Any], to: pa.DataType) -> Conversion:
-    fill: Conversion
-    if pa.types.is_decimal(to):
-        fill = _filling(arrays.decimals, to)
-    elif pa.types.is_boolean(to):
-        fill = arrays.booleans
-    elif pa.types.is_floating(to):
-        fill = arrays.doubles
-    else:
-        fill = _filling(arrays.integers, to)
-    return lambda values: fill([None if value is None else convert(value) for value in values])
-
-
-def _filling(fill: Callable[[list[Any], pa.DataType], pa.Array], to: pa.DataType) -> Conversion:
-    return lambda values: fill(values, to)
-
-
-def _integers(values: list[Any]) -> pa.Array:
-    return arrays.integers([None if text is None else int(text) for text in values], pa.int64())
-
-
-def _doubles(values: list[Any]) -> pa.Array:
-    return arrays.doubles([None if text is None else float(text) for text in values])
-
-
-def _moments(to: pa.DataType) -> Conversion:
-    return lambda values: arrays.integers(
-        [None if text is None else _microseconds(text) for text in values], to
-    )
+    def _converted(self, rows: list[Row], columns: Sequence[Column]) -> Converted:
+        converter = RowConverter(columns)
+        batch = converter.batch(rows)
+        made = dict(zip(batch.schema.names, batch.columns, strict=True))
+        return Converted(len(rows), made=made, dropped_nulls=converter.dropped_nulls)
 
 
-def _microseconds(text: str) -> int:
-    return microseconds(cast("datetime", moment(text)))  # it was observed as a moment
+def _with_strings(of: pa.DataType) -> pa.DataType:
+    """What to read for a provisional type to have the strings that times were made of."""
+    if pa.types.is_struct(of):
+        return pa.struct([(each.name, _with_strings(each.type)) for each in of])
+    if pa.types.is_list(of):
+        return pa.list_(_with_strings(of.value_type))
+    return pa.string() if pa.types.is_timestamp(of) else of
 
 
-def _strings(values: list[Any]) -> pa.Array:
-    """A string as it is, a number as it was sent; objects and arrays have been cut out by now."""
-    return arrays.strings([_BOOLEANS[each] if type(each) is bool else each for each in values])
-
-
-_BOOLEANS = {True: "true", False: "false"}
-
-_SCALARS: dict[pa.DataType, Conversion] = {
-    pa.bool_(): arrays.booleans,
-    pa.int64(): _integers,
-    pa.float64(): _doubles,
-    pa.timestamp("us"): _moments(pa.timestamp("us")),
-    pa.timestamp("us", "UTC"): _moments(pa.timestamp("us", "UTC")),
-    pa.string(): _strings,
-}
+def _has_integers(of: pa.DataType) -> bool:
+    """Whether a 0 in it may have been -0."""
+    if pa.types.is_nested(of):
+        return any(_has_integers(of.field(index).type) for index in range(of.num_fields))
+    return bool(pa.types.is_int64(of))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from feed_assets.errors import NotNdjson
 
@@ -19,14 +20,19 @@ def lines(path: Path, *, max_bytes: int) -> Iterator[tuple[int, bytes]]:
     NotNdjson at a line that is longer, since what follows in it cannot be trusted to be a row.
     """
     with path.open("rb", buffering=_BUFFER) as file:
-        number = 0
-        while raw := file.readline(max_bytes + 2):  # room for the line's own end
-            number += 1
-            if len(raw.rstrip(b"\r\n")) > max_bytes:
-                raise NotNdjson(
-                    f"line {number} is longer than {max_bytes:,} bytes. A feed has one JSON object "
-                    f"per line: end each with a line feed, or raise max_line_bytes"
-                )
-            line = (raw.removeprefix(BOM) if number == 1 else raw).strip(JSON_SPACE)
-            if line:
-                yield number, line
+        yield from lines_in(file, max_bytes=max_bytes)
+
+
+def lines_in(file: BinaryIO, *, max_bytes: int, marked: bool = True) -> Iterator[tuple[int, bytes]]:
+    """The same for what is open; no byte order mark is dropped of what is not `marked`."""
+    number = 0
+    while raw := file.readline(max_bytes + 2):  # room for the line's own end
+        number += 1
+        if len(raw.rstrip(b"\r\n")) > max_bytes:
+            raise NotNdjson(
+                f"line {number} is longer than {max_bytes:,} bytes. A feed has one JSON object "
+                f"per line: end each with a line feed, or raise max_line_bytes"
+            )
+        line = (raw.removeprefix(BOM) if marked and number == 1 else raw).strip(JSON_SPACE)
+        if line:
+            yield number, line

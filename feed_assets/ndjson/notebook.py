@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from feed_assets.ndjson.reading import Options, read
+from feed_assets.ndjson.options import Options
+from feed_assets.ndjson.reading import read
 
 if TYPE_CHECKING:
     import pandas as pd

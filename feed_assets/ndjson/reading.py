@@ -5,56 +5,38 @@ lines -> parse -> observe -> join -> resolve -> convert
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from collections.abc import Set as AbstractSet
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from feed_assets.errors import BadLine, BadLines, SettingError
-from feed_assets.ndjson.convert import Converter
+from feed_assets.errors import BadLine, BadLines
+from feed_assets.ndjson.blocks import extents
+from feed_assets.ndjson.convert import Converted, Converter
 from feed_assets.ndjson.foreign import refuse_foreign
-from feed_assets.ndjson.lines import lines
-from feed_assets.ndjson.observe import Observer
-from feed_assets.ndjson.parse import Refused, Row, parse
+from feed_assets.ndjson.inferred import Hints, hints_of, merged
+from feed_assets.ndjson.observe import MAX_COLUMNS
+from feed_assets.ndjson.options import Options
+from feed_assets.ndjson.parts import Part, PartReader
 from feed_assets.ndjson.paths import renamed, untyped
+from feed_assets.ndjson.pool import in_order
+from feed_assets.ndjson.refusal import refuse
 from feed_assets.ndjson.resolve import columns
 from feed_assets.ndjson.scope import Scope, scope_of
-from feed_assets.ndjson.seen import Seen
-from feed_assets.ndjson.spans import Cuts, cut, cuts_in
+from feed_assets.ndjson.seen import Seen, join
+from feed_assets.ndjson.shift import count_of_columns, shifted
+from feed_assets.ndjson.spool import Spool
 from feed_assets.ndjson.unlike import first_line_unlike
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_BATCH_ROWS = 16_384
-_BATCH_BYTES = 4 << 20
-_LONGEST_LINE = 1 << 30  # a column's text in one batch must stay below Arrow's 2 GiB
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a feed wants its lines read. `types` are by dotted path: {"customer.id": "STRING"}."""
-
-    types: Mapping[str, str] = field(default_factory=dict)
-    max_bad_lines: int = 0
-    empty_as_null: bool = False
-    max_line_bytes: int = 64 << 20
-    flexible_names: bool = True
-
-    def __post_init__(self) -> None:
-        """Raises SettingError."""
-        scope_of(self.types)
-        if self.max_bad_lines < 0:
-            raise SettingError(f"max_bad_lines is {self.max_bad_lines}; it must be 0 or more")
-        if not 0 < self.max_line_bytes <= _LONGEST_LINE:
-            raise SettingError(
-                f"max_line_bytes is {self.max_line_bytes}; it must be from 1 to {_LONGEST_LINE}"
-            )
+_BLOCK_BYTES = 4 << 20
+_BATCH_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -95,7 +77,7 @@ def read(
     path: Path,
     *,
     spool: Path,
-    options: Options = Options(),
+    options: Options = Options(),  # noqa: B008  (it is frozen)
     known: Iterable[pa.Field] = (),
 ) -> Reading:
     """Reads the NDJSON file at `path`, in two passes, with a file in the folder `spool`.
@@ -106,79 +88,91 @@ def read(
     """
     refuse_foreign(path, max_line_bytes=options.max_line_bytes)
     scope = scope_of(options.types, flexible_names=options.flexible_names)
-    seen, bad_lines = _observe(path, scope, options)
-    found = columns(seen, scope, known)
-    converter = Converter(found)
-    skipped = frozenset(bad.line for bad in bad_lines)
-    rows, table = _spooled(_batches(path, cuts_in(found), skipped, options), converter, spool)
+    with Spool.new(spool) as provisional, Spool.new(spool) as made:
+        seen, bad_lines, spooled = _first_pass(path, scope, options, provisional)
+        found = columns(seen, scope, known)
+        dropped_nulls: Counter[str] = Counter()
+        converter = Converter(path, found, options)
+        table = _table(converter, spooled, provisional, made, dropped_nulls)
     return Reading(
         table=table,
-        rows=rows,
+        rows=sum(each.part.rows for each in spooled),
         bytes=path.stat().st_size,
         bad_lines=bad_lines,
         untyped=untyped(found),
         renamed=renamed(found),
-        dropped_nulls=dict(converter.dropped_nulls),
+        dropped_nulls=dict(dropped_nulls),
         seen=seen,
         scope=scope,
     )
 
 
-def _observe(path: Path, scope: Scope, options: Options) -> tuple[Seen, tuple[BadLine, ...]]:
-    """The first pass. Bad lines are no rows, so they count for no type."""
-    observer = Observer(scope)
+@dataclass(frozen=True)
+class _Spooled:
+    """A part, and where its batch is."""
+
+    part: Part
+    at: int | None
+
+
+def _first_pass(
+    path: Path, scope: Scope, options: Options, spool: Spool
+) -> tuple[Seen, tuple[BadLine, ...], list[_Spooled]]:
+    """What all rows say together. Bad lines are no rows, so they count for no type."""
+    seen, lines = Seen(), 0
     bad_lines: list[BadLine] = []
-    for number, line in lines(path, max_bytes=options.max_line_bytes):
-        try:
-            _, row = parse(line, empty_as_null=options.empty_as_null)
-            scope.check(row)
-        except Refused as refused:
-            bad_lines.append(BadLine(number, str(refused), line.decode(errors="backslashreplace")))
-            if len(bad_lines) > options.max_bad_lines:
-                raise BadLines(bad_lines[0], allowed=options.max_bad_lines) from None
-            continue
-        observer.row(row, number)
-    return observer.seen, tuple(bad_lines)
+    spooled: list[_Spooled] = []
+    hints: Hints = {}
+    reader = PartReader(path, scope, options)
+    source = extents(path, size=_BLOCK_BYTES, max_line_bytes=options.max_line_bytes)
+    tasks = (partial(reader.read, extent, hints, seen) for extent in source)
+    for parts in in_order(tasks):
+        for part in parts:
+            for bad in part.bad_lines:
+                bad_lines.append(replace(bad, line=bad.line + lines))
+                if len(bad_lines) > options.max_bad_lines:
+                    raise BadLines(bad_lines[0], allowed=options.max_bad_lines)
+            seen = join(seen, shifted(part.seen, lines))
+            if part.failed or count_of_columns(seen) > MAX_COLUMNS:
+                refuse(path, scope, options)
+            lines += part.lines
+            at = None
+            if part.batch is not None:
+                hints = merged(hints, hints_of(part.batch.schema))
+                at = spool.write(part.batch)
+            spooled.append(_Spooled(replace(part, seen=Seen(), batch=None), at))
+    spool.finish()
+    return seen, tuple(bad_lines), spooled
 
 
-def _batches(
-    path: Path, cuts: Cuts | None, skipped: AbstractSet[int], options: Options
-) -> Iterator[list[Row]]:
-    """The second pass."""
-    rows: list[Row] = []
-    size = 0
-    for number, line in lines(path, max_bytes=options.max_line_bytes):
-        if number in skipped:
-            continue
-        text, row = parse(line, empty_as_null=options.empty_as_null)
-        if cuts is not None:
-            cut(text, row, cuts)
-        rows.append(row)
-        size += len(line)
-        if size >= _BATCH_BYTES or len(rows) >= _BATCH_ROWS:
-            yield rows
-            rows, size = [], 0
-    if rows:
-        yield rows
+def _table(
+    converter: Converter,
+    spooled: list[_Spooled],
+    provisional: Spool,
+    made: Spool,
+    dropped_nulls: Counter[str],
+) -> pa.Table:
+    """All rows in the resolved types, on the mapped pages of both files."""
+
+    def convert(each: _Spooled) -> list[Converted]:
+        batch = None if each.at is None else provisional.read(each.at)
+        return converter.batch(each.part, batch, _BATCH_ROWS)
+
+    pieces = []
+    for group in in_order(partial(convert, each) for each in spooled):
+        for piece in group:
+            dropped_nulls += piece.dropped_nulls
+            at = made.write(pa.record_batch(piece.made)) if piece.made else None
+            pieces.append((piece.rows, piece.kept, at))
+    made.finish()
+    schema = pa.schema([(each.name, each.type) for each in converter.columns if each.type])
+    batches = []
+    for rows, kept, at in pieces:
+        arrays = kept if at is None else {**kept, **_by_name(made.read(at))}
+        batch = pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)
+        batches += [batch.slice(first, _BATCH_ROWS) for first in range(0, rows, _BATCH_ROWS)]
+    return pa.Table.from_batches(batches, schema)
 
 
-def _spooled(
-    batches: Iterator[list[Row]], converter: Converter, spool: Path
-) -> tuple[int, pa.Table]:
-    """The rows in a new file, and that file mapped."""
-    count = 0
-    with tempfile.NamedTemporaryFile(dir=spool, suffix=".arrow", delete=False) as file:
-        target = Path(file.name)
-        try:
-            with pa.ipc.new_file(file, converter.schema) as writer:
-                for rows in batches:
-                    count += len(rows)
-                    writer.write_batch(converter.batch(rows))
-            file.flush()
-            with pa.memory_map(str(target)) as mapped:
-                return count, pa.ipc.open_file(mapped).read_all()
-        finally:
-            # What is mapped stays until it is let go; where a mapped file cannot be removed, it
-            # stays in the folder, whose owner removes it.
-            with suppress(OSError):
-                target.unlink()
+def _by_name(batch: pa.RecordBatch) -> dict[str, pa.Array]:
+    return dict(zip(batch.schema.names, batch.columns, strict=True))

@@ -1,0 +1,71 @@
+"""One engine, one file, one time: prints seconds and peak anonymous memory as JSON."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+_EVERY = 0.005  # seconds
+
+
+def _ours(source: Path, target: Path) -> Callable[[], object]:
+    ndjson = importlib.import_module("feed_assets.ndjson")
+    parquet = importlib.import_module("pyarrow.parquet")
+
+    def run() -> None:
+        options = ndjson.Options(max_bad_lines=1)
+        reading = ndjson.read(source, spool=target.parent, options=options)
+        parquet.write_table(reading.table, target)
+
+    return run
+
+
+def _duckdb(source: Path, target: Path) -> Callable[[], object]:
+    duckdb = importlib.import_module("duckdb")
+    return lambda: duckdb.sql(
+        f"COPY (FROM read_json('{source}', format='newline_delimited', sample_size=-1)) "
+        f"TO '{target}' (FORMAT parquet)"
+    )
+
+
+def _polars(source: Path, target: Path) -> Callable[[], object]:
+    polars = importlib.import_module("polars")
+    return lambda: polars.scan_ndjson(source, infer_schema_length=None).sink_parquet(target)
+
+
+def _anonymous() -> float:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
+
+
+def main() -> None:
+    """Arguments: engine, file."""
+    engine, source = sys.argv[1], Path(sys.argv[2])
+    peak, over = 0.0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not over.wait(_EVERY):
+            peak = max(peak, _anonymous())
+
+    with tempfile.TemporaryDirectory(dir=source.parent) as folder:
+        engines = {"ours": _ours, "DuckDB": _duckdb, "polars": _polars}
+        run = engines[engine](source, Path(folder) / "out.parquet")
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        begun = time.perf_counter()
+        run()
+        seconds = time.perf_counter() - begun
+        over.set()
+        watcher.join()
+    print(json.dumps({"seconds": seconds, "peak": peak}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""A file in blocks of whole lines, and a block in two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_END = b"\n"
+_GLANCE = 16 << 10  # bytes looked at for the end of a line
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Where in a file some of its lines are."""
+
+    start: int
+    size: int
+
+    def read(self, path: Path) -> Block:
+        """The lines that are there."""
+        with path.open("rb", buffering=0) as file:
+            file.seek(self.start)
+            return Block(file.read(self.size), self.start)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines of a file, as they are; `start` is where in the file the first begins."""
+
+    data: bytes
+    start: int
+
+    @property
+    def extent(self) -> Extent:
+        """Where they are."""
+        return Extent(self.start, len(self.data))
+
+    def halves(self) -> tuple[Block, Block] | None:
+        """Both with whole lines, about equally long; None for a single line."""
+        middle = len(self.data) // 2
+        cut = self.data.rfind(_END, 0, middle) + 1 or self.data.find(_END, middle) + 1
+        if cut in (0, len(self.data)):
+            return None
+        return Block(self.data[:cut], self.start), Block(self.data[cut:], self.start + cut)
+
+
+def extents(path: Path, *, size: int, max_line_bytes: int) -> Iterator[Extent]:
+    """Lines that are together of about that size, or a single one that is larger.
+
+    A line beyond `max_line_bytes` may be cut off, but not before it is seen to be one.
+    """
+    start = 0
+    with path.open("rb", buffering=0) as file:
+        while file.seek(start + size):
+            sure = start + size + max_line_bytes + len(b"\r\n")
+            while (more := file.read(_GLANCE)) and _END not in more and file.tell() <= sure:
+                pass
+            end = file.tell() - len(more) + more.find(_END) + 1 if _END in more else file.tell()
+            if not more:  # the seek may have gone beyond the end
+                end = path.stat().st_size
+            if end > start:
+                yield Extent(start, end - start)
+            if not more:
+                return
+            start = end

@@ -1,0 +1,105 @@
+"""Provisional arrays to the resolved types, without copying what is of its type already."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feed_assets.ndjson.resolve import Column
+from feed_assets.ndjson.texts import Way
+
+
+class TextNeededError(Exception):
+    """What was sent does not follow from the array."""
+
+
+class Nulls:
+    """Arrays of nulls that share their memory."""
+
+    def __init__(self) -> None:
+        self._longest: dict[pa.DataType, pa.Array] = {}
+
+    def __call__(self, of: pa.DataType, count: int) -> pa.Array:
+        """So many of that type."""
+        if of not in self._longest or len(self._longest[of]) < count:
+            self._longest[of] = pa.nulls(max(count, _MANY), of)
+        return self._longest[of].slice(0, count)
+
+
+class Fitting:
+    """Of one column in one part of a feed."""
+
+    def __init__(
+        self, dropped_before: Mapping[Way, int], nulls: Nulls, *, minus_zero: bool
+    ) -> None:
+        """`dropped_before` are the null elements that the array lacks already.
+
+        `minus_zero` tells whether a 0 may have been sent as -0.
+        """
+        self.dropped_nulls: Counter[str] = Counter()
+        self.made = False
+        """Whether something takes memory that is not the provisional array's."""
+        self._dropped_before, self._nulls = dropped_before, nulls
+        self._minus_zero = minus_zero
+
+    def column(self, array: pa.Array, column: Column, parent: Way = ()) -> pa.Array:
+        """Raises TextNeededError."""
+        path = (*parent, column.key)
+        if not column.declared or column.type == pa.string() or array.type == column.type:
+            return self._value(array, column, column.type, path)
+        if array.null_count == len(array):
+            return self._nulls(column.type, len(array))
+        if pa.types.is_int64(array.type) and pa.types.is_decimal(column.type):
+            self.made = True
+            return array.cast(pa.decimal128(19, 0)).cast(column.type)
+        return self._scalar(array, column.type)
+
+    def _value(self, array: pa.Array, column: Column, to: pa.DataType, path: Way) -> pa.Array:
+        if array.null_count == len(array) or pa.types.is_null(array.type):
+            return self._nulls(to, len(array))
+        if pa.types.is_struct(to) and pa.types.is_struct(array.type):
+            return self._object(array, column, to, path)
+        if pa.types.is_list(to) and pa.types.is_list(array.type):
+            elements = self._value(array.values, column, to.value_type, (*path, None))
+            if dropped := self._dropped_before.get(path):
+                self.dropped_nulls[".".join(key for key in path if key is not None)] += dropped
+            buffers = array.buffers()[:2]
+            return _from_buffers(to, array, buffers, [elements])
+        return self._scalar(array, to)
+
+    def _object(self, array: pa.Array, column: Column, to: pa.DataType, path: Way) -> pa.Array:
+        places = {array.type.field(index).name: index for index in range(array.type.num_fields)}
+        fields = [
+            self.column(array.field(places[each.key]), each, path)
+            if each.key in places
+            else self._nulls(each.type, len(array))
+            for each in column.fields
+            if each.type is not None
+        ]
+        return _from_buffers(to, array, array.buffers()[:1], fields)
+
+    def _scalar(self, array: pa.Array, to: pa.DataType) -> pa.Array:
+        of = array.type
+        if of == to:
+            return array
+        self.made = True
+        if pa.types.is_boolean(of) and pa.types.is_string(to):
+            return array.cast(to)
+        if pa.types.is_int64(of) and (pa.types.is_floating(to) or pa.types.is_string(to)):
+            if self._minus_zero and pc.any(pc.equal(array, 0)).as_py():
+                raise TextNeededError
+            return array.cast(to)
+        raise TextNeededError
+
+
+_MANY = 1 << 16
+
+
+def _from_buffers(
+    to: pa.DataType, array: pa.Array, buffers: list[Any], children: list[pa.Array]
+) -> pa.Array:
+    return pa.Array.from_buffers(to, len(array), buffers, children=children, offset=array.offset)

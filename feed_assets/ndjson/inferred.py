@@ -1,0 +1,75 @@
+"""Rows to Arrow by `pyarrow.json`, with every string as a string."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.json
+
+Hints = dict[str, pa.DataType]
+"""What columns were, by key; what is known need not be tried out. Nothing is said of nulls."""
+
+
+def inferred(data: bytes | pa.Buffer, hints: Hints) -> pa.Table:
+    """The rows that `data` holds; raises ArrowInvalid, or UnicodeDecodeError for a key."""
+    table = _read(data, hints)
+    unlike = {field.name: _hint(field.type) for field in table.schema if _guessed(field.type)}
+    # Arrow makes times of strings, if they are all alike, and merges what is not the same.
+    return _read(data, merged(hints, unlike)) if unlike else table
+
+
+def only(data: bytes, column: str, to: pa.DataType) -> pa.Array:
+    """One column; the others are not converted, and not all that is wrong with them is found."""
+    return _single(_read(data, {column: to}, "ignore").column(0))
+
+
+def hints_of(schema: pa.Schema) -> Hints:
+    """What to expect of rows that are like those read with this schema."""
+    return {field.name: hint for field in schema if (hint := _hint(field.type)) is not None}
+
+
+def merged(one: Hints, other: Hints) -> Hints:
+    """Where they disagree, the other."""
+    found = dict(one)
+    for key, hint in other.items():
+        found[key] = _merged(found[key], hint) if key in found else hint
+    return found
+
+
+def _merged(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    if pa.types.is_struct(one) and pa.types.is_struct(other):
+        fields = merged({each.name: each.type for each in one}, {f.name: f.type for f in other})
+        return pa.struct(fields)
+    if pa.types.is_list(one) and pa.types.is_list(other):
+        return pa.list_(_merged(one.value_type, other.value_type))
+    return one if pa.types.is_floating(one) and pa.types.is_integer(other) else other
+
+
+def _hint(of: pa.DataType) -> pa.DataType | None:
+    if pa.types.is_struct(of):
+        fields = [(each.name, hint) for each in of if (hint := _hint(each.type)) is not None]
+        return pa.struct(fields) if fields else None
+    if pa.types.is_list(of):
+        hint = _hint(of.value_type)
+        return None if hint is None else pa.list_(hint)
+    if pa.types.is_null(of):
+        return None
+    return pa.string() if pa.types.is_temporal(of) else of
+
+
+def _guessed(of: pa.DataType) -> bool:
+    if pa.types.is_nested(of):
+        return any(_guessed(of.field(index).type) for index in range(of.num_fields))
+    return bool(pa.types.is_temporal(of))
+
+
+def _read(data: bytes | pa.Buffer, hints: Hints, unexpected: str = "infer") -> pa.Table:
+    source = pa.BufferReader(data)
+    return pyarrow.json.read_json(
+        source,
+        pyarrow.json.ReadOptions(use_threads=False, block_size=source.size() + 1),
+        pyarrow.json.ParseOptions(pa.schema(hints), unexpected_field_behavior=unexpected),
+    )
+
+
+def _single(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

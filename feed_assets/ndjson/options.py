@@ -1,0 +1,32 @@
+"""How a feed wants its lines read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from feed_assets.errors import SettingError
+from feed_assets.ndjson.scope import scope_of
+
+_LONGEST_LINE = 1 << 30  # a column's text in one batch must stay below Arrow's 2 GiB
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a feed wants its lines read. `types` are by dotted path: {"customer.id": "STRING"}."""
+
+    types: Mapping[str, str] = field(default_factory=dict)
+    max_bad_lines: int = 0
+    empty_as_null: bool = False
+    max_line_bytes: int = 64 << 20
+    flexible_names: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises SettingError."""
+        scope_of(self.types)
+        if self.max_bad_lines < 0:
+            raise SettingError(f"max_bad_lines is {self.max_bad_lines}; it must be 0 or more")
+        if not 0 < self.max_line_bytes <= _LONGEST_LINE:
+            raise SettingError(
+                f"max_line_bytes is {self.max_line_bytes}; it must be from 1 to {_LONGEST_LINE}"
+            )

@@ -1,0 +1,173 @@
+"""Parts of a feed, each read at once if Arrow can be trusted with it, else line by line."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from feed_assets.errors import BadLine, ContentError, NotNdjson
+from feed_assets.ndjson.blocks import Block, Extent
+from feed_assets.ndjson.inferred import Hints, inferred
+from feed_assets.ndjson.lines import lines_in
+from feed_assets.ndjson.observe import Observer
+from feed_assets.ndjson.options import Options
+from feed_assets.ndjson.parse import Refused, parse
+from feed_assets.ndjson.rows import DistrustedError, Rows
+from feed_assets.ndjson.scope import Scope
+from feed_assets.ndjson.seen import Kind, Seen
+from feed_assets.ndjson.survey import Survey
+from feed_assets.ndjson.texts import Way
+
+SMALLEST = 64 << 10  # bytes of a part that is not worth being halved again
+_DEEPEST = 32  # levels; Arrow's files go to 64
+
+_FITTING = {
+    "STRING": set(Kind),
+    "INTEGER": {Kind.INTEGER, Kind.LONG},
+    "FLOAT": {Kind.INTEGER, Kind.FRACTION},
+    "BOOLEAN": {Kind.BOOLEAN},
+    "DATETIME": {Kind.DATETIME},
+    "TIMESTAMP": {Kind.TIMESTAMP},
+    "NUMERIC": {Kind.INTEGER, Kind.LONG},
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a block, or some of it, was found to hold. Its lines are numbered from 1."""
+
+    extent: Extent
+    lines: int
+    rows: int
+    seen: Seen
+    bad_lines: tuple[BadLine, ...] = ()
+    batch: pa.RecordBatch | None = None
+    """The rows in provisional types; None if they were read one by one."""
+    dropped_nulls: Mapping[Way, int] | None = None
+    failed: bool = False
+    """Whether the feed as a whole is refused, here or earlier."""
+
+
+@dataclass(frozen=True)
+class PartReader:
+    """Reads blocks, several at a time."""
+
+    path: Path
+    scope: Scope
+    options: Options
+
+    def read(self, extent: Extent, hints: Hints, known: Seen) -> list[Part]:
+        """The parts of a block; `hints` and what is `known` come from blocks before it."""
+        return list(self._parts(extent.read(self.path), hints, known))
+
+    def _parts(self, block: Block, hints: Hints, known: Seen) -> Iterator[Part]:
+        try:
+            yield self._at_once(block, hints, known)
+            return
+        except ContentError:
+            yield Part(block.extent, 0, 0, Seen(), failed=True)
+            return
+        except (DistrustedError, pa.ArrowInvalid, UnicodeDecodeError):
+            halves = block.halves() if len(block.data) > SMALLEST else None
+        if halves is None:
+            yield self._line_by_line(block)
+            return
+        for half in halves:
+            yield from self._parts(half, hints, known)
+
+    def _at_once(self, block: Block, hints: Hints, known: Seen) -> Part:
+        options = self.options
+        rows = Rows(
+            block.data,
+            first_of_file=block.start == 0,
+            max_line_bytes=options.max_line_bytes,
+            empty_as_null=options.empty_as_null,
+        )
+        table = _table(rows, hints)
+        survey = Survey(rows, empty_as_null=options.empty_as_null)
+        batch = survey.columns(table, known, self.scope)
+        observer = Observer(self.scope)
+        for witness in sorted(survey.witnesses):
+            observer.row(rows.row(witness), int(rows.numbers[witness]) + 1)
+        if not _fits(observer.seen, self.scope):
+            raise DistrustedError("a value may not be of its declared type")
+        return Part(
+            block.extent,
+            rows.count_of_lines,
+            len(rows),
+            observer.seen,
+            batch=batch,
+            dropped_nulls=survey.dropped_nulls,
+        )
+
+    def _line_by_line(self, block: Block) -> Part:
+        options, observer = self.options, Observer(self.scope)
+        bad_lines: list[BadLine] = []
+        rows, failed = 0, False
+        try:
+            for number, line in lines_of(block, options):
+                try:
+                    _, row = parse(line, empty_as_null=options.empty_as_null)
+                    self.scope.check(row)
+                except Refused as refused:
+                    text = line.decode(errors="backslashreplace")
+                    bad_lines.append(BadLine(number, str(refused), text))
+                    if len(bad_lines) > options.max_bad_lines:
+                        break
+                    continue
+                observer.row(row, number)
+                rows += 1
+        except (ContentError, NotNdjson):
+            failed = True
+        count = block.data.count(b"\n") + (not block.data.endswith(b"\n"))
+        bad = tuple(bad_lines)
+        return Part(block.extent, count, rows, observer.seen, bad, failed=failed)
+
+
+def lines_of(block: Block, options: Options) -> Iterator[tuple[int, bytes]]:
+    """The lines of a block as those of a file, numbered from 1."""
+    file = io.BytesIO(block.data)
+    return lines_in(file, max_bytes=options.max_line_bytes, marked=block.start == 0)
+
+
+def _table(rows: Rows, hints: Hints) -> pa.Table:
+    """Raises ArrowInvalid and UnicodeDecodeError besides DistrustedError."""
+    if not len(rows):
+        raise DistrustedError("there are no rows")
+    try:
+        table = inferred(rows.data, hints)
+    except pa.ArrowInvalid:
+        if not hints:
+            raise
+        table = inferred(rows.data, {})
+    if table.num_rows != len(rows):
+        raise DistrustedError("a line holds more than one object")
+    if any(_levels(field.type) > _DEEPEST for field in table.schema):
+        raise DistrustedError("it is too deep for Arrow's files")
+    return table
+
+
+def _levels(of: pa.DataType) -> int:
+    inside = (_levels(of.field(index).type) for index in range(of.num_fields))
+    return 1 + max(inside, default=0)
+
+
+def _fits(seen: Seen, scope: Scope) -> bool:
+    """Whether all is of its declared type; where that is not plain to see, the lines will tell."""
+    if not scope.types and not scope.inside:
+        return True
+    if seen.elements is not None and not _fits(seen.elements, scope):
+        return False
+    return all(
+        seen.fields[key].kinds.keys() <= _FITTING.get(declared.name, set())
+        for key, declared in scope.types.items()
+        if key in seen.fields
+    ) and all(
+        _fits(seen.fields[key], inside)
+        for key, inside in scope.inside.items()
+        if key in seen.fields
+    )

@@ -1,0 +1,30 @@
+"""Why a feed is refused as a whole, told by reading it from its first line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+from feed_assets.errors import BadLine, BadLines
+from feed_assets.ndjson.lines import lines
+from feed_assets.ndjson.observe import Observer
+from feed_assets.ndjson.options import Options
+from feed_assets.ndjson.parse import Refused, parse
+from feed_assets.ndjson.scope import Scope
+
+
+def refuse(path: Path, scope: Scope, options: Options) -> NoReturn:
+    """Raises NotNdjson, BadLines or ContentError, whichever the lines give reason for first."""
+    observer = Observer(scope)
+    bad_lines: list[BadLine] = []
+    for number, line in lines(path, max_bytes=options.max_line_bytes):
+        try:
+            _, row = parse(line, empty_as_null=options.empty_as_null)
+            scope.check(row)
+        except Refused as refused:
+            bad_lines.append(BadLine(number, str(refused), line.decode(errors="backslashreplace")))
+            if len(bad_lines) > options.max_bad_lines:
+                raise BadLines(bad_lines[0], allowed=options.max_bad_lines) from None
+            continue
+        observer.row(row, number)
+    raise AssertionError("nothing is wrong with the feed")

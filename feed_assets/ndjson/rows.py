@@ -1,0 +1,126 @@
+"""The rows of a block, trusted to be one JSON object on each line before Arrow reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feed_assets.ndjson.indexes import Numbers, flags, indexes
+from feed_assets.ndjson.lines import BOM, JSON_SPACE
+from feed_assets.ndjson.parse import MAX_NESTING, Refused, Row, nested_too_deep, parse
+
+_BRACKET_BIT = np.uint8(ord("{") ^ ord("["))  # { and [ differ in it
+_MOST_PARSED = 2_000  # rows of a block that are worth being looked at one by one
+
+
+class DistrustedError(Exception):
+    """Arrow may read something else than what is there; the lines must be read one by one."""
+
+
+class Rows:
+    """The lines of a block that has one object on each, however it is spaced."""
+
+    def __init__(
+        self, data: bytes, *, first_of_file: bool, max_line_bytes: int, empty_as_null: bool
+    ) -> None:
+        """Raises DistrustedError for a block that is not so."""
+        self.count_of_lines, self.numbers = 0, np.arange(0)
+        """How many lines there are, blank ones too; and which of them each row is, from 0."""
+        body = data.removeprefix(BOM) if first_of_file else data
+        starts, ends = _lines(body)
+        self.count_of_lines = len(starts)
+        if len(data) - len(body) + int((ends - starts).max(initial=0)) > max_line_bytes:
+            raise DistrustedError("a line may be too long")
+        self.numbers = np.arange(len(starts))
+        if not _braced(body, starts, ends):
+            body, self.numbers = _tidied(body)
+            starts, ends = _lines(body)
+            if not _braced(body, starts, ends):
+                raise DistrustedError("a line is no object")
+        self.data, self._starts, self._ends = body, starts, ends
+        if b"\0" in body:
+            raise DistrustedError("there is a NUL, which may end it all for Arrow")
+        self._refuse_deep()
+        self._refuse_other_than_utf8()
+        self._empty_as_null = empty_as_null
+        self._parsed: dict[int, Row] = {}
+        self._texts: pa.Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def row(self, index: int) -> Row:
+        """The row, read as the reference does."""
+        if index not in self._parsed:
+            if len(self._parsed) >= _MOST_PARSED:
+                raise DistrustedError("too many rows would have to be looked at")
+            try:
+                line = self.data[self._starts[index] : self._ends[index]]
+                self._parsed[index] = parse(line, empty_as_null=self._empty_as_null)[1]
+            except Refused as refused:
+                raise DistrustedError("a line is bad") from refused
+        return self._parsed[index]
+
+    def matching(self, pattern: str, within: Numbers) -> Numbers:
+        """Those of the rows `within` whose text the pattern finds, in their order."""
+        if self._texts is None:
+            offsets = np.append(self._starts, len(self.data)).astype(np.int32)
+            buffers: list[Any] = [None, pa.py_buffer(offsets), pa.py_buffer(self.data)]
+            self._texts = pa.Array.from_buffers(pa.string(), len(self), buffers)
+        texts = self._texts
+        if len(within) != len(texts):
+            texts = texts.take(indexes(within))
+        found = pc.match_substring_regex(texts, pattern)
+        return within[flags(found)]
+
+    def _refuse_deep(self) -> None:
+        if (self._ends - self._starts).max(initial=0) <= MAX_NESTING:
+            return
+        values = np.frombuffer(self.data, np.uint8)
+        brackets = np.flatnonzero((values | _BRACKET_BIT) == ord("{"))
+        opened = np.diff(np.searchsorted(brackets, np.append(self._starts, len(values))))
+        for index in np.flatnonzero(opened > MAX_NESTING):
+            line = self.data[self._starts[index] : self._ends[index]]
+            if nested_too_deep(line.decode(errors="replace")):
+                raise DistrustedError("a line is nested too deep")
+
+    def _refuse_other_than_utf8(self) -> None:
+        if self.data.isascii():
+            return
+        offsets = pa.py_buffer(np.array([0, len(self.data)], np.int64))
+        buffers: list[Any] = [None, offsets, pa.py_buffer(self.data)]
+        try:
+            pa.Array.from_buffers(pa.large_string(), 1, buffers).validate(full=True)
+        except pa.ArrowInvalid:
+            raise DistrustedError("there is something else than UTF-8") from None
+
+
+def _lines(data: bytes) -> tuple[Numbers, Numbers]:
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))
+    starts = np.concatenate(([0], ends + 1))
+    if starts[-1] == len(data):
+        return starts[:-1], ends
+    return starts, np.append(ends, len(data))
+
+
+def _braced(data: bytes, starts: Numbers, ends: Numbers) -> bool:
+    """Whether all lines begin and end with a brace: so no object goes on beyond its line.
+
+    For within an object there is always a comma between the one and the other.
+    """
+    values = np.frombuffer(data, np.uint8)
+    return bool(
+        (starts < ends).all()
+        and (values[starts] == ord("{")).all()
+        and (values[ends - 1] == ord("}")).all()
+    )
+
+
+def _tidied(data: bytes) -> tuple[bytes, Numbers]:
+    """Without blank lines and the space around the others, and which lines these are."""
+    found = [line.strip(JSON_SPACE) for line in data.split(b"\n")]
+    numbers = np.array([number for number, line in enumerate(found) if line], np.int64)
+    return b"\n".join(line for line in found if line), numbers

@@ -1,0 +1,207 @@
+"""Which rows of a block show all that the block says of its columns, and its provisional types.
+
+A few rows suffice for the reference to observe the same as in all of them: for each key and each
+kind of value the first row that has it. Arrow's arrays tell which these are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feed_assets.ndjson import texts
+from feed_assets.ndjson.indexes import Numbers, positions
+from feed_assets.ndjson.numbers import Doubles, kinds_of_integers
+from feed_assets.ndjson.observe import kind_of
+from feed_assets.ndjson.rows import DistrustedError, Rows
+from feed_assets.ndjson.scope import Scope
+from feed_assets.ndjson.seen import Kind, Seen
+from feed_assets.ndjson.stamps import Firsts, classified
+from feed_assets.ndjson.texts import Way
+
+
+class Survey:
+    """Of one block. What was `known` before it need not be looked for."""
+
+    def __init__(self, rows: Rows, *, empty_as_null: bool) -> None:
+        self.witnesses: set[int] = set()
+        self.dropped_nulls: Counter[Way] = Counter()
+        """How many null elements the provisional arrays lack, by the arrays' paths."""
+        self._rows = rows
+        self._empty_as_null = empty_as_null and b'""' in rows.data
+
+    def columns(self, table: pa.Table, known: Seen, scope: Scope) -> pa.RecordBatch:
+        """The columns in their provisional types."""
+        every = np.arange(len(self._rows))
+        self.witnesses.add(0)
+        arrays = [
+            self._field(_single(table.column(name)), (name,), every, every, known, scope)
+            for name in table.schema.names
+        ]
+        return pa.RecordBatch.from_arrays(arrays, names=table.schema.names)
+
+    def _field(
+        self,
+        array: pa.Array,
+        path: Way,
+        rows: Numbers,
+        holders: Numbers,
+        known: Seen,
+        scope: Scope,
+    ) -> pa.Array:
+        """`rows` has the row of each value; `holders` those that have an object for the key."""
+        key = path[-1]
+        assert key is not None
+        seen = known.fields.get(key)
+        if seen is None and len(holders):
+            self._witness_key(array, path, rows, holders)
+        if key not in scope.types:
+            return self._value(array, path, rows, seen or Seen(), scope.within(key))
+        if pa.types.is_nested(array.type):  # its keys may be data
+            self._witness(rows, _first(array), Seen())
+            return array
+        # All its kinds are wanted from this block alone, to see whether they fit.
+        return self._value(array, path, rows, Seen(), scope.within(key))
+
+    def _value(
+        self, array: pa.Array, path: Way, rows: Numbers, known: Seen, scope: Scope
+    ) -> pa.Array:
+        of = array.type
+        if pa.types.is_null(of) or array.null_count == len(array):
+            return array
+        firsts = _first(array)
+        if pa.types.is_struct(of):
+            array = self._object(array, path, rows, known, scope)
+        elif pa.types.is_list(of):
+            array = self._array(array, path, rows, known, scope)
+        elif pa.types.is_string(of):
+            firsts, array = classified(self._without_empty(array))
+        elif pa.types.is_int64(of):
+            firsts = kinds_of_integers(array)
+        elif pa.types.is_floating(of):
+            self._witness_doubles(Doubles(array), path, rows, known)
+            return array
+        elif not pa.types.is_boolean(of):
+            raise DistrustedError(f"Arrow made a column {of}")
+        self._witness(rows, firsts, known)
+        return array
+
+    def _object(
+        self, array: pa.Array, path: Way, rows: Numbers, known: Seen, scope: Scope
+    ) -> pa.Array:
+        holders = rows[positions(array)]
+        names = [array.type.field(index).name for index in range(array.type.num_fields)]
+        fields = [
+            self._field(array.field(index), (*path, name), rows, holders, known, scope)
+            for index, name in enumerate(names)
+        ]
+        if any(len(field) != len(array) for field in fields):
+            raise DistrustedError("fields are missing")
+        to = pa.struct([(name, field.type) for name, field in zip(names, fields, strict=True)])
+        return pa.Array.from_buffers(to, len(array), array.buffers()[:1], children=fields)
+
+    def _array(
+        self, array: pa.Array, path: Way, rows: Numbers, known: Seen, scope: Scope
+    ) -> pa.Array:
+        offsets = np.frombuffer(array.buffers()[1], np.int32)[: len(array) + 1]
+        lengths = np.diff(offsets)
+        if known.elements is None and lengths.any():
+            self.witnesses.add(int(rows[np.argmax(lengths > 0)]))
+        elements = array.values
+        if pa.types.is_null(elements.type):  # pyarrow.json makes too few of these
+            elements = pa.nulls(int(offsets[-1]))
+        if len(elements) != offsets[-1]:  # and of objects that hold nothing
+            raise DistrustedError("elements are missing")
+        elements = self._value(
+            elements, (*path, None), np.repeat(rows, lengths), known.elements or Seen(), scope
+        )
+        if elements.null_count:
+            self.dropped_nulls[path] += elements.null_count
+            kept = np.zeros(len(elements), np.bool_)
+            kept[positions(elements)] = True
+            offsets = np.concatenate(([0], np.cumsum(kept)))[offsets].astype(np.int32)
+            elements = elements.drop_null()
+        buffers = [array.buffers()[0], pa.py_buffer(offsets)]
+        to = pa.list_(elements.type)
+        return pa.Array.from_buffers(to, len(array), buffers, children=[elements])
+
+    def _without_empty(self, strings: pa.Array) -> pa.Array:
+        if not self._empty_as_null:
+            return strings
+        return pc.if_else(pc.equal(pc.binary_length(strings), 0), None, strings)
+
+    def _witness(self, rows: Numbers, firsts: Firsts, known: Seen) -> None:
+        self.witnesses.update(
+            int(rows[first]) for kind, first in firsts.items() if kind not in known.kinds
+        )
+
+    def _witness_doubles(self, found: Doubles, path: Way, rows: Numbers, known: Seen) -> None:
+        last = len(self._rows)
+        if Kind.FRACTION not in known.kinds:
+            if len(found.fractions):
+                last = int(rows[found.fractions[0]])
+                self.witnesses.add(last)
+            whole = np.unique(rows[found.whole])
+            self._witness_number(path, whole[whole < last], texts.FRACTION, Kind.FRACTION)
+        if Kind.INTEGER not in known.kinds:
+            whole = np.unique(rows[found.whole])
+            self._witness_number(path, whole, texts.INTEGER, Kind.INTEGER)
+        for doubtful, number in (
+            (found.large, texts.INTEGER),
+            (found.zeros, texts.NOT_PLAINLY_ZERO),
+        ):
+            if len(doubtful):
+                pattern = texts.number_pattern(path, number)
+                self.witnesses.update(
+                    self._rows.matching(pattern, np.unique(rows[doubtful])).tolist()
+                )
+
+    def _witness_number(self, path: Way, within: Numbers, number: str, kind: Kind) -> None:
+        if not len(within):
+            return
+        for row in self._rows.matching(texts.number_pattern(path, number), within).tolist():
+            values = texts.values_at(self._rows.row(row), path)
+            if any(value is not None and kind_of(value) == kind for value in values):
+                self.witnesses.add(row)
+                return
+
+    def _witness_key(self, array: pa.Array, path: Way, rows: Numbers, holders: Numbers) -> None:
+        """The first row that has the key, be it with null: there Arrow cannot tell."""
+        first = int(holders[0])
+        if not self._has(first, path):
+            valued = positions(array)[:1]
+            last = int(rows[valued[0]]) if len(valued) else len(self._rows)
+            within = np.unique(holders)
+            within = within[(within > first) & (within <= last)]
+            key = path[-1]
+            assert key is not None
+            candidates = self._rows.matching(texts.key_pattern(key), within).tolist()
+            found = next((row for row in candidates if self._has(row, path)), None)
+            if found is None:
+                return  # it was only expected
+            first = found
+        self.witnesses.add(first)
+
+    def _has(self, row: int, path: Way) -> bool:
+        return any(True for _ in texts.values_at(self._rows.row(row), path))
+
+
+def _first(array: pa.Array) -> Firsts:
+    """Of what is of one kind."""
+    kinds = ((k, is_of) for k, is_of in _KINDS if is_of(array.type))
+    valid = positions(array)[:1]
+    return {kind: int(valid[0]) for kind, _ in kinds if len(valid)}
+
+
+_KINDS = (
+    (Kind.BOOLEAN, pa.types.is_boolean),
+    (Kind.OBJECT, pa.types.is_struct),
+    (Kind.ARRAY, pa.types.is_list),
+)
+
+
+def _single(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
