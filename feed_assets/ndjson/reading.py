@@ -1,4 +1,4 @@
-"""A feed's file, read: two passes over its lines, the second into an Arrow file on disk.
+"""A feed's file, read: once in parts, for what all rows say, then each part in the types of all.
 
 lines -> parse -> observe -> join -> resolve -> convert
 """
@@ -80,7 +80,7 @@ def read(
     options: Options = Options(),  # noqa: B008  (it is frozen)
     known: Iterable[pa.Field] = (),
 ) -> Reading:
-    """Reads the NDJSON file at `path`, in two passes, with a file in the folder `spool`.
+    """Reads the NDJSON file at `path`, with files in the folder `spool`.
 
     `known` is the schema that the table had before: columns that are STRING there stay STRING,
     each value as it was sent. Raises NotNdjson, BadLines, ContentError (more columns than a table
