@@ -47,7 +47,8 @@ COLUMNS_TABLE = "The columns that the shards {table}_* have had so far. Kept by 
 
 def emulator_client(project: str, location: str | None) -> bigquery.Client:
     """A client without credentials; it reads BIGQUERY_EMULATOR_HOST itself."""
-    return bigquery.Client(project, AnonymousCredentials(), location=location)  # type: ignore[no-untyped-call]
+    nobody = AnonymousCredentials()  # type: ignore[no-untyped-call]  # Google's has no types
+    return bigquery.Client(project, nobody, location=location)
 
 
 class BigQueryWarehouse:
@@ -195,7 +196,7 @@ class BigQueryWarehouse:
         self, table: Table, file: IO[bytes], schema: list[bigquery.SchemaField], attempt: str
     ) -> bigquery.LoadJob:
         """Runs one load job; asked again under the same `attempt`, finds the job it made."""
-        parquet = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]
+        parquet = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]  # nor has this
         parquet.enable_list_inference = True
         config = bigquery.LoadJobConfig(
             source_format=bigquery.SourceFormat.PARQUET,
