@@ -16,12 +16,13 @@ _EVERY = 0.005  # seconds
 
 def _ours(source: Path, target: Path) -> Callable[[], object]:
     ndjson = importlib.import_module("feed_assets.ndjson")
-    parquet = importlib.import_module("pyarrow.parquet")
+    parquet = importlib.import_module("feed_assets.warehouse.parquet")
 
     def run() -> None:
         options = ndjson.Options(max_bad_lines=1)
         reading = ndjson.read(source, spool=target.parent, options=options)
-        parquet.write_table(reading.table, target)
+        with target.open("wb") as file:
+            parquet.write(reading.table.to_reader(), file, compression="snappy")
 
     return run
 
@@ -30,13 +31,15 @@ def _duckdb(source: Path, target: Path) -> Callable[[], object]:
     duckdb = importlib.import_module("duckdb")
     return lambda: duckdb.sql(
         f"COPY (FROM read_json('{source}', format='newline_delimited', sample_size=-1)) "
-        f"TO '{target}' (FORMAT parquet)"
+        f"TO '{target}' (FORMAT parquet, COMPRESSION snappy)"
     )
 
 
 def _polars(source: Path, target: Path) -> Callable[[], object]:
     polars = importlib.import_module("polars")
-    return lambda: polars.scan_ndjson(source, infer_schema_length=None).sink_parquet(target)
+    return lambda: polars.scan_ndjson(source, infer_schema_length=None).sink_parquet(
+        target, compression="snappy"
+    )
 
 
 def _anonymous() -> float:

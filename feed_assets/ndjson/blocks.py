@@ -45,15 +45,16 @@ class Block:
         return Block(self.data[:cut], self.start), Block(self.data[cut:], self.start + cut)
 
 
-def extents(path: Path, *, size: int, max_line_bytes: int) -> Iterator[Extent]:
+def extents(path: Path, *, size: int, first: int, max_line_bytes: int) -> Iterator[Extent]:
     """Lines that are together of about that size, or a single one that is larger.
 
-    A line beyond `max_line_bytes` may be cut off, but not before it is seen to be one.
+    Those of the `first` size tell what to expect of the others. A line beyond `max_line_bytes` may
+    be cut off, but not before it is seen to be one.
     """
     start = 0
     with path.open("rb", buffering=0) as file:
-        while file.seek(start + size):
-            sure = start + size + max_line_bytes + len(b"\r\n")
+        while middle := file.seek(start + (size if start else first)):
+            sure = middle + max_line_bytes + len(b"\r\n")
             while (more := file.read(_GLANCE)) and _END not in more and file.tell() <= sure:
                 pass
             end = file.tell() - len(more) + more.find(_END) + 1 if _END in more else file.tell()

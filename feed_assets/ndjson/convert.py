@@ -12,11 +12,11 @@ import pyarrow as pa
 
 from feed_assets.ndjson.convert_rows import RowConverter
 from feed_assets.ndjson.fit import Fitting, Nulls, TextNeededError
-from feed_assets.ndjson.inferred import only
 from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.parse import Row, parse
 from feed_assets.ndjson.parts import Part, lines_of
 from feed_assets.ndjson.resolve import Column
+from feed_assets.ndjson.sent import as_sent
 from feed_assets.ndjson.spans import cut, cuts_in
 
 _MINUS_ZERO = re.compile(rb"-0\s*[,}\]]")
@@ -76,8 +76,8 @@ class Converter:
             return True
         if self.options.empty_as_null or part.dropped_nulls:
             return False
-        again = only(block.data, column.key, _with_strings(array.type))
-        return len(again) == part.rows and self._fits(
+        again = as_sent(block.data, column, array.type)
+        return again is not None and self._fits(
             part, again, column, found, minus_zero=True, kept=False
         )
 
@@ -124,15 +124,6 @@ class Converter:
         batch = converter.batch(rows)
         made = dict(zip(batch.schema.names, batch.columns, strict=True))
         return Converted(len(rows), made=made, dropped_nulls=converter.dropped_nulls)
-
-
-def _with_strings(of: pa.DataType) -> pa.DataType:
-    """What to read for a provisional type to have the strings that times were made of."""
-    if pa.types.is_struct(of):
-        return pa.struct([(each.name, _with_strings(each.type)) for each in of])
-    if pa.types.is_list(of):
-        return pa.list_(_with_strings(of.value_type))
-    return pa.string() if pa.types.is_timestamp(of) else of
 
 
 def _has_integers(of: pa.DataType) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from feed_assets.ndjson.indexes import holds_zero
 from feed_assets.ndjson.resolve import Column
 from feed_assets.ndjson.texts import Way
 
@@ -90,7 +90,7 @@ class Fitting:
         if pa.types.is_boolean(of) and pa.types.is_string(to):
             return array.cast(to)
         if pa.types.is_int64(of) and (pa.types.is_floating(to) or pa.types.is_string(to)):
-            if self._minus_zero and pc.any(pc.equal(array, 0)).as_py():
+            if self._minus_zero and holds_zero(array):
                 raise TextNeededError
             return array.cast(to)
         raise TextNeededError

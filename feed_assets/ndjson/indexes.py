@@ -1,6 +1,7 @@
 """Between Arrow and NumPy by their buffers.
 
-`to_numpy` and `pyarrow.array` would import pandas first, which takes a second.
+`to_numpy`, `pyarrow.array` and a Python value among the arguments of Arrow's functions would import
+pandas first, which takes a second.
 """
 
 from __future__ import annotations
@@ -20,6 +21,22 @@ def flags(booleans: pa.Array) -> Numbers:
     return found[booleans.offset : booleans.offset + len(booleans)].view(np.bool_)
 
 
+def holds_zero(integers: pa.Array) -> bool:
+    """Whether one of the 64-bit integers is 0."""
+    values = np.frombuffer(integers.buffers()[1], np.int64)
+    zeros = values[integers.offset : integers.offset + len(integers)] == 0
+    return bool(zeros.any() and (zeros & flags(integers.is_valid())).any())
+
+
+def without_empty(strings: pa.Array) -> pa.Array:
+    """The strings, with null for each that is empty."""
+    offsets = np.frombuffer(strings.buffers()[1], np.int32)
+    offsets = offsets[strings.offset : strings.offset + len(strings) + 1]
+    kept = np.packbits((np.diff(offsets) > 0) & flags(strings.is_valid()), bitorder="little")
+    buffers = [pa.py_buffer(kept), pa.py_buffer(offsets), strings.buffers()[2]]
+    return pa.Array.from_buffers(strings.type, len(strings), buffers)
+
+
 def positions(array: pa.Array) -> Numbers:
     """The indexes of what is not null."""
     if not array.null_count:
@@ -27,6 +44,11 @@ def positions(array: pa.Array) -> Numbers:
     if array.null_count == len(array):
         return np.arange(0)
     return np.flatnonzero(flags(array.is_valid()))
+
+
+def distinct(ascending: Numbers) -> Numbers:
+    """Each number once; `np.unique` would import NumPy's masked arrays first."""
+    return ascending[np.diff(ascending, prepend=-1) > 0]
 
 
 def indexes(numbers: Numbers) -> pa.Array:

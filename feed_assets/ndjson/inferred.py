@@ -6,15 +6,25 @@ import pyarrow as pa
 import pyarrow.json
 
 Hints = dict[str, pa.DataType]
-"""What columns were, by key; what is known need not be tried out. Nothing is said of nulls."""
+"""What columns were, by key; null where they held nothing."""
+
+
+def expected(data: bytes | pa.Buffer, hints: Hints) -> pa.Table:
+    """The rows that `data` holds; raises ArrowInvalid also where they are not as they were."""
+    return _read(data, hints, "error")
 
 
 def inferred(data: bytes | pa.Buffer, hints: Hints) -> pa.Table:
     """The rows that `data` holds; raises ArrowInvalid, or UnicodeDecodeError for a key."""
-    table = _read(data, hints)
-    unlike = {field.name: _hint(field.type) for field in table.schema if _guessed(field.type)}
+    sure = {key: known for key, of in hints.items() if (known := _without_nulls(of)) is not None}
+    table = _read(data, sure)
+    unlike = {
+        field.name: _without_nulls(_hint(field.type))
+        for field in table.schema
+        if _guessed(field.type)
+    }
     # Arrow makes times of strings, if they are all alike, and merges what is not the same.
-    return _read(data, merged(hints, unlike)) if unlike else table
+    return _read(data, merged(sure, unlike)) if unlike else table
 
 
 def only(data: bytes, column: str, to: pa.DataType) -> pa.Array:
@@ -24,7 +34,7 @@ def only(data: bytes, column: str, to: pa.DataType) -> pa.Array:
 
 def hints_of(schema: pa.Schema) -> Hints:
     """What to expect of rows that are like those read with this schema."""
-    return {field.name: hint for field in schema if (hint := _hint(field.type)) is not None}
+    return {field.name: _hint(field.type) for field in schema}
 
 
 def merged(one: Hints, other: Hints) -> Hints:
@@ -41,19 +51,27 @@ def _merged(one: pa.DataType, other: pa.DataType) -> pa.DataType:
         return pa.struct(fields)
     if pa.types.is_list(one) and pa.types.is_list(other):
         return pa.list_(_merged(one.value_type, other.value_type))
-    return one if pa.types.is_floating(one) and pa.types.is_integer(other) else other
+    if pa.types.is_null(other) or (pa.types.is_floating(one) and pa.types.is_integer(other)):
+        return one
+    return other
 
 
-def _hint(of: pa.DataType) -> pa.DataType | None:
+def _hint(of: pa.DataType) -> pa.DataType:
     if pa.types.is_struct(of):
-        fields = [(each.name, hint) for each in of if (hint := _hint(each.type)) is not None]
-        return pa.struct(fields) if fields else None
+        return pa.struct([(each.name, _hint(each.type)) for each in of])
     if pa.types.is_list(of):
-        hint = _hint(of.value_type)
-        return None if hint is None else pa.list_(hint)
-    if pa.types.is_null(of):
-        return None
+        return pa.list_(_hint(of.value_type))
     return pa.string() if pa.types.is_temporal(of) else of
+
+
+def _without_nulls(of: pa.DataType) -> pa.DataType | None:
+    if pa.types.is_struct(of):
+        inside = [(each.name, _without_nulls(each.type)) for each in of]
+        return pa.struct([field for field in inside if field[1] is not None])
+    if pa.types.is_list(of):
+        elements = _without_nulls(of.value_type)
+        return None if elements is None else pa.list_(elements)
+    return None if pa.types.is_null(of) else of
 
 
 def _guessed(of: pa.DataType) -> bool:

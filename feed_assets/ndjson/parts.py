@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from feed_assets.errors import BadLine, ContentError, NotNdjson
 from feed_assets.ndjson.blocks import Block, Extent
-from feed_assets.ndjson.inferred import Hints, inferred
+from feed_assets.ndjson.crowd import CrowdedError, refuse_crowd, refuse_new_crowd, width
+from feed_assets.ndjson.inferred import Hints, expected, inferred
 from feed_assets.ndjson.lines import lines_in
 from feed_assets.ndjson.observe import Observer
 from feed_assets.ndjson.options import Options
@@ -71,6 +72,8 @@ class PartReader:
         except ContentError:
             yield Part(block.extent, 0, 0, Seen(), failed=True)
             return
+        except CrowdedError:
+            halves = None
         except (DistrustedError, pa.ArrowInvalid, UnicodeDecodeError):
             halves = block.halves() if len(block.data) > SMALLEST else None
         if halves is None:
@@ -135,15 +138,18 @@ def lines_of(block: Block, options: Options) -> Iterator[tuple[int, bytes]]:
 
 
 def _table(rows: Rows, hints: Hints) -> pa.Table:
-    """Raises ArrowInvalid and UnicodeDecodeError besides DistrustedError."""
+    """Raises CrowdedError, ArrowInvalid and UnicodeDecodeError besides DistrustedError."""
     if not len(rows):
         raise DistrustedError("there are no rows")
+    refuse_crowd(rows, width(pa.schema(hints)))
     try:
-        table = inferred(rows.data, hints)
+        table = expected(rows.data, hints)
     except pa.ArrowInvalid:
-        if not hints:
-            raise
-        table = inferred(rows.data, {})
+        refuse_new_crowd(rows)
+        try:
+            table = inferred(rows.data, hints)
+        except pa.ArrowInvalid:
+            table = inferred(rows.data, {})
     if table.num_rows != len(rows):
         raise DistrustedError("a line holds more than one object")
     if any(_levels(field.type) > _DEEPEST for field in table.schema):

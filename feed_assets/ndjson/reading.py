@@ -17,6 +17,7 @@ import pyarrow as pa
 from feed_assets.errors import BadLine, BadLines
 from feed_assets.ndjson.blocks import extents
 from feed_assets.ndjson.convert import Converted, Converter
+from feed_assets.ndjson.crowd import width
 from feed_assets.ndjson.foreign import refuse_foreign
 from feed_assets.ndjson.inferred import Hints, hints_of, merged
 from feed_assets.ndjson.observe import MAX_COLUMNS
@@ -35,8 +36,8 @@ from feed_assets.ndjson.unlike import first_line_unlike
 if TYPE_CHECKING:
     import pandas as pd
 
-_BLOCK_BYTES = 4 << 20
-_BATCH_ROWS = 1 << 16
+_BLOCK_BYTES, _FIRST_BLOCK_BYTES = 4 << 20, 256 << 10
+_BATCH_ROWS, _BATCH_CELLS = 1 << 16, 1 << 22
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,12 @@ def _first_pass(
     spooled: list[_Spooled] = []
     hints: Hints = {}
     reader = PartReader(path, scope, options)
-    source = extents(path, size=_BLOCK_BYTES, max_line_bytes=options.max_line_bytes)
+    source = extents(
+        path,
+        size=_BLOCK_BYTES,
+        first=min(_BLOCK_BYTES, _FIRST_BLOCK_BYTES),
+        max_line_bytes=options.max_line_bytes,
+    )
     tasks = (partial(reader.read, extent, hints, seen) for extent in source)
     for parts in in_order(tasks):
         for part in parts:
@@ -154,9 +160,12 @@ def _table(
 ) -> pa.Table:
     """All rows in the resolved types, on the mapped pages of both files."""
 
+    schema = pa.schema([(each.name, each.type) for each in converter.columns if each.type])
+    most_rows = max(1, min(_BATCH_ROWS, _BATCH_CELLS // max(1, width(schema))))
+
     def convert(each: _Spooled) -> list[Converted]:
         batch = None if each.at is None else provisional.read(each.at)
-        return converter.batch(each.part, batch, _BATCH_ROWS)
+        return converter.batch(each.part, batch, most_rows)
 
     pieces = []
     for group in in_order(partial(convert, each) for each in spooled):
@@ -165,7 +174,6 @@ def _table(
             at = made.write(pa.record_batch(piece.made)) if piece.made else None
             pieces.append((piece.rows, piece.kept, at))
     made.finish()
-    schema = pa.schema([(each.name, each.type) for each in converter.columns if each.type])
     batches = []
     for rows, kept, at in pieces:
         arrays = kept if at is None else {**kept, **_by_name(made.read(at))}

@@ -35,8 +35,9 @@ def classified(strings: pa.Array) -> tuple[Firsts, pa.Array]:
     firsts = {kind: int(shaped[0])}
     if len(shaped) == len(valid):
         return firsts, times
-    shapeless = np.setdiff1d(valid, shaped, assume_unique=True)
-    return firsts | {Kind.TEXT: int(shapeless[0])}, strings
+    others = valid[: len(shaped)] != shaped  # the first place where one is missing
+    shapeless = valid[np.argmax(others) if others.any() else len(shaped)]
+    return firsts | {Kind.TEXT: int(shapeless)}, strings
 
 
 def _shaped(strings: pa.Array) -> Numbers:

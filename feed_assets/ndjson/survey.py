@@ -10,10 +10,9 @@ from collections import Counter
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from feed_assets.ndjson import texts
-from feed_assets.ndjson.indexes import Numbers, positions
+from feed_assets.ndjson.indexes import Numbers, distinct, positions, without_empty
 from feed_assets.ndjson.numbers import Doubles, kinds_of_integers
 from feed_assets.ndjson.observe import kind_of
 from feed_assets.ndjson.rows import DistrustedError, Rows
@@ -131,7 +130,7 @@ class Survey:
     def _without_empty(self, strings: pa.Array) -> pa.Array:
         if not self._empty_as_null:
             return strings
-        return pc.if_else(pc.equal(pc.binary_length(strings), 0), None, strings)
+        return without_empty(strings)
 
     def _witness(self, rows: Numbers, firsts: Firsts, known: Seen) -> None:
         self.witnesses.update(
@@ -144,10 +143,10 @@ class Survey:
             if len(found.fractions):
                 last = int(rows[found.fractions[0]])
                 self.witnesses.add(last)
-            whole = np.unique(rows[found.whole])
+            whole = distinct(rows[found.whole])
             self._witness_number(path, whole[whole < last], texts.FRACTION, Kind.FRACTION)
         if Kind.INTEGER not in known.kinds:
-            whole = np.unique(rows[found.whole])
+            whole = distinct(rows[found.whole])
             self._witness_number(path, whole, texts.INTEGER, Kind.INTEGER)
         for doubtful, number in (
             (found.large, texts.INTEGER),
@@ -156,7 +155,7 @@ class Survey:
             if len(doubtful):
                 pattern = texts.number_pattern(path, number)
                 self.witnesses.update(
-                    self._rows.matching(pattern, np.unique(rows[doubtful])).tolist()
+                    self._rows.matching(pattern, distinct(rows[doubtful])).tolist()
                 )
 
     def _witness_number(self, path: Way, within: Numbers, number: str, kind: Kind) -> None:
@@ -174,7 +173,7 @@ class Survey:
         if not self._has(first, path):
             valued = positions(array)[:1]
             last = int(rows[valued[0]]) if len(valued) else len(self._rows)
-            within = np.unique(holders)
+            within = distinct(holders)
             within = within[(within > first) & (within <= last)]
             key = path[-1]
             assert key is not None

@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any, Self, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from google.api_core.exceptions import (
     Conflict,
     GoogleAPICallError,
@@ -23,6 +22,7 @@ from google.cloud import bigquery
 
 from feed_assets.errors import IS_A_VIEW, NOT_OUR_VIEW, NotOurs, WarehouseFailed
 from feed_assets.tables import Table
+from feed_assets.warehouse import parquet
 from feed_assets.warehouse import shards as rules
 from feed_assets.warehouse.bigquery_schema import (
     columns_from,
@@ -89,9 +89,7 @@ class BigQueryWarehouse:
         if before is None:
             self._make_dataset(table.dataset)
         with tempfile.TemporaryFile(prefix="feed_assets-", suffix=".parquet") as file:
-            with pq.ParquetWriter(file, rows.schema, compression="zstd") as writer:
-                for batch in rows:
-                    writer.write_batch(batch)
+            parquet.write(rows, file)
             schema = fields_for(columns, _schema(before) if before else ())
             job = self._load(table, file, _fields(schema), attempt)
         return Load(job.output_rows, {"bytes loaded": job.output_bytes or 0, "job": job.job_id})
@@ -196,15 +194,15 @@ class BigQueryWarehouse:
         self, table: Table, file: IO[bytes], schema: list[bigquery.SchemaField], attempt: str
     ) -> bigquery.LoadJob:
         """Runs one load job; asked again under the same `attempt`, finds the job it made."""
-        parquet = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]  # nor has this
-        parquet.enable_list_inference = True
+        options = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]  # nor has this
+        options.enable_list_inference = True
         config = bigquery.LoadJobConfig(
             source_format=bigquery.SourceFormat.PARQUET,
             write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
             schema=schema,
             labels=OURS,
         )
-        config.parquet_options = parquet
+        config.parquet_options = options
         named = hashlib.sha256(f"{self._id(table)} {attempt}".encode()).hexdigest()[:32]
         with self._translated(f"loading {table}"):
             for number in range(TRIES):

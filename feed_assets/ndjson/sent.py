@@ -1,0 +1,73 @@
+"""Whole columns of text as it was sent, where a block's numbers and times turn out to be text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feed_assets.ndjson.inferred import only
+from feed_assets.ndjson.resolve import Column
+from feed_assets.ndjson.rows import bounds_of_lines
+
+
+def as_sent(data: bytes, column: Column, of: pa.DataType) -> pa.Array | None:
+    """The column, which was read as the type `of`, with strings where the table has STRING.
+
+    None where that takes a look at each row: for numbers in arrays, and keys not plainly written.
+    """
+    try:
+        return only(_quoted(data, set(_numbers(column, of))), column.key, _texts(column, of))
+    except pa.ArrowInvalid:
+        return None
+
+
+def _texts(column: Column, of: pa.DataType) -> pa.DataType:
+    """What Arrow can read as text instead: it takes only strings for strings."""
+    if pa.types.is_struct(of):
+        columns = {each.key: each for each in column.fields}
+        fields = [
+            (field.name, _texts(columns[field.name], field.type) if columns else field.type)
+            for field in of
+        ]
+        return pa.struct(fields)
+    if pa.types.is_list(of):
+        return pa.list_(_texts(column, of.value_type))
+    is_text = pa.types.is_timestamp(of) or (_is_number(of) and column.type == pa.string())
+    return pa.string() if is_text else of
+
+
+def _numbers(column: Column, of: pa.DataType) -> Iterator[str]:
+    """The keys whose numbers become text."""
+    if pa.types.is_struct(of):
+        columns = {each.key: each for each in column.fields}
+        for field in of if columns else ():
+            yield from _numbers(columns[field.name], field.type)
+    elif pa.types.is_list(of):
+        yield from _numbers(column, of.value_type)
+    elif _is_number(of) and column.type == pa.string():
+        yield column.key
+
+
+def _is_number(of: pa.DataType) -> bool:
+    return bool(pa.types.is_int64(of) or pa.types.is_floating(of))
+
+
+def _quoted(data: bytes, keys: set[str]) -> pa.Buffer:
+    """The rows with the numbers under these keys as strings.
+
+    Within a string a quote has a backslash before it, so a key between two bare quotes is a key, or
+    the end of one. Where a number of another column is quoted by that, Arrow will not take it.
+    """
+    if not keys:
+        return pa.py_buffer(data)
+    starts, _ = bounds_of_lines(data)
+    offsets = pa.py_buffer(np.append(starts, len(data)).astype(np.int32))
+    lines = pa.Array.from_buffers(pa.binary(), len(starts), [None, offsets, pa.py_buffer(data)])
+    for key in sorted(keys):
+        number = rf'("{re.escape(key)}"\s*:\s*)(-?[0-9][-+.eE0-9]*)'
+        lines = pc.replace_substring_regex(lines, number, r'\1"\2"')
+    return lines.buffers()[2]
