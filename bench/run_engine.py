@@ -16,11 +16,13 @@ _EVERY = 0.005  # seconds
 
 def _ours(source: Path, target: Path) -> Callable[[], object]:
     ndjson = importlib.import_module("feed_assets.ndjson")
+    open_source = importlib.import_module("feed_assets.source").Source.of
     parquet = importlib.import_module("feed_assets.warehouse.parquet")
 
     def run() -> None:
         options = ndjson.Options(max_bad_lines=1)
-        reading = ndjson.read(source, spool=target.parent, options=options)
+        with open_source(source) as opened:
+            reading = ndjson.read(opened, options=options)
         with target.open("wb") as file:
             parquet.write(reading.table.to_reader(), file, compression="snappy")
 

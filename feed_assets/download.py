@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
-from pathlib import Path
+from typing import IO
 
 import requests
 import urllib3.exceptions
@@ -27,6 +27,7 @@ from feed_assets.errors import (
     Unreachable,
 )
 from feed_assets.feed import Feed, redact
+from feed_assets.source import nameless
 
 CHUNK = 1 << 20  # bytes
 BUSY = {408, 425, 429}
@@ -34,17 +35,18 @@ BUSY = {408, 425, 429}
 
 @dataclass(frozen=True)
 class Download:
-    """A feed's whole body, decoded: a file, its bytes and hash, and the redacted URL it is from."""
+    """A feed's whole body, decoded, in a file without a name; and the redacted URL it is from."""
 
-    path: Path
+    file: IO[bytes]
     url: str
     bytes: int
     sha256: str
     seconds: float
 
 
-def download(feed: Feed, day: date | None, spool: Path) -> Download:
-    """Fetches a feed, for a feed by date that of one day, into a new file in `spool`.
+def download(feed: Feed, day: date | None) -> Download:
+    """Fetches a feed, for a feed by date that of one day; whoever takes it closes
+    its file.
 
     Raises SettingError where a credential is missing, DownloadError where the server gave no
     complete answer; its `transient` tells whether trying again can help.
@@ -53,7 +55,6 @@ def download(feed: Feed, day: date | None, spool: Path) -> Download:
     credentials = feed.credentials()
     # in UTF-8 (RFC 7617, 2.1); of a str, `requests` makes Latin-1
     auth = HTTPBasicAuth(*(each.encode() for each in credentials)) if credentials else _no_auth
-    path = spool / f"{feed.name}{f'-{day:%Y%m%d}' if day else ''}.ndjson"
     url = feed.url_for(day)
     shown = redact(url)
     headers = {
@@ -67,19 +68,23 @@ def download(feed: Feed, day: date | None, spool: Path) -> Download:
             url, auth=auth, headers=headers, timeout=timeout, stream=True
         ) as response:
             _check_status(response, shown)
-            size, digest = 0, hashlib.sha256()
-            with path.open("xb") as file:
+            file, digest = nameless(), hashlib.sha256()
+            try:
                 for chunk in _body(response, shown):
                     digest.update(chunk)
-                    size += file.write(chunk)
+                    file.write(chunk)
+                file.flush()
+            except BaseException:
+                file.close()
+                raise
     except requests.RequestException as failure:
         raise _unreachable(failure, shown, timeout) from None
     except urllib3.exceptions.HTTPError as failure:
         why = f"{shown} cannot be requested ({type(failure).__name__}); check the feed's url"
         raise RequestRefused(why, url=shown) from None
     except OSError as failure:
-        raise DiskFailed(f"{shown} could not be kept in {spool}: {failure}") from None
-    return Download(path, shown, size, digest.hexdigest(), time.monotonic() - started)
+        raise DiskFailed(f"{shown} could not be kept on disk: {failure}") from None
+    return Download(file, shown, file.tell(), digest.hexdigest(), time.monotonic() - started)
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date
 from http import HTTPStatus
-from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -26,6 +26,7 @@ from feed_assets.errors import (
     UnsupportedColumn,
 )
 from feed_assets.feed import Feed
+from feed_assets.source import Source
 from feed_assets.tables import Table
 from feed_assets.warehouse.columns import Column, Columns, arrow_schema, paths
 from feed_assets.warehouse.interface import Warehouse
@@ -54,12 +55,12 @@ class Import:
 
 
 def deliver(
-    feed: Feed, days: Sequence[date | None], spool: Path
+    feed: Feed, days: Sequence[date | None]
 ) -> Iterator[tuple[date | None, Delivery | FeedAssetsError]]:
     """Downloads the days in their order, `feed.parallel_requests` of them ahead and at once.
 
     A day that fails is delivered as its error, and the others go on; but once the server has
-    refused the credentials, it is not asked again.
+    refused the credentials, it is not asked again. Its file is closed when the next is asked for.
     """
     refused: list[AccessRefused] = []
 
@@ -67,7 +68,7 @@ def deliver(
         if refused:
             return refused[0]
         try:
-            return Delivery(feed, day, download(feed, day, spool))
+            return Delivery(feed, day, download(feed, day))
         except AccessRefused as failure:
             if failure.status == HTTPStatus.UNAUTHORIZED:  # 403 may be meant for the one day
                 refused.append(failure)
@@ -81,29 +82,44 @@ def deliver(
             for day in days:
                 if len(under_way) == feed.parallel_requests:
                     first, result = under_way.popleft()
-                    yield first, result.result()
+                    with _open(result) as delivery:
+                        yield first, delivery
                 under_way.append((day, pool.submit(fetch, day)))
-            for day, result in under_way:
-                yield day, result.result()
+            while under_way:
+                day, result = under_way.popleft()
+                with _open(result) as delivery:
+                    yield day, delivery
         finally:
             pool.shutdown(cancel_futures=True)
+            for _, result in under_way:  # nobody took these
+                if not result.cancelled():
+                    with _open(result):
+                        pass
+
+
+@contextmanager
+def _open(result: Future[Delivery | FeedAssetsError]) -> Iterator[Delivery | FeedAssetsError]:
+    """Once it is downloaded, and for as long as its file is wanted."""
+    delivery = result.result()
+    try:
+        yield delivery
+    finally:
+        if isinstance(delivery, Delivery):
+            delivery.download.file.close()
 
 
 def store(delivery: Delivery, warehouse: Warehouse, *, attempt: str) -> Import:
-    """Reads a delivery and makes its table hold just its rows; removes its file.
+    """Reads a delivery and makes its table hold just its rows.
 
     Raises ContentError, TableError or DiskFailed; the table is then as it was.
     """
-    path = delivery.download.path
     try:
         if delivery.day is None:
             reading, stored = _store_snapshot(delivery, warehouse, attempt)
         else:
             reading, stored = _store_day(delivery, delivery.day, warehouse, attempt)
     except OSError as failure:
-        raise DiskFailed(f"reading {path} failed: {failure}; is the disk full?") from None
-    finally:
-        path.unlink(missing_ok=True)
+        raise DiskFailed(f"reading the feed failed: {failure}; is the disk full?") from None
     return Import(delivery, reading, stored)
 
 
@@ -148,14 +164,14 @@ def _store_day(
 
 
 def _read(delivery: Delivery, known: Columns) -> ndjson.Reading:
-    feed, path = delivery.feed, delivery.download.path
+    feed, source = delivery.feed, Source(delivery.download.file)
     options = ndjson.Options(
         types=feed.types,
         max_bad_lines=feed.max_bad_lines,
         empty_as_null=feed.empty_as_null,
         flexible_names=delivery.day is None,  # `table_*` works with plain names only
     )
-    reading = ndjson.read(path, spool=path.parent, options=options, known=arrow_schema(known))
+    reading = ndjson.read(source, options=options, known=arrow_schema(known))
     if not reading.rows and delivery.day is None and not feed.allow_empty:
         raise EmptyFeed(
             f"{delivery.download.url} has no rows, which would empty {feed.destination}; "

@@ -22,11 +22,12 @@ ONLY_IN = {
 OURS_SEEN_FROM = {  # and nothing else of ours; __init__.py and demo/ put things together
     "errors.py": (),
     "tables.py": (),
-    "ndjson/": ("errors", "ndjson"),
+    "source.py": (),
+    "ndjson/": ("errors", "source", "ndjson"),
     "warehouse/": ("errors", "tables", "warehouse"),
     "feed.py": ("errors", "tables", "ndjson"),  # ndjson: what may stand in `types`
-    "download.py": ("errors", "feed"),
-    "importing.py": ("errors", "tables", "feed", "download", "ndjson", "warehouse"),
+    "download.py": ("errors", "feed", "source"),
+    "importing.py": (*("errors", "tables", "feed", "source", "download", "ndjson", "warehouse"),),
 }
 
 

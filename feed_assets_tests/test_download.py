@@ -6,12 +6,11 @@ import base64
 import socket
 from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from feed_assets.download import download
+from feed_assets.download import Download, download
 from feed_assets.errors import (
     AccessRefused,
     DownloadError,
@@ -40,30 +39,34 @@ def feed(url: str, **attributes: Any) -> Feed:
     return Feed(name="orders", url=url, dataset="crm", **attributes)
 
 
+def content(got: Download) -> bytes:
+    with got.file as file:
+        file.seek(0)
+        return file.read()
+
+
 @pytest.mark.parametrize("answer", [ROWS, zipped(ROWS), Answer()], ids=["plain", "gzip", "empty"])
-def test_a_complete_body_is_in_the_file_decoded(
-    server: FeedServer, tmp_path: Path, answer: Answer
-) -> None:
+def test_a_complete_body_is_in_the_file_decoded(server: FeedServer, answer: Answer) -> None:
     server.answer = lambda path: answer
     body = ROWS.body if answer.body else b""
 
-    got = download(feed(server.url), None, tmp_path)
+    got = download(feed(server.url), None)
 
-    assert got.path.read_bytes() == body
+    assert content(got) == body
     assert got.bytes == len(body)
 
 
-def test_a_gzip_body_of_several_members_is_one_body(server: FeedServer, tmp_path: Path) -> None:
+def test_a_gzip_body_of_several_members_is_one_body(server: FeedServer) -> None:
     both = zipped(lines({"a": 1})).body + zipped(lines({"a": 2})).body
     server.answer = lambda path: Answer(both, headers={"Content-Encoding": "gzip"})
 
-    got = download(feed(server.url), None, tmp_path)
+    got = download(feed(server.url), None)
 
-    assert got.path.read_bytes() == b'{"a": 1}\n{"a": 2}\n'
+    assert content(got) == b'{"a": 1}\n{"a": 2}\n'
 
 
 def test_the_request_names_the_day_itself_and_what_is_expected(
-    server: FeedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: FeedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CRM_USER", "me")
     monkeypatch.setenv("CRM_PASSWORD", "sécret:x")
@@ -73,7 +76,7 @@ def test_the_request_names_the_day_itself_and_what_is_expected(
         partition_by_date={"start_date": "2020-01-01"},
     )
 
-    download(declared, date(2020, 1, 20), tmp_path)
+    download(declared, date(2020, 1, 20)).file.close()
 
     ((path, headers),) = server.requests
     assert path == "/feed?shop=1&date=20200120"
@@ -106,7 +109,6 @@ def test_the_request_names_the_day_itself_and_what_is_expected(
 )
 def test_anything_but_a_complete_body_is_an_error_that_says_what_to_do(
     server: FeedServer,
-    tmp_path: Path,
     answer: Answer,
     error: type[FeedAssetsError],
     says: str,
@@ -115,37 +117,37 @@ def test_anything_but_a_complete_body_is_an_error_that_says_what_to_do(
     server.answer = lambda path: answer
 
     with pytest.raises(error, match=says) as failed:
-        download(feed(f"{server.url}?token=hunter2"), None, tmp_path)
+        download(feed(f"{server.url}?token=hunter2"), None)
 
     assert failed.value.transient is transient
     assert "hunter2" not in str(failed.value)
     assert "\n" not in str(failed.value)
 
 
-def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_server_that_is_not_there_is_named() -> None:
     with socket.socket() as taken:  # a port nobody listens on
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         with pytest.raises(Unreachable, match=f"127.0.0.1:{port}/f cannot be reached") as failed:
-            download(feed(f"http://127.0.0.1:{port}/f"), None, tmp_path)
+            download(feed(f"http://127.0.0.1:{port}/f"), None)
     assert failed.value.transient
 
 
-def test_a_server_that_stays_silent_does_not_hold_an_import(tmp_path: Path) -> None:
+def test_a_server_that_stays_silent_does_not_hold_an_import() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/f"
         with pytest.raises(DownloadError, match=r"sent nothing for 0\.2 s") as failed:
-            download(feed(url, read_timeout=0.2), None, tmp_path)
+            download(feed(url, read_timeout=0.2), None)
     assert failed.value.transient
 
 
 def test_without_its_credentials_nothing_is_requested(
-    server: FeedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: FeedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CRM_USER", raising=False)
     auth = {"username_env": "CRM_USER", "password_env": "CRM_USER"}
 
     with pytest.raises(SettingError, match="CRM_USER is not set"):
-        download(feed(server.url, basic_auth=auth), None, tmp_path)
+        download(feed(server.url, basic_auth=auth), None)
 
     assert server.requests == []

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import dagster as dg
 import pytest
 
+from feed_assets import source
 from feed_assets.feed import Feed
 from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
@@ -291,14 +294,21 @@ def test_a_type_conflict_in_a_renamed_column_is_settled_under_the_name_that_was_
 def test_a_disk_that_fails_in_a_backfill_leaves_the_other_days_recorded(
     by_date: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Path.open
+    import feed_assets.download as downloads
+    import feed_assets.importing as importing
 
-    def full(self: Path, *args: Any, **kwargs: Any) -> Any:
-        if "20200102" in self.name:
-            raise OSError(28, "No space left on device")
-        return real(self, *args, **kwargs)
+    asked = threading.local()
 
-    monkeypatch.setattr(Path, "open", full)
+    def download(feed: Feed, day: date | None) -> downloads.Download:
+        asked.day = day
+        return downloads.download(feed, day)
+
+    def new_file() -> IO[bytes]:
+        full = asked.day == date(2020, 1, 2)
+        return Path("/dev/full").open("wb") if full else source.nameless()
+
+    monkeypatch.setattr(importing, "download", download)
+    monkeypatch.setattr(downloads, "nameless", new_file)
 
     run = by_date.run("2020-01-01", "2020-01-03")
 

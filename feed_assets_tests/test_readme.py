@@ -26,6 +26,7 @@ from feed_assets.download import Download
 from feed_assets.feed import Feed
 from feed_assets.importing import Delivery, store
 from feed_assets.orchestration.scaffold import feed_yaml
+from feed_assets.source import nameless
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 
 PROJECT = Path(__file__).parents[1]
@@ -178,9 +179,10 @@ def test_each_yaml_is_a_feed(block: str) -> None:
 def test_the_example_day_becomes_the_table_it_shows(tmp_path: Path) -> None:
     declared = yaml.safe_load(blocks("yaml")[1])["attributes"]
     (lines,) = blocks("json")
-    path = tmp_path / "day.ndjson"
-    path.write_text(lines)
-    got = Download(path, "https://example.com/feed.ndjson", len(lines), "", 0)
+    file = nameless()
+    file.write(lines.encode())
+    file.flush()
+    got = Download(file, "https://example.com/feed.ndjson", len(lines), "", 0)
     delivery = Delivery(Feed(**declared), date(2020, 1, 20), got)
     warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
 

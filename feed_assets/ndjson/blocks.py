@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+
+from feed_assets.source import Source
 
 _END = b"\n"
 _GLANCE = 16 << 10  # bytes looked at for the end of a line
@@ -17,11 +18,9 @@ class Extent:
     start: int
     size: int
 
-    def read(self, path: Path) -> Block:
+    def read(self, source: Source) -> Block:
         """The lines that are there."""
-        with path.open("rb", buffering=0) as file:
-            file.seek(self.start)
-            return Block(file.read(self.size), self.start)
+        return Block(source.read(self.start, self.size), self.start)
 
 
 @dataclass(frozen=True)
@@ -45,23 +44,23 @@ class Block:
         return Block(self.data[:cut], self.start), Block(self.data[cut:], self.start + cut)
 
 
-def extents(path: Path, *, size: int, first: int, max_line_bytes: int) -> Iterator[Extent]:
+def extents(source: Source, *, size: int, first: int, max_line_bytes: int) -> Iterator[Extent]:
     """Lines that are together of about that size, or a single one that is larger.
 
     Those of the `first` size tell what to expect of the others. A line beyond `max_line_bytes` may
     be cut off, but not before it is seen to be one.
     """
     start = 0
-    with path.open("rb", buffering=0) as file:
-        while middle := file.seek(start + (size if start else first)):
-            sure = middle + max_line_bytes + len(b"\r\n")
-            while (more := file.read(_GLANCE)) and _END not in more and file.tell() <= sure:
-                pass
-            end = file.tell() - len(more) + more.find(_END) + 1 if _END in more else file.tell()
-            if not more:  # the seek may have gone beyond the end
-                end = path.stat().st_size
-            if end > start:
-                yield Extent(start, end - start)
-            if not more:
-                return
-            start = end
+    while True:
+        end = start + (size if start else first)
+        sure = end + max_line_bytes + len(b"\r\n")
+        while end <= sure and (more := source.read(end, _GLANCE)):
+            if _END in more:
+                end += more.find(_END) + 1
+                break
+            end += len(more)
+        end = min(end, source.reach(end))
+        if end == start:
+            return
+        yield Extent(start, end - start)
+        start = end

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -18,6 +17,7 @@ from feed_assets.ndjson.parts import Part, lines_of
 from feed_assets.ndjson.resolve import Column
 from feed_assets.ndjson.sent import as_sent
 from feed_assets.ndjson.spans import cut, cuts_in
+from feed_assets.source import Source
 
 _MINUS_ZERO = re.compile(rb"-0\s*[,}\]]")
 
@@ -36,7 +36,7 @@ class Converted:
 class Converter:
     """Knows the columns that the whole feed has. Parts may be converted at once."""
 
-    path: Path
+    source: Source
     columns: Sequence[Column]
     options: Options
     nulls: Nulls = field(default_factory=Nulls)
@@ -67,7 +67,7 @@ class Converter:
         array = spooled.column(column.key)
         if self._fits(part, array, column, found, minus_zero=True):
             return True
-        block = part.extent.read(self.path)
+        block = part.extent.read(self.source)
         if (
             _has_integers(array.type)
             and not _MINUS_ZERO.search(block.data)
@@ -106,7 +106,7 @@ class Converter:
         cuts = cuts_in(self.columns if columns is None else columns)
         skipped = {bad.line for bad in part.bad_lines}
         rows: list[Row] = []
-        for number, line in lines_of(part.extent.read(self.path), self.options):
+        for number, line in lines_of(part.extent.read(self.source), self.options):
             if number in skipped:
                 continue
             text, row = parse(line, empty_as_null=self.options.empty_as_null)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from itertools import islice
-from pathlib import Path
 
 from feed_assets.errors import NotNdjson
 from feed_assets.ndjson.lines import BOM, JSON_SPACE, lines
 from feed_assets.ndjson.parse import Refused, nested_too_deep, parse
+from feed_assets.source import Source
 
 _WINDOW = 1 << 20  # bytes looked at for an object that spans lines
 _QUOTED = 60
@@ -28,10 +28,9 @@ _MAGIC = (
 )
 
 
-def refuse_foreign(path: Path, *, max_line_bytes: int) -> None:
+def refuse_foreign(source: Source, *, max_line_bytes: int) -> None:
     """Raises NotNdjson for a file that is no NDJSON as a whole, whatever bad lines are allowed."""
-    with path.open("rb") as file:
-        head = file.read(_WINDOW)
+    head = source.read(0, _WINDOW)
     for magic, what, remedy in _MAGIC:
         if head.startswith(magic):
             raise _not_ndjson(what, remedy)
@@ -43,7 +42,7 @@ def refuse_foreign(path: Path, *, max_line_bytes: int) -> None:
             f"is an HTML or XML page (it begins with {quoted})",
             "check the URL, and whether it wants a login or answers with an error page",
         )
-    first = [line for _, line in islice(lines(path, max_bytes=max_line_bytes), 2)]
+    first = [line for _, line in islice(lines(source, max_bytes=max_line_bytes), 2)]
     if not first or _is_row(first[0]):
         return
     if first[0].startswith(b"[") and (len(first) == 1 or not _is_complete_array(first[0])):

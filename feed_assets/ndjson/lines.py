@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 from feed_assets.errors import NotNdjson
+from feed_assets.source import Source
 
 BOM = b"\xef\xbb\xbf"
 JSON_SPACE = b" \t\r\n"
-_BUFFER = 1 << 20
 
 
-def lines(path: Path, *, max_bytes: int) -> Iterator[tuple[int, bytes]]:
+def lines(source: Source, *, max_bytes: int) -> Iterator[tuple[int, bytes]]:
     """Lines that are not blank, without the white space around them; only `\\n` ends a line.
 
     A byte order mark before the first is dropped. Never holds more than about `max_bytes`; raises
     NotNdjson at a line that is longer, since what follows in it cannot be trusted to be a row.
     """
-    with path.open("rb", buffering=_BUFFER) as file:
+    with source.open() as file:
         yield from lines_in(file, max_bytes=max_bytes)
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import gzip
 import os
-import shutil
-import tempfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from threading import Thread
 from typing import IO, TYPE_CHECKING, Any
 
+from feed_assets.errors import NotNdjson
 from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.reading import read
+from feed_assets.source import Arriving, Source, nameless
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_CHUNK = 1 << 20
+_GZIP = b"\x1f\x8b"
 
 
 def read_ndjson(
@@ -26,19 +33,13 @@ def read_ndjson(
 ) -> pd.DataFrame:
     """An Arrow-backed DataFrame of every row, typed by every row; raises as `read` does.
 
-    `frame.attrs` tells rows, bytes, bad_lines (dicts of line, reason and text), untyped, renamed
-    and dropped_nulls.
+    A path may be that of a gzip file. `frame.attrs` tells rows, bytes (decoded), bad_lines (dicts
+    of line, reason and text), untyped, renamed and dropped_nulls.
     """
     options = Options(types or {}, max_bad_lines, empty_as_null, max_line_bytes)
-    # The mapped pages outlive the folder: a file's blocks are freed with the last frame on them.
-    with tempfile.TemporaryDirectory(prefix="feed_assets-", ignore_cleanup_errors=True) as folder:
-        spool = Path(folder)
-        if isinstance(path_or_file, str | os.PathLike):
-            path = Path(path_or_file)
-        else:
-            path = _copied(path_or_file, spool / "feed.ndjson")
-        reading = read(path, spool=spool, options=options)
-        frame = reading.frame()
+    with _source(path_or_file) as source:
+        reading = read(source, options=options)
+    frame = reading.frame()
     frame.attrs |= {
         "rows": reading.rows,
         "bytes": reading.bytes,
@@ -50,12 +51,41 @@ def read_ndjson(
     return frame
 
 
-def _copied(file: IO[Any], target: Path) -> Path:
-    """Two passes need a file that can be read again."""
-    if isinstance(file.read(0), str):
-        with target.open("w", encoding="utf-8", newline="") as copy:
-            shutil.copyfileobj(file, copy)
-    else:
-        with target.open("wb") as raw_copy:
-            shutil.copyfileobj(file, raw_copy)
-    return target
+@contextmanager
+def _source(path_or_file: str | os.PathLike[str] | IO[bytes] | IO[str]) -> Iterator[Source]:
+    if not isinstance(path_or_file, str | os.PathLike):
+        with _arriving(path_or_file) as arriving:
+            yield arriving
+        return
+    with Source.of(Path(path_or_file)) as source:
+        if source.read(0, len(_GZIP)) != _GZIP:
+            yield source
+            return
+    with gzip.open(path_or_file) as file, _arriving(file) as arriving:
+        yield arriving
+
+
+@contextmanager
+def _arriving(file: Any) -> Iterator[Source]:
+    """What a file has from where it stands, copied (two passes need it) beside the reading."""
+    with nameless() as copy:
+        arriving, wanted = Arriving(copy), True
+
+        def copy_all() -> None:
+            try:
+                while wanted and (chunk := file.read(_CHUNK)):
+                    arriving.write(chunk.encode() if isinstance(chunk, str) else chunk)
+            except (EOFError, gzip.BadGzipFile, zlib.error) as failure:
+                arriving.end(NotNdjson(f"the file is no sound gzip ({failure})"))
+            except Exception as failure:  # noqa: BLE001  (whatever it is, the reader gets it)
+                arriving.end(failure)
+            else:
+                arriving.end()
+
+        thread = Thread(target=copy_all, name="copy", daemon=True)
+        thread.start()
+        try:
+            yield arriving
+        finally:
+            wanted = False
+            thread.join()

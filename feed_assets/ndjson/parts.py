@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -22,6 +21,7 @@ from feed_assets.ndjson.scope import Scope
 from feed_assets.ndjson.seen import Kind, Seen
 from feed_assets.ndjson.survey import Survey
 from feed_assets.ndjson.texts import Way
+from feed_assets.source import Source
 
 SMALLEST = 64 << 10  # bytes of a part that is not worth being halved again
 _DEEPEST = 32  # levels; Arrow's files go to 64
@@ -57,13 +57,13 @@ class Part:
 class PartReader:
     """Reads blocks, several at a time."""
 
-    path: Path
+    source: Source
     scope: Scope
     options: Options
 
     def read(self, extent: Extent, hints: Hints, known: Seen) -> list[Part]:
         """The parts of a block; `hints` and what is `known` come from blocks before it."""
-        return list(self._parts(extent.read(self.path), hints, known))
+        return list(self._parts(extent.read(self.source), hints, known))
 
     def _parts(self, block: Block, hints: Hints, known: Seen) -> Iterator[Part]:
         try:

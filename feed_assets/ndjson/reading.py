@@ -5,11 +5,11 @@ lines -> parse -> observe -> join -> resolve -> convert
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -32,6 +32,7 @@ from feed_assets.ndjson.seen import Seen, join
 from feed_assets.ndjson.shift import count_of_columns, shifted
 from feed_assets.ndjson.spool import Spool
 from feed_assets.ndjson.unlike import first_line_unlike
+from feed_assets.source import Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,9 +46,9 @@ class Reading:
     """What a file held. Paths have dots between keys as the feed spells them."""
 
     table: pa.Table
-    """Mapped from a file in the spool folder, which is nameless by now: the last table or frame on
-    it frees the disk. Columns, and the fields of records, are in the order
-    in which the feed first named them, be it with null. Declared ones it never named come last."""
+    """Mapped from a file without a name: the last table or frame on it frees the disk. Columns, and
+    the fields of records, are in the order in which the feed first named them, be it with null.
+    Declared ones it never named come last."""
     rows: int
     bytes: int
     bad_lines: tuple[BadLine, ...]
@@ -75,30 +76,29 @@ class Reading:
 
 
 def read(
-    path: Path,
+    source: Source,
     *,
-    spool: Path,
     options: Options = Options(),  # noqa: B008  (it is frozen)
     known: Iterable[pa.Field] = (),
 ) -> Reading:
-    """Reads the NDJSON file at `path`, with files in the folder `spool`.
+    """Reads NDJSON, also while it is still arriving.
 
     `known` is the schema that the table had before: columns that are STRING there stay STRING,
     each value as it was sent. Raises NotNdjson, BadLines, ContentError (more columns than a table
-    can have) and OSError; no file is left then.
+    can have), OSError, and what `source` raises.
     """
-    refuse_foreign(path, max_line_bytes=options.max_line_bytes)
+    refuse_foreign(source, max_line_bytes=options.max_line_bytes)
     scope = scope_of(options.types, flexible_names=options.flexible_names)
-    with Spool.new(spool) as provisional, Spool.new(spool) as made:
-        seen, bad_lines, spooled = _first_pass(path, scope, options, provisional)
+    with Spool() as provisional, Spool() as made:
+        seen, bad_lines, spooled = _first_pass(source, scope, options, provisional)
         found = columns(seen, scope, known)
         dropped_nulls: Counter[str] = Counter()
-        converter = Converter(path, found, options)
+        converter = Converter(source, found, options)
         table = _table(converter, spooled, provisional, made, dropped_nulls)
     return Reading(
         table=table,
         rows=sum(each.part.rows for each in spooled),
-        bytes=path.stat().st_size,
+        bytes=source.reach(sys.maxsize),
         bad_lines=bad_lines,
         untyped=untyped(found),
         renamed=renamed(found),
@@ -117,21 +117,21 @@ class _Spooled:
 
 
 def _first_pass(
-    path: Path, scope: Scope, options: Options, spool: Spool
+    source: Source, scope: Scope, options: Options, spool: Spool
 ) -> tuple[Seen, tuple[BadLine, ...], list[_Spooled]]:
     """What all rows say together. Bad lines are no rows, so they count for no type."""
     seen, lines = Seen(), 0
     bad_lines: list[BadLine] = []
     spooled: list[_Spooled] = []
     hints: Hints = {}
-    reader = PartReader(path, scope, options)
-    source = extents(
-        path,
+    reader = PartReader(source, scope, options)
+    blocks = extents(
+        source,
         size=_BLOCK_BYTES,
         first=min(_BLOCK_BYTES, _FIRST_BLOCK_BYTES),
         max_line_bytes=options.max_line_bytes,
     )
-    tasks = (partial(reader.read, extent, hints, seen) for extent in source)
+    tasks = (partial(reader.read, extent, hints, seen) for extent in blocks)
     for parts in in_order(tasks):
         for part in parts:
             for bad in part.bad_lines:
@@ -140,7 +140,7 @@ def _first_pass(
                     raise BadLines(bad_lines[0], allowed=options.max_bad_lines)
             seen = join(seen, shifted(part.seen, lines))
             if part.failed or count_of_columns(seen) > MAX_COLUMNS:
-                refuse(path, scope, options)
+                refuse(source, scope, options)
             lines += part.lines
             at = None
             if part.batch is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NoReturn
 
 from feed_assets.errors import BadLine, BadLines
@@ -11,13 +10,14 @@ from feed_assets.ndjson.observe import Observer
 from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.parse import Refused, parse
 from feed_assets.ndjson.scope import Scope
+from feed_assets.source import Source
 
 
-def refuse(path: Path, scope: Scope, options: Options) -> NoReturn:
+def refuse(source: Source, scope: Scope, options: Options) -> NoReturn:
     """Raises NotNdjson, BadLines or ContentError, whichever the lines give reason for first."""
     observer = Observer(scope)
     bad_lines: list[BadLine] = []
-    for number, line in lines(path, max_bytes=options.max_line_bytes):
+    for number, line in lines(source, max_bytes=options.max_line_bytes):
         try:
             _, row = parse(line, empty_as_null=options.empty_as_null)
             scope.check(row)

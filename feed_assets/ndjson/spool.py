@@ -2,55 +2,55 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+import mmap
+import os
+from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
+
+from feed_assets.source import nameless
 
 _ALIGNMENT = 64  # what Arrow's buffers are best at
 
 
 class Spool:
-    """Batches of any schemas, one after the other in a file that is private to this user."""
+    """Batches of any schemas, one after the other in a file without a name."""
 
-    def __init__(self, target: Path) -> None:
-        self._target = target
-        self._file = pa.OSFile(str(target), "wb")
+    def __init__(self) -> None:
+        """Raises OSError, as `write` does."""
+        self._file = nameless()
+        self._to = pa.PythonFile(self._file, "w")
         self._mapped: pa.Buffer | None = None
 
-    @classmethod
-    @contextmanager
-    def new(cls, folder: Path) -> Iterator[Self]:
-        """In a new file, which is gone at the end; what was mapped stays until it is let go."""
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".arrow", delete=False) as file:
-            target = Path(file.name)
-        spool = cls(target)
-        try:
-            yield spool
-        finally:
-            spool._file.close()
-            with suppress(
-                OSError
-            ):  # where a mapped file cannot be removed, its folder's owner does
-                target.unlink()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        """The file is gone then; what was mapped stays until it is let go."""
+        self._file.close()
 
     def write(self, batch: pa.RecordBatch) -> int:
         """Where `read` finds it."""
-        start: int = self._file.tell()
+        start: int = self._to.tell()
         if padding := -start % _ALIGNMENT:
-            self._file.write(bytes(padding))
-        with pa.ipc.new_stream(self._file, batch.schema) as writer:
+            self._to.write(bytes(padding))
+        with pa.ipc.new_stream(self._to, batch.schema) as writer:
             writer.write_batch(batch)
         return start + padding
 
     def finish(self) -> None:
         """Nothing is written from now on, and everything can be read."""
-        self._file.close()
-        with pa.memory_map(str(self._target)) as mapped:
-            self._mapped = mapped.read_buffer()
+        self._file.flush()
+        if os.fstat(self._file.fileno()).st_size:
+            mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+            mapped.madvise(mmap.MADV_WILLNEED)
+            self._mapped = pa.py_buffer(mapped)
 
     def read(self, start: int) -> pa.RecordBatch:
         """The batch that was written there, on the mapped pages."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -44,20 +42,19 @@ class Deliveries:
             keys = (day.isoformat() if day else None for day in self.days)
             raise ImportFailed(self.feed.name, dict.fromkeys(keys, missing)) from None
         try:
-            with TemporaryDirectory(prefix="feed_assets-") as spool:
-                for day, delivery in deliver(self.feed, self.days, Path(spool)):
-                    key = day.isoformat() if day else None
-                    progress = f"{len(done) + len(failed) + 1} of {len(self.days)}"
-                    try:
-                        if isinstance(delivery, FeedAssetsError):
-                            raise delivery
-                        imported = store(delivery, warehouse, attempt=attempt)
-                    except FeedAssetsError as failure:
-                        failed[key] = failure
-                        log.error(f"{progress}: {ImportFailed(self.feed.name, {key: failure})}")
-                    else:
-                        done[key] = import_metadata(imported)
-                        log.info(f"{progress}: {summary(imported)}")
+            for day, delivery in deliver(self.feed, self.days):
+                key = day.isoformat() if day else None
+                progress = f"{len(done) + len(failed) + 1} of {len(self.days)}"
+                try:
+                    if isinstance(delivery, FeedAssetsError):
+                        raise delivery
+                    imported = store(delivery, warehouse, attempt=attempt)
+                except FeedAssetsError as failure:
+                    failed[key] = failure
+                    log.error(f"{progress}: {ImportFailed(self.feed.name, {key: failure})}")
+                else:
+                    done[key] = import_metadata(imported)
+                    log.info(f"{progress}: {summary(imported)}")
             if failed:
                 raise ImportFailed(self.feed.name, failed)
         except BaseException:  # also when the run is ended from outside

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from feed_assets.ndjson import Options, Reading, Seen, read
 from feed_assets.ndjson.observe import Observer
 from feed_assets.ndjson.parse import parse
+from feed_assets.source import Source
 
 made_up = settings(
     derandomize=True,
@@ -29,13 +30,12 @@ made_up_in_plenty = settings(made_up, max_examples=600)
 
 
 def read_bytes(data: bytes, *, known: Iterable[pa.Field] = (), **options: Any) -> Reading:
-    """Reads a feed of these bytes, and sees that no file is left."""
+    """Reads a feed of these bytes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "feed.ndjson"
         path.write_bytes(data)
-        reading = read(path, spool=Path(folder), options=Options(**options), known=known)
-        assert list(Path(folder).iterdir()) == [path]
-        return reading
+        with Source.of(path) as source:
+            return read(source, options=Options(**options), known=known)
 
 
 def read_lines(*lines: str, **options: Any) -> Reading:

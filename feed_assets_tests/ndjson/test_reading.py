@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import subprocess
@@ -16,9 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import feed_assets
-from feed_assets.errors import BadLines
-from feed_assets.ndjson import read, read_ndjson, reading
-from feed_assets.ndjson.convert import Converter
+from feed_assets.errors import BadLines, NotNdjson
+from feed_assets.ndjson import read_ndjson, reading
 from feed_assets_tests.ndjson.feeds import made_up, read_lines
 
 
@@ -58,30 +58,6 @@ def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parts.table.column("a").num_chunks == 15
     assert parts.table.equals(whole.table)
     assert parts.dropped_nulls == whole.dropped_nulls == {"b": 100}
-
-
-def test_two_readings_in_one_folder_do_not_meet(tmp_path: Path) -> None:
-    feeds = [tmp_path / "a.ndjson", tmp_path / "b.ndjson"]
-    for number, path in enumerate(feeds):
-        path.write_text(f'{{"n":{number}}}\n', encoding="utf-8")
-    found = [read(path, spool=tmp_path) for path in feeds]
-    assert [each.table.to_pylist() for each in found] == [[{"n": 0}], [{"n": 1}]]
-    assert sorted(tmp_path.iterdir()) == feeds
-
-
-def test_a_reading_that_fails_leaves_no_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "feed.ndjson"
-    path.write_text('{"a":1}', encoding="utf-8")
-
-    def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Converter, "batch", fail)
-    with pytest.raises(OSError, match="No space left"):
-        read(path, spool=tmp_path)
-    assert list(tmp_path.iterdir()) == [path]
 
 
 STRUCT, LIST = pa.struct([("x", pa.int64()), ("Y", pa.bool_())]), pa.list_(pa.int64())
@@ -147,15 +123,31 @@ def test_read_ndjson_gives_the_frame_and_the_report(tmp_path: Path) -> None:
         read_ndjson(io.BytesIO(b"bad"))
 
 
+def test_read_ndjson_decodes_gzip_beside_the_reading(tmp_path: Path) -> None:
+    rows = b"".join(b'{"n":%d}\n' % number for number in range(100_000))
+    path = tmp_path / "feed.ndjson.gz"
+    half = len(rows) // 2
+    path.write_bytes(gzip.compress(rows[:half]) + gzip.compress(rows[half:]))  # of two members
+    assert read_ndjson(path)["n"].tolist() == list(range(100_000))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(NotNdjson, match="no sound gzip"):
+        read_ndjson(path)
+
+
 def test_reading_does_not_import_pandas() -> None:
     program = """
-import sys, pathlib, tempfile
-from feed_assets.ndjson import read
-with tempfile.TemporaryDirectory() as folder:
-    path = pathlib.Path(folder, "feed.ndjson")
-    path.write_text('{"a":1,"b":"2020-01-20","c":[{"d":null,"e":true}],"f":0.5}')
-    assert read(path, spool=pathlib.Path(folder)).rows == 1
-assert "pandas" not in sys.modules
+import json, sys
+from feed_assets.ndjson import Options
+from feed_assets_tests.ndjson.feeds import read_bytes
+row = {"a": 0, "b": 0.5, "c": "2020-01-20", "d": True, "e": [1, None], "f": {"g": 0}, "h": ""}
+row |= {"i": "2020-01-20T10:00:00.1234567Z", "j": "text"}
+odd = [{}, {"a": "x"}, {"b": "x"}, {"c": "x"}, {"e": ["x"]}, {"f": {"g": "x"}}, {"d": 0}]
+odd += [{"a": 0.5}, {"f": 0}, {"i": "x"}, {"new": 1}, {"e": 5}]
+for last in odd:
+    for options in ({}, {"empty_as_null": True}, {"types": {"a": "NUMERIC", "b": "STRING"}}):
+        feed = "".join(json.dumps(each) + "\\n" for each in [row] * 2000 + [last])
+        read_bytes(feed.encode(), max_bad_lines=1, **options)
+        assert "pandas" not in sys.modules, (last, options)
 """
     subprocess.run([sys.executable, "-c", program], check=True)
 

@@ -1,0 +1,101 @@
+"""Private files without a name: no other user reads them, and a killed process leaves none.
+
+They are where temporary files are; TMPDIR names another folder.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Condition
+from typing import IO, BinaryIO
+
+
+def nameless() -> IO[bytes]:
+    """A new file to write and read, which goes when it is closed. Raises OSError."""
+    return tempfile.TemporaryFile(prefix="feed_assets-")
+
+
+class Source:
+    """The bytes of a feed, for several threads at once; they may still be arriving."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        """`file` is complete, and is not closed here."""
+        self._file = file.fileno()
+
+    @classmethod
+    @contextmanager
+    def of(cls, path: Path) -> Iterator[Source]:
+        """A complete file."""
+        with path.open("rb", buffering=0) as file:
+            yield cls(file)
+
+    def reach(self, wanted: int) -> int:
+        """Waits until that many bytes are there, or all; the number of those that are there."""
+        return os.fstat(self._file).st_size
+
+    def read(self, start: int, size: int) -> bytes:
+        """As many, once they are there; fewer at the end only."""
+        there = self.reach(start + size)
+        found = []
+        while start < there and size > 0:
+            part = os.pread(self._file, min(size, there - start), start)
+            if not part:  # cut off by somebody else
+                break
+            found.append(part)
+            start, size = start + len(part), size - len(part)
+        return found[0] if len(found) == 1 else b"".join(found)
+
+    def open(self) -> BinaryIO:
+        """The same from the first byte on, as a file of its own."""
+        return io.BufferedReader(_Reader(self), 1 << 20)
+
+
+class Arriving(Source):
+    """A feed that one thread writes while others read it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        """`file` is new."""
+        super().__init__(file)
+        self._to, self._changed = file, Condition()
+        self._there, self._ended = 0, False
+        self._failure: Exception | None = None
+
+    def write(self, data: bytes) -> None:
+        """Appends; raises OSError."""
+        self._to.write(data)
+        self._to.flush()
+        with self._changed:
+            self._there += len(data)
+            self._changed.notify_all()
+
+    def end(self, failure: Exception | None = None) -> None:
+        """No more will come; readers that wait for more get the failure, if there is one."""
+        with self._changed:
+            self._ended, self._failure = True, failure
+            self._changed.notify_all()
+
+    def reach(self, wanted: int) -> int:
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or self._there >= wanted)
+            if self._there < wanted and self._failure is not None:
+                raise self._failure
+            return self._there
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, source: Source) -> None:
+        self._source, self._at = source, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self._source.read(self._at, len(buffer))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
