@@ -1,4 +1,4 @@
-.PHONY: setup demo test ui check lock
+.PHONY: setup demo test ui check bench lock
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -19,6 +19,11 @@ check: setup ## lint, format, types, definitions
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/dg check defs
+
+bench: setup ## measure the reading engine, and its memory; POLARS=PYTHON for one that has polars
+	@mkdir -p var/bench
+	$(BIN)/python -m bench.engine var/bench $(if $(POLARS),--polars $(POLARS))
+	$(BIN)/python -m bench.memory var/bench
 
 setup: $(READY) $(DAGSTER_HOME)/dagster.yaml ## a .venv with the pinned versions; nothing, the second time
 

@@ -1,4 +1,4 @@
-"""NDJSON file to typed Parquet: ours, DuckDB and polars, one after the other, several times.
+"""NDJSON file to typed Parquet: ours, DuckDB, polars, pandas, one after the other, several times.
 
 python -m bench.engine FOLDER [--rows-flat N] [--rows-nested N] [--rounds N] [--polars PYTHON]
 
@@ -17,14 +17,16 @@ from pathlib import Path
 
 from bench import feeds
 
+_LONG_LINE = 50 << 20  # bytes
 _LATE = {
     "flat, an integer turns text in the last line": b'{"id":"n/a"}\n',
     "flat, a date turns text in the last line": b'{"ordered_at":"n/a"}\n',
     "flat, a fraction turns text in the last line": b'{"total":"n/a"}\n',
     "flat, a new field in the last line": b'{"new":1}\n',
     "flat, a bad line at the end": b'{"id":1,}\n',
+    "flat, and a string of 50 MB": b'{"note":"' + b"x" * _LONG_LINE + b'"}\n',
 }
-_ENGINES = ("ours", "DuckDB", "polars")
+_ENGINES = ("ours", "DuckDB", "polars", "pandas")
 
 
 def main() -> None:

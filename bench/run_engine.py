@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import resource
 import sys
 import tempfile
 import threading
@@ -19,12 +20,14 @@ def _ours(source: Path, target: Path) -> Callable[[], object]:
     open_source = importlib.import_module("feed_assets.source").Source.of
     parquet = importlib.import_module("feed_assets.warehouse.parquet")
 
-    def run() -> None:
+    def run() -> int:
         options = ndjson.Options(max_bad_lines=1)
         with open_source(source) as opened:
             reading = ndjson.read(opened, options=options)
         with target.open("wb") as file:
             parquet.write(reading.table.to_reader(), file, compression="snappy")
+        rows: int = reading.rows
+        return rows
 
     return run
 
@@ -44,14 +47,22 @@ def _polars(source: Path, target: Path) -> Callable[[], object]:
     )
 
 
+def _pandas(source: Path, target: Path) -> Callable[[], object]:
+    pandas = importlib.import_module("pandas")
+    importlib.import_module("pyarrow.parquet")
+    return lambda: pandas.read_json(source, lines=True).to_parquet(target)
+
+
 def _anonymous() -> float:
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
 
 
 def main() -> None:
-    """Arguments: engine, file."""
+    """Arguments: engine, file, and the bytes of memory that it may have."""
     engine, source = sys.argv[1], Path(sys.argv[2])
+    if limit := int(sys.argv[3]) if sys.argv[3:] else 0:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     peak, over = 0.0, threading.Event()
 
     def watch() -> None:
@@ -60,16 +71,17 @@ def main() -> None:
             peak = max(peak, _anonymous())
 
     with tempfile.TemporaryDirectory(dir=source.parent) as folder:
-        engines = {"ours": _ours, "DuckDB": _duckdb, "polars": _polars}
+        engines = {"ours": _ours, "DuckDB": _duckdb, "polars": _polars, "pandas": _pandas}
         run = engines[engine](source, Path(folder) / "out.parquet")
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         begun = time.perf_counter()
-        run()
+        result = run()
         seconds = time.perf_counter() - begun
         over.set()
         watcher.join()
-    print(json.dumps({"seconds": seconds, "peak": peak}))
+    rows = result if isinstance(result, int) else 0
+    print(json.dumps({"seconds": seconds, "peak": peak, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ import pyarrow as pa
 
 from feed_assets.ndjson.rows import DistrustedError, Rows
 
-_MOST_CELLS = 16 << 20
+_MOST_CELLS, _CELLS_PER_BYTE = 16 << 20, 2
 _BYTES_PER_COLUMN = 1 << 10  # in a block with less, looking at each row costs less
 _LEAST_BYTES = 256 << 10  # so a small feed may have 256 columns
-_KEYS = re.compile(rb'("(?:[^"\\]++|\\.)*+")(\s*+:)?+')
+_LARGEST_SEARCHED, _SAMPLES, _SAMPLE_BYTES = 8 << 20, 8, 256 << 10
+_STRINGS = re.compile(rb'("(?:[^"\\]++|\\.)*+")(\s*+:)?+')
 
 
 class CrowdedError(Exception):
@@ -25,20 +26,24 @@ def refuse_crowd(rows: Rows, columns: int) -> None:
     """For a block with that many columns; raises CrowdedError, or DistrustedError if large."""
     if columns * _BYTES_PER_COLUMN > max(len(rows.data), _LEAST_BYTES):
         raise CrowdedError
-    if columns * len(rows) > _MOST_CELLS and columns * rows.data.count(b"{") > _MOST_CELLS:
+    most = max(_MOST_CELLS, _CELLS_PER_BYTE * len(rows.data))  # more for a huge line
+    if columns * len(rows) > most or columns * rows.data.count(b"{") > most:
         raise DistrustedError("it may have too many cells")
 
 
 def refuse_new_crowd(rows: Rows) -> None:
-    """The same for a block of which the columns are not known."""
-    keys = [key for key, colon in _KEYS.findall(rows.data) if colon]
-    distinct = len(set(keys))
-    if distinct * _BYTES_PER_COLUMN > max(len(rows.data), _LEAST_BYTES):
-        raise CrowdedError
-    objects = rows.data.count(b"{")
-    paths = distinct if objects == len(rows) else len(keys)
-    if paths * objects > _MOST_CELLS:
-        raise DistrustedError("it may have too many cells")
+    """The same for a block of which the columns are not known: as many as it has keys."""
+    data = rows.data
+    if len(data) <= _LARGEST_SEARCHED:
+        keys = _keys(data)
+    else:  # a huge line, of which samples will do
+        starts = (data.find(b'{"', at) for at in range(0, len(data), len(data) // _SAMPLES))
+        keys = set().union(*(_keys(data[at : at + _SAMPLE_BYTES]) for at in starts if at >= 0))
+    refuse_crowd(rows, len(keys))
+
+
+def _keys(data: bytes) -> set[bytes]:
+    return {key for key, colon in _STRINGS.findall(data) if colon}
 
 
 def width(schema: pa.Schema) -> int:

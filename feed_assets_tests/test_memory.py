@@ -1,0 +1,20 @@
+"""A feed larger than the memory it may have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.memory import measured, of_size
+
+
+@pytest.mark.parametrize("kind", ["flat", "nested"])
+def test_a_feed_is_imported_in_less_memory_than_it_has(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "feed.ndjson"
+    of_size(path, kind, 600 << 20)
+
+    found = measured(path, limit=450 << 20)  # the kernel refuses more
+
+    assert found["rows"] > 500_000
+    assert found["peak"] < 250
