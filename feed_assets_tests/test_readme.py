@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 import re
 import shutil
@@ -14,8 +15,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import pyarrow as pa
 import pytest
 import requests
 import yaml
@@ -205,16 +204,12 @@ def test_the_example_day_becomes_the_table_it_shows(tmp_path: Path) -> None:
     ]
 
 
-def test_the_notebooks_line_gives_an_arrow_backed_dataframe(
+def test_the_notebook_shows_what_the_readme_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (code,) = (block for block in blocks("python") if "read_ndjson" in block)
+    (session,) = (block for block in blocks("python") if "read_ndjson" in block)
     monkeypatch.chdir(tmp_path)
-    Path("orders.ndjson").write_text(blocks("json")[0])
-    names: dict[str, Any] = {}
+    Path("20200120.ndjson").write_text(blocks("json")[0])
+    test = doctest.DocTestParser().get_doctest(session, {}, "README.md", None, None)
 
-    exec(code, names)
-
-    frame = names["frame"]
-    assert frame["status"].tolist() == ["refunded", "received"]
-    assert frame["updatedAt"].dtype == pd.ArrowDtype(pa.timestamp("us"))
+    assert doctest.DocTestRunner().run(test) == (0, 3)  # failed, attempted
