@@ -178,14 +178,14 @@ def test_each_yaml_is_a_feed(block: str) -> None:
 def test_the_example_day_becomes_the_table_it_shows(tmp_path: Path) -> None:
     declared = yaml.safe_load(blocks("yaml")[1])["attributes"]
     (lines,) = blocks("json")
-    file = nameless()
-    file.write(lines.encode())
-    file.flush()
-    got = Download(file, "https://example.com/feed.ndjson", len(lines), "", 0)
-    delivery = Delivery(Feed(**declared), date(2020, 1, 20), got)
     warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
 
-    stored = store(delivery, warehouse, attempt="1").stored
+    with nameless() as file:
+        file.write(lines.encode())
+        file.flush()
+        got = Download(file, "https://example.com/feed.ndjson", len(lines), "", 0)
+        delivery = Delivery(Feed(**declared), date(2020, 1, 20), got)
+        stored = store(delivery, warehouse, attempt="1").stored
 
     with warehouse:
         assert stored.table is not None
@@ -212,4 +212,4 @@ def test_the_notebook_shows_what_the_readme_says(
     Path("20200120.ndjson").write_text(blocks("json")[0])
     test = doctest.DocTestParser().get_doctest(session, {}, "README.md", None, None)
 
-    assert doctest.DocTestRunner().run(test) == (0, 3)  # failed, attempted
+    assert doctest.DocTestRunner().run(test) == (0, 4)  # failed, attempted
