@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-_EVERY = 0.005  # seconds
+_EVERY = 0.01  # seconds
 
 
 def _ours(source: Path, target: Path) -> Callable[[], object]:

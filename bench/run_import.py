@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-_EVERY = 0.005  # seconds
+_EVERY = 0.01  # seconds
 _ROWS = 100_000
 
 

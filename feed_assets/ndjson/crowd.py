@@ -9,6 +9,7 @@ import re
 
 import pyarrow as pa
 
+from feed_assets.ndjson.indexes import count_of
 from feed_assets.ndjson.rows import DistrustedError, Rows
 
 _MOST_CELLS, _CELLS_PER_BYTE = 16 << 20, 2
@@ -27,7 +28,7 @@ def refuse_crowd(rows: Rows, columns: int) -> None:
     if columns * _BYTES_PER_COLUMN > max(len(rows.data), _LEAST_BYTES):
         raise CrowdedError
     most = max(_MOST_CELLS, _CELLS_PER_BYTE * len(rows.data))  # more for a huge line
-    if columns * len(rows) > most or columns * rows.data.count(b"{") > most:
+    if columns * len(rows) > most or columns * count_of("{", rows.data) > most:
         raise DistrustedError("it may have too many cells")
 
 

@@ -8,14 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feed_assets.ndjson.indexes import Numbers, flags, indexes
+from feed_assets.ndjson.indexes import Numbers, flags, indexes, places_of
 from feed_assets.ndjson.lines import BOM, JSON_SPACE
 from feed_assets.ndjson.parse import Refused, Row, nested_too_deep, parse
 
 # Bytes of a line that cannot be too deep for Arrow, which takes 80 ms for a thousand levels and
 # ends the process at a hundred thousand. What is too deep for the feed shows in its types.
 _LONGEST_SHALLOW = 1_000
-_WINDOW = 1 << 17  # bytes that a core's own cache holds
 _MOST_PARSED = 2_000  # rows of a block that are worth being looked at one by one
 
 
@@ -98,10 +97,7 @@ class Rows:
 
 def bounds_of_lines(data: bytes) -> tuple[Numbers, Numbers]:
     """Where each line begins, and where it ends, its line feed not counted."""
-    values = np.frombuffer(data, np.uint8)
-    windows = range(0, len(data), _WINDOW)
-    found = [np.flatnonzero(values[at : at + _WINDOW] == ord("\n")) + at for at in windows]
-    ends = np.concatenate(found) if found else np.arange(0)
+    ends = places_of("\n", data)
     starts = np.concatenate(([0], ends + 1))
     if starts[-1] == len(data):
         return starts[:-1], ends
