@@ -24,7 +24,7 @@ _LATE = {
     "flat, a fraction turns text in the last line": b'{"total":"n/a"}\n',
     "flat, a new field in the last line": b'{"new":1}\n',
     "flat, a bad line at the end": b'{"id":1,}\n',
-    "flat, and a string of 50 MB": b'{"note":"' + b"x" * _LONG_LINE + b'"}\n',
+    "flat, then a string of 50 MB": b'{"note":"' + b"x" * _LONG_LINE + b'"}\n',
 }
 _ENGINES = ("ours", "DuckDB", "polars", "pandas")
 
