@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
-from typing import IO
 
 import requests
 import urllib3.exceptions
@@ -27,29 +27,39 @@ from feed_assets.errors import (
     Unreachable,
 )
 from feed_assets.feed import Feed, redact
-from feed_assets.source import nameless
+from feed_assets.source import Arriving, UnwantedError, nameless
 
 CHUNK = 1 << 20  # bytes
 BUSY = {408, 425, 429}
 
 
 @dataclass(frozen=True)
-class Download:
-    """A feed's whole body, decoded, in a file without a name; and the redacted URL it is from."""
+class Whole:
+    """A body that has arrived to its end: its size decoded, its hash, and how long it took."""
 
-    file: IO[bytes]
-    url: str
     bytes: int
     sha256: str
     seconds: float
 
 
-def download(feed: Feed, day: date | None) -> Download:
-    """Fetches a feed, for a feed by date that of one day; whoever takes it closes
-    its file.
+@dataclass(frozen=True)
+class Download:
+    """A feed's body, decoded, and the redacted URL it is from.
 
-    Raises SettingError where a credential is missing, DownloadError where the server gave no
-    complete answer; its `transient` tells whether trying again can help.
+    It may be read while it arrives: if its end is not reached, the reader gets the DownloadError.
+    """
+
+    source: Arriving
+    url: str
+    whole: Future[Whole]
+
+
+def download(feed: Feed, day: date | None, begun: Callable[[Download], None]) -> None:
+    """Fetches a feed, for a feed by date that of one day, and returns when it is over.
+
+    `begun` gets the download as soon as the server has agreed to answer. Before that it raises
+    SettingError where a credential is missing, DownloadError where the server gave no such answer;
+    `transient` tells whether trying again can help. After that, who reads gets the error.
     """
     started = time.monotonic()
     credentials = feed.credentials()
@@ -68,23 +78,36 @@ def download(feed: Feed, day: date | None) -> Download:
             url, auth=auth, headers=headers, timeout=timeout, stream=True
         ) as response:
             _check_status(response, shown)
-            file, digest = nameless(), hashlib.sha256()
-            try:
-                for chunk in _body(response, shown):
-                    digest.update(chunk)
-                    file.write(chunk)
-                file.flush()
-            except BaseException:
-                file.close()
-                raise
-    except requests.RequestException as failure:
-        raise _unreachable(failure, shown, timeout) from None
-    except urllib3.exceptions.HTTPError as failure:
-        why = f"{shown} cannot be requested ({type(failure).__name__}); check the feed's url"
-        raise RequestRefused(why, url=shown) from None
-    except OSError as failure:
-        raise DiskFailed(f"{shown} could not be kept on disk: {failure}") from None
-    return Download(file, shown, file.tell(), digest.hexdigest(), time.monotonic() - started)
+            with nameless() as file:
+                _receive(response, shown, timeout, Arriving(file), started, begun)
+    except _FOREIGN as failure:
+        raise _translated(failure, shown, timeout) from None
+
+
+def _receive(
+    response: requests.Response,
+    url: str,
+    timeout: tuple[float, float],
+    arriving: Arriving,
+    started: float,
+    begun: Callable[[Download], None],
+) -> None:
+    """Returns when the body is there, or is not to be had, and nobody reads it any more."""
+    whole: Future[Whole] = Future()
+    begun(Download(arriving, url, whole))
+    digest, size = hashlib.sha256(), 0
+    try:
+        for chunk in _body(response, url):
+            digest.update(chunk)
+            arriving.write(chunk)
+            size += len(chunk)
+        whole.set_result(Whole(size, digest.hexdigest(), time.monotonic() - started))
+        arriving.end()
+    except UnwantedError:
+        return
+    except Exception as failure:  # noqa: BLE001  (who reads would else wait for ever)
+        arriving.end(_translated(failure, url, timeout))
+    arriving.wait_until_left()
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -142,6 +165,21 @@ def _check_status(response: requests.Response, url: str) -> None:
     raise RequestRefused(
         f"{said}; check the feed's url and what its server expects", url=url, status=status
     )
+
+
+_FOREIGN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+
+
+def _translated(failure: Exception, url: str, timeout: tuple[float, float]) -> Exception:
+    """Our error for what the libraries raise; ours as it is."""
+    if isinstance(failure, requests.RequestException):
+        return _unreachable(failure, url, timeout)
+    if isinstance(failure, urllib3.exceptions.HTTPError):
+        why = f"{url} cannot be requested ({type(failure).__name__}); check the feed's url"
+        return RequestRefused(why, url=url)
+    if isinstance(failure, OSError):
+        return DiskFailed(f"{url} could not be kept on disk: {failure}")
+    return failure
 
 
 def _unreachable(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date
 from http import HTTPStatus
@@ -26,7 +25,6 @@ from feed_assets.errors import (
     UnsupportedColumn,
 )
 from feed_assets.feed import Feed
-from feed_assets.source import Source
 from feed_assets.tables import Table
 from feed_assets.warehouse.columns import Column, Columns, arrow_schema, paths
 from feed_assets.warehouse.interface import Warehouse
@@ -38,7 +36,7 @@ REJECTED = (Column("line", "INTEGER"), Column("reason", "STRING"), Column("text"
 
 @dataclass(frozen=True)
 class Delivery:
-    """A feed, or one day of it, complete on disk and not yet stored."""
+    """A feed, or one day of it, that has begun to arrive and is not yet stored."""
 
     feed: Feed
     day: date | None
@@ -60,52 +58,59 @@ def deliver(
     """Downloads the days in their order, `feed.parallel_requests` of them ahead and at once.
 
     A day that fails is delivered as its error, and the others go on; but once the server has
-    refused the credentials, it is not asked again. Its file is closed when the next is asked for.
+    refused the credentials, it is not asked again. Each can be read until the next is asked for.
     """
     refused: list[AccessRefused] = []
+    over = False
 
-    def fetch(day: date | None) -> Delivery | FeedAssetsError:
-        if refused:
-            return refused[0]
+    def fetch(day: date | None, delivered: Future[Delivery | FeedAssetsError]) -> None:
+        def begun(got: Download) -> None:
+            delivered.set_result(Delivery(feed, day, got))
+            if over:
+                got.source.leave()
+
         try:
-            return Delivery(feed, day, download(feed, day))
-        except AccessRefused as failure:
-            if failure.status == HTTPStatus.UNAUTHORIZED:  # 403 may be meant for the one day
-                refused.append(failure)
-            return failure
+            if refused:
+                raise refused[0]
+            download(feed, day, begun)
         except FeedAssetsError as failure:
-            return failure
+            if isinstance(failure, AccessRefused) and failure.status == HTTPStatus.UNAUTHORIZED:
+                refused.append(failure)  # 403 may be meant for the one day
+            delivered.set_result(failure)
+        except Exception as bug:
+            if delivered.done():
+                raise
+            delivered.set_exception(bug)
 
     with ThreadPoolExecutor(feed.parallel_requests, "download") as pool:
         under_way: deque[tuple[date | None, Future[Delivery | FeedAssetsError]]] = deque()
         try:
             for day in days:
                 if len(under_way) == feed.parallel_requests:
-                    first, result = under_way.popleft()
-                    with _open(result) as delivery:
-                        yield first, delivery
-                under_way.append((day, pool.submit(fetch, day)))
+                    yield from _taken(under_way)
+                under_way.append((day, Future()))
+                pool.submit(fetch, *under_way[-1])
             while under_way:
-                day, result = under_way.popleft()
-                with _open(result) as delivery:
-                    yield day, delivery
+                yield from _taken(under_way)
         finally:
+            over = True
+            for _, result in under_way:  # nobody takes these
+                if result.done() and isinstance(left := result.result(), Delivery):
+                    left.download.source.leave()
             pool.shutdown(cancel_futures=True)
-            for _, result in under_way:  # nobody took these
-                if not result.cancelled():
-                    with _open(result):
-                        pass
 
 
-@contextmanager
-def _open(result: Future[Delivery | FeedAssetsError]) -> Iterator[Delivery | FeedAssetsError]:
-    """Once it is downloaded, and for as long as its file is wanted."""
+def _taken(
+    under_way: deque[tuple[date | None, Future[Delivery | FeedAssetsError]]],
+) -> Iterator[tuple[date | None, Delivery | FeedAssetsError]]:
+    """The first of them, for as long as it is wanted."""
+    day, result = under_way.popleft()
     delivery = result.result()
     try:
-        yield delivery
+        yield day, delivery
     finally:
         if isinstance(delivery, Delivery):
-            delivery.download.file.close()
+            delivery.download.source.leave()
 
 
 def store(delivery: Delivery, warehouse: Warehouse, *, attempt: str) -> Import:
@@ -164,7 +169,7 @@ def _store_day(
 
 
 def _read(delivery: Delivery, known: Columns) -> ndjson.Reading:
-    feed, source = delivery.feed, Source(delivery.download.file)
+    feed, source = delivery.feed, delivery.download.source
     options = ndjson.Options(
         types=feed.types,
         max_bad_lines=feed.max_bad_lines,

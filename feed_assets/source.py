@@ -55,6 +55,10 @@ class Source:
         return io.BufferedReader(_Reader(self), 1 << 20)
 
 
+class UnwantedError(Exception):
+    """Who reads what arrives has gone."""
+
+
 class Arriving(Source):
     """A feed that one thread writes while others read it."""
 
@@ -62,11 +66,13 @@ class Arriving(Source):
         """`file` is new."""
         super().__init__(file)
         self._to, self._changed = file, Condition()
-        self._there, self._ended = 0, False
+        self._there, self._ended, self._wanted = 0, False, True
         self._failure: Exception | None = None
 
     def write(self, data: bytes) -> None:
-        """Appends; raises OSError."""
+        """Appends; raises OSError, and UnwantedError once nobody reads it any more."""
+        if not self._wanted:
+            raise UnwantedError
         self._to.write(data)
         self._to.flush()
         with self._changed:
@@ -78,6 +84,17 @@ class Arriving(Source):
         with self._changed:
             self._ended, self._failure = True, failure
             self._changed.notify_all()
+
+    def leave(self) -> None:
+        """Nobody will read any more."""
+        with self._changed:
+            self._wanted = False
+            self._changed.notify_all()
+
+    def wait_until_left(self) -> None:
+        """Returns once the file may be closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._wanted)
 
     def reach(self, wanted: int) -> int:
         with self._changed:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import socket
+import sys
+import threading
 from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
 import pytest
 
-from feed_assets.download import Download, download
 from feed_assets.errors import (
     AccessRefused,
+    BadLines,
     DownloadError,
     FeedAssetsError,
     NotFound,
@@ -24,6 +27,8 @@ from feed_assets.errors import (
     Unreachable,
 )
 from feed_assets.feed import Feed
+from feed_assets.importing import Delivery, deliver
+from feed_assets.ndjson import read
 from feed_assets_tests.serving import Answer, FeedServer, feed_server, lines, zipped
 
 ROWS = lines(*({"n": number, "text": "ä" * 50} for number in range(2000)))
@@ -39,10 +44,17 @@ def feed(url: str, **attributes: Any) -> Feed:
     return Feed(name="orders", url=url, dataset="crm", **attributes)
 
 
-def content(got: Download) -> bytes:
-    with got.file as file:
-        file.seek(0)
-        return file.read()
+def fetched(declared: Feed, day: date | None = None) -> bytes:
+    """The whole body; raises what a reader of it would get."""
+    for _, delivery in deliver(declared, [day]):
+        if isinstance(delivery, FeedAssetsError):
+            raise delivery
+        source = delivery.download.source
+        body = source.read(0, source.reach(sys.maxsize))
+        assert delivery.download.whole.result().bytes == len(body)
+        assert delivery.download.whole.result().sha256 == hashlib.sha256(body).hexdigest()
+        return body
+    raise AssertionError
 
 
 @pytest.mark.parametrize("answer", [ROWS, zipped(ROWS), Answer()], ids=["plain", "gzip", "empty"])
@@ -50,19 +62,14 @@ def test_a_complete_body_is_in_the_file_decoded(server: FeedServer, answer: Answ
     server.answer = lambda path: answer
     body = ROWS.body if answer.body else b""
 
-    got = download(feed(server.url), None)
-
-    assert content(got) == body
-    assert got.bytes == len(body)
+    assert fetched(feed(server.url)) == body
 
 
 def test_a_gzip_body_of_several_members_is_one_body(server: FeedServer) -> None:
     both = zipped(lines({"a": 1})).body + zipped(lines({"a": 2})).body
     server.answer = lambda path: Answer(both, headers={"Content-Encoding": "gzip"})
 
-    got = download(feed(server.url), None)
-
-    assert content(got) == b'{"a": 1}\n{"a": 2}\n'
+    assert fetched(feed(server.url)) == b'{"a": 1}\n{"a": 2}\n'
 
 
 def test_the_request_names_the_day_itself_and_what_is_expected(
@@ -76,7 +83,7 @@ def test_the_request_names_the_day_itself_and_what_is_expected(
         partition_by_date={"start_date": "2020-01-01"},
     )
 
-    download(declared, date(2020, 1, 20)).file.close()
+    fetched(declared, date(2020, 1, 20))
 
     ((path, headers),) = server.requests
     assert path == "/feed?shop=1&date=20200120"
@@ -117,7 +124,7 @@ def test_anything_but_a_complete_body_is_an_error_that_says_what_to_do(
     server.answer = lambda path: answer
 
     with pytest.raises(error, match=says) as failed:
-        download(feed(f"{server.url}?token=hunter2"), None)
+        fetched(feed(f"{server.url}?token=hunter2"))
 
     assert failed.value.transient is transient
     assert "hunter2" not in str(failed.value)
@@ -129,7 +136,7 @@ def test_a_server_that_is_not_there_is_named() -> None:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         with pytest.raises(Unreachable, match=f"127.0.0.1:{port}/f cannot be reached") as failed:
-            download(feed(f"http://127.0.0.1:{port}/f"), None)
+            fetched(feed(f"http://127.0.0.1:{port}/f"))
     assert failed.value.transient
 
 
@@ -137,7 +144,7 @@ def test_a_server_that_stays_silent_does_not_hold_an_import() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/f"
         with pytest.raises(DownloadError, match=r"sent nothing for 0\.2 s") as failed:
-            download(feed(url, read_timeout=0.2), None)
+            fetched(feed(url, read_timeout=0.2))
     assert failed.value.transient
 
 
@@ -148,6 +155,32 @@ def test_without_its_credentials_nothing_is_requested(
     auth = {"username_env": "CRM_USER", "password_env": "CRM_USER"}
 
     with pytest.raises(SettingError, match="CRM_USER is not set"):
-        download(feed(server.url, basic_auth=auth), None)
+        fetched(feed(server.url, basic_auth=auth))
 
     assert server.requests == []
+
+
+def test_a_bad_line_is_told_while_the_rest_is_still_being_sent() -> None:
+    answer = (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n" + b"{}\n[]\n" + b"{}\n" * 500_000
+    )
+    told = threading.Event()
+
+    def serve(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.sendall(answer)
+            told.wait()  # the connection stays open, and nothing more comes
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=serve, args=(listening,))
+        server.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/f"
+        for _, delivery in deliver(feed(url, read_timeout=0.5), [None]):
+            assert isinstance(delivery, Delivery)
+            with pytest.raises(BadLines, match="line 2 is not a JSON object"):
+                read(delivery.download.source)
+            assert not delivery.download.whole.done()
+            told.set()
+        server.join()

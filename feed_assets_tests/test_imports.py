@@ -299,9 +299,9 @@ def test_a_disk_that_fails_in_a_backfill_leaves_the_other_days_recorded(
 
     asked = threading.local()
 
-    def download(feed: Feed, day: date | None) -> downloads.Download:
+    def download(feed: Feed, day: date | None, begun: Callable[[downloads.Download], None]) -> None:
         asked.day = day
-        return downloads.download(feed, day)
+        downloads.download(feed, day, begun)
 
     def new_file() -> IO[bytes]:
         full = asked.day == date(2020, 1, 2)

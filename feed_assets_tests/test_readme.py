@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+from concurrent.futures import Future
 from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
@@ -25,7 +26,7 @@ from feed_assets.download import Download
 from feed_assets.feed import Feed
 from feed_assets.importing import Delivery, store
 from feed_assets.orchestration.scaffold import feed_yaml
-from feed_assets.source import nameless
+from feed_assets.source import Arriving, nameless
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 
 PROJECT = Path(__file__).parents[1]
@@ -181,9 +182,10 @@ def test_the_example_day_becomes_the_table_it_shows(tmp_path: Path) -> None:
     warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
 
     with nameless() as file:
-        file.write(lines.encode())
-        file.flush()
-        got = Download(file, "https://example.com/feed.ndjson", len(lines), "", 0)
+        arriving = Arriving(file)
+        arriving.write(lines.encode())
+        arriving.end()
+        got = Download(arriving, "https://example.com/feed.ndjson", Future())
         delivery = Delivery(Feed(**declared), date(2020, 1, 20), got)
         stored = store(delivery, warehouse, attempt="1").stored
 

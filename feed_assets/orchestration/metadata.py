@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 def import_metadata(imported: Import) -> dict[str, Any]:
     """The metadata of one imported day or snapshot. Holds no row and no secret."""
     download, reading = imported.delivery.download, imported.reading
+    whole = download.whole.result()  # or there would be no import
     return {
         **stored_metadata(imported.stored),
         "url": download.url,
-        "bytes": download.bytes,
-        "download seconds": round(download.seconds, 3),
-        "content hash": download.sha256,
+        "bytes": whole.bytes,
+        "download seconds": round(whole.seconds, 3),
+        "content hash": whole.sha256,
         "bad lines": len(reading.bad_lines),
         **_listed("untyped columns", reading.untyped),
         **_listed("renamed columns", [f"{old} → {new}" for old, new in reading.renamed.items()]),
@@ -50,7 +51,7 @@ def summary(imported: Import) -> str:
     stored, reading = imported.stored, imported.reading
     parts = [
         f"{stored.table or 'no table, as no column is known yet'}: {stored.rows} rows",
-        f"{imported.delivery.download.bytes} bytes",
+        f"{imported.reading.bytes} bytes",
     ]
     if reading.bad_lines:
         parts.append(f"{len(reading.bad_lines)} bad lines, first {reading.bad_lines[0]}")
