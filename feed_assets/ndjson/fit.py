@@ -56,6 +56,9 @@ class Fitting:
         if pa.types.is_int64(array.type) and pa.types.is_decimal(column.type):
             self.made = True
             return array.cast(pa.decimal128(19, 0)).cast(column.type)
+        if pa.types.is_string(array.type) and pa.types.is_decimal(column.type):
+            self.made = True  # numbers, as they were sent
+            return array.cast(column.type)
         return self._scalar(array, column.type)
 
     def _value(self, array: pa.Array, column: Column, to: pa.DataType, path: Way) -> pa.Array:

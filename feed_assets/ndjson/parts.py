@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ from feed_assets.ndjson.parse import Refused, parse
 from feed_assets.ndjson.rows import DistrustedError, Rows
 from feed_assets.ndjson.scope import Scope
 from feed_assets.ndjson.seen import Kind, Seen
+from feed_assets.ndjson.sent import fractions_fit
 from feed_assets.ndjson.survey import Survey
 from feed_assets.ndjson.texts import Way
 from feed_assets.source import Source
@@ -96,7 +97,7 @@ class PartReader:
         observer = Observer(self.scope)
         for witness in sorted(survey.witnesses):
             observer.row(rows.row(witness), int(rows.numbers[witness]) + 1)
-        if not _fits(observer.seen, self.scope):
+        if not _fits(observer.seen, self.scope, self._exact(rows, observer.seen)):
             raise DistrustedError("a value may not be of its declared type")
         return Part(
             block.extent,
@@ -106,6 +107,16 @@ class PartReader:
             batch=batch,
             dropped_nulls=survey.dropped_nulls,
         )
+
+    def _exact(self, rows: Rows, seen: Seen) -> set[str]:
+        """The keys whose fractions are all of their declared type."""
+        fractions = {key for key, of in seen.fields.items() if Kind.FRACTION in of.kinds}
+        declared = ((key, self.scope.types[key].arrow) for key in fractions & set(self.scope.types))
+        return {
+            key
+            for key, to in declared
+            if pa.types.is_decimal(to) and fractions_fit(rows.data, key, to)
+        }
 
     def _line_by_line(self, block: Block) -> Part:
         options, observer = self.options, Observer(self.scope)
@@ -162,14 +173,18 @@ def _levels(of: pa.DataType) -> int:
     return 1 + max(inside, default=0)
 
 
-def _fits(seen: Seen, scope: Scope) -> bool:
-    """Whether all is of its declared type; where that is not plain to see, the lines will tell."""
+def _fits(seen: Seen, scope: Scope, exact: Set[str] = frozenset()) -> bool:
+    """Whether all is of its declared type; where that is not plain to see, the lines will tell.
+
+    Of the keys in `exact` it is known that their fractions are.
+    """
     if not scope.types and not scope.inside:
         return True
     if seen.elements is not None and not _fits(seen.elements, scope):
         return False
     return all(
-        seen.fields[key].kinds.keys() <= _FITTING.get(declared.name, set())
+        seen.fields[key].kinds.keys() - ({Kind.FRACTION} if key in exact else set())
+        <= _FITTING.get(declared.name, set())
         for key, declared in scope.types.items()
         if key in seen.fields
     ) and all(

@@ -25,6 +25,15 @@ def as_sent(data: bytes, column: Column, of: pa.DataType) -> pa.Array | None:
         return None
 
 
+def fractions_fit(data: bytes, key: str, to: pa.DataType) -> bool:
+    """Whether that decimal type holds all of the key's numbers exactly."""
+    try:
+        only(_quoted(data, {key}), key, pa.string()).cast(to)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
 def _texts(column: Column, of: pa.DataType) -> pa.DataType:
     """What Arrow can read as text instead: it takes only strings for strings."""
     if pa.types.is_struct(of):
@@ -36,8 +45,7 @@ def _texts(column: Column, of: pa.DataType) -> pa.DataType:
         return pa.struct(fields)
     if pa.types.is_list(of):
         return pa.list_(_texts(column, of.value_type))
-    is_text = pa.types.is_timestamp(of) or (_is_number(of) and column.type == pa.string())
-    return pa.string() if is_text else of
+    return pa.string() if pa.types.is_timestamp(of) or _loses_text(of, column) else of
 
 
 def _numbers(column: Column, of: pa.DataType) -> Iterator[str]:
@@ -48,12 +56,15 @@ def _numbers(column: Column, of: pa.DataType) -> Iterator[str]:
             yield from _numbers(columns[field.name], field.type)
     elif pa.types.is_list(of):
         yield from _numbers(column, of.value_type)
-    elif _is_number(of) and column.type == pa.string():
+    elif _loses_text(of, column):
         yield column.key
 
 
-def _is_number(of: pa.DataType) -> bool:
-    return bool(pa.types.is_int64(of) or pa.types.is_floating(of))
+def _loses_text(of: pa.DataType, column: Column) -> bool:
+    """Whether the type holds numbers, and the column what a double may not hold."""
+    is_number = pa.types.is_int64(of) or pa.types.is_floating(of)
+    is_exact = column.type == pa.string() or pa.types.is_decimal(column.type)
+    return bool(is_number and is_exact)
 
 
 def _quoted(data: bytes, keys: set[str]) -> pa.Buffer:

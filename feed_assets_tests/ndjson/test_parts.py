@@ -250,3 +250,20 @@ def test_a_type_that_widens_in_the_last_line_reads_no_rows_again_one_by_one(
         found = read_lines(*FLAT[1:], line)
     assert found.rows == len(FLAT)
     assert parsed < 20
+
+
+decimals = st.one_of(
+    st.sampled_from(feeds.NUMBERS),
+    st.sampled_from(["0.000000001", "1.0000000000", "0.0000000001", "-0.5e-9", "5e-9", "1.5E+3"]),
+    st.sampled_from([f"{'9' * 29}.999999999", f"1{'0' * 29}.5", f"{'9' * 28}e1", "1e28", "1e29"]),
+    st.decimals(-999, 999, places=9).map(str),
+)
+
+
+@made_up
+@given(st.lists(decimals, min_size=1, max_size=6), st.sampled_from(["n", "\\u006e", "n n"]))
+def test_a_declared_numeric_is_as_exact_at_once(numbers: list[str], key: str) -> None:
+    rows = [f'{{"{key}" : {number} ,"o":{{"{key}":{number}}}}}' for number in numbers]
+    data = "\n".join(rows).encode()
+    for types in ({"n": "NUMERIC"}, {"n n": "NUMERIC"}, {"o.n": "NUMERIC"}):
+        assert_same_in_blocks(data, 1 << 10, types=types, max_bad_lines=99)
