@@ -63,8 +63,8 @@ def _numbers(column: Column, of: pa.DataType) -> Iterator[str]:
 def _loses_text(of: pa.DataType, column: Column) -> bool:
     """Whether the type holds numbers, and the column what a double may not hold."""
     is_number = pa.types.is_int64(of) or pa.types.is_floating(of)
-    is_exact = column.type == pa.string() or pa.types.is_decimal(column.type)
-    return bool(is_number and is_exact)
+    to = column.type
+    return bool(is_number and to is not None and (to == pa.string() or pa.types.is_decimal(to)))
 
 
 def _quoted(data: bytes, keys: set[str]) -> pa.Buffer:
