@@ -1,4 +1,4 @@
-"""Feed and day in, a complete file on disk out, or an error that says what to do."""
+"""Feed and day in, a body to its verified end out, or an error that says what to do."""
 
 from __future__ import annotations
 

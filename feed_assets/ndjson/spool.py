@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import os
-from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
@@ -26,12 +25,7 @@ class Spool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         """The file is gone then; what was mapped stays until it is let go."""
         self._file.close()
 
