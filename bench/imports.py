@@ -38,7 +38,7 @@ def main() -> None:
     feeds.flat(asked.folder / "flat.ndjson", asked.rows_flat)
     engines = [each for each in _ENGINES if asked.dlt or "dlt" not in each]
     found: dict[str, list[dict[str, float]]] = {engine: [] for engine in engines}
-    with _served(asked.folder) as url:
+    with served(asked.folder) as url:
         for _ in range(asked.rounds):
             for engine in engines:
                 python = asked.dlt if "dlt" in engine else sys.executable
@@ -53,7 +53,8 @@ def main() -> None:
 
 
 @contextmanager
-def _served(folder: Path) -> Iterator[str]:
+def served(folder: Path) -> Iterator[str]:
+    """The folder's files over HTTP, by another process."""
     url = f"http://127.0.0.1:{_PORT}"
     command = [sys.executable, "-m", "http.server", str(_PORT), "--bind", "127.0.0.1"]
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL) as server:  # noqa: S603

@@ -19,14 +19,15 @@ _ROWS = 100_000
 
 def _ours(url: str, target: Path) -> Callable[[], object]:
     feed = importlib.import_module("feed_assets.feed")
+    delivery = importlib.import_module("feed_assets.delivery")
     importing = importlib.import_module("feed_assets.importing")
     warehouses = importlib.import_module("feed_assets.warehouse.duckdb")
 
     def run() -> None:
         orders = feed.Feed(name="orders", url=url, dataset="crm", table="orders")
         warehouse = warehouses.DuckDBWarehouse(target)
-        for _, delivery in importing.deliver(orders, [None]):
-            importing.store(delivery, warehouse, attempt="1")
+        for _, delivered in delivery.deliver(orders, [None]):
+            importing.store(delivered, warehouse, attempt="1")
 
     return run
 

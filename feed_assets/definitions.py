@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from feed_assets.feed import check_together
+from feed_assets.collisions import check_together
 from feed_assets.orchestration.assets import IO_MANAGER
 from feed_assets.orchestration.component import JsonFeed
 from feed_assets.orchestration.io_manager import WarehouseIOManager

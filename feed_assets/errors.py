@@ -7,12 +7,15 @@ FeedAssetsError
 │   ├── AccessRefused         401, 403: the credentials
 │   ├── NotFound              404, 410: the URL
 │   ├── RequestRefused        another 4xx
-│   ├── ServerFailed          408, 429, 5xx (trying again can help)
-│   └── Truncated             the body broke off (trying again can help)
+│   ├── ServerFailed          408, 425, 429, 5xx (trying again can help)
+│   ├── Truncated             the body broke off (trying again can help)
+│   ├── TooSlow               it took longer than `download_timeout` (trying again can help)
+│   └── TooLarge              it is larger than `max_feed_bytes`
 ├── ContentError            the answer is complete, and is not what a feed may hold
 │   ├── NotNdjson             no NDJSON at all: a page, an array, a binary file
 │   ├── BadLines              more bad lines than `max_bad_lines`
-│   └── EmptyFeed             no rows, where a snapshot must have some
+│   ├── EmptyFeed             no rows, where a snapshot must have some
+│   └── TooFewRows            fewer than `min_rows`, or than `max_shrink` leaves of the table
 ├── TableError              the warehouse cannot take the rows
 │   ├── TypeConflict          a shard's column cannot become what it was and what it is
 │   ├── NotOurs               something stands where the table or view should go
@@ -43,12 +46,31 @@ class SettingError(FeedAssetsError):
 
 
 class DownloadError(FeedAssetsError):
-    """The feed's server did not give a complete answer. `url` is redacted."""
+    """The feed's server did not give a complete answer.
 
-    def __init__(self, message: str, *, url: str, status: int | None = None) -> None:
+    `url` is redacted, `status` the answer's, `retry_after` the seconds that the server asked to
+    wait. `attempts` counts the requests made, once no more will be.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        url: str,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.url = url
         self.status = status
+        self.retry_after = retry_after
+        self.attempts = 0
+
+    def __str__(self) -> str:
+        if not self.transient or not self.attempts:
+            return str(self.args[0])
+        tried = f" ({self.attempts} attempts)" if self.attempts > 1 else ""
+        return f"{self.args[0]}; try again later{tried}"
 
 
 class Unreachable(DownloadError):
@@ -75,6 +97,14 @@ class Truncated(DownloadError):
     transient = True
 
 
+class TooSlow(DownloadError):
+    transient = True
+
+
+class TooLarge(DownloadError):
+    pass
+
+
 class ContentError(FeedAssetsError):
     """The answer is complete, and is not what a feed may hold."""
 
@@ -84,6 +114,10 @@ class NotNdjson(ContentError):
 
 
 class EmptyFeed(ContentError):
+    pass
+
+
+class TooFewRows(ContentError):
     pass
 
 

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 import re
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from itertools import combinations
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from feed_assets.access import (
+    BasicAuth,
+    BearerAuth,
+    Declared,
+    check_headers,
+    headers_from_env,
+    is_private,
+    redact,
+)
 from feed_assets.errors import SettingError
 from feed_assets.tables import Table
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-DAY = re.compile(r"\d{8}")
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
-class _Declared(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class BasicAuth(_Declared):
-    """HTTP Basic Auth, by the names of the environment variables that hold it."""
-
-    username_env: str = Field(description="Environment variable holding the user name.")
-    password_env: str = Field(description="Environment variable holding the password.")
-
-
-class PartitionByDate(_Declared):
+class PartitionByDate(Declared):
     """Makes a feed by date: each day is requested by itself and kept in a table of its own."""
 
     start_date: date = Field(description="The first day the feed has.")
@@ -62,7 +59,7 @@ class PartitionByDate(_Declared):
         return value
 
 
-class Feed(_Declared):
+class Feed(Declared):
     """A URL that answers with NDJSON, and the table it goes to."""
 
     name: str = Field(description="Names the asset, and the table unless that is given.")
@@ -72,6 +69,10 @@ class Feed(_Declared):
         "", description="The table, or the start of the shards' names. Default: name."
     )
     basic_auth: BasicAuth | None = Field(None, description="HTTP Basic Auth, from the environment.")
+    bearer_auth: BearerAuth | None = Field(None, description="A bearer token, in its place.")
+    headers_env: Mapping[str, str] = Field(
+        default_factory=dict, description="Headers to send, by their environment variables."
+    )
     allow_insecure: bool = Field(False, description="Send credentials over plain http, too.")
     partition_by_date: PartitionByDate | None = Field(
         None, description="One shard a day. Left out, the feed is a snapshot, replaced whole."
@@ -88,9 +89,33 @@ class Feed(_Declared):
         ge=0,
         description="How many bad lines may go to rejected_<table> before the import fails.",
     )
+    max_line_bytes: int = Field(64 << 20, gt=0, description="A line beyond that is a bad line.")
+    max_feed_bytes: int = Field(
+        10_000_000_000, gt=0, description="A feed beyond that, unzipped, is refused."
+    )
     allow_empty: bool = Field(False, description="Let a snapshot without rows replace the table.")
+    min_rows: int = Field(0, ge=0, description="Refuse a feed with fewer rows.")
+    max_shrink: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Refuse to replace a table by one so much smaller; 0.5 is by more than half.",
+    )
     connect_timeout: float = Field(10, gt=0, description="Seconds to wait for a connection.")
     read_timeout: float = Field(300, gt=0, description="Seconds to wait for the next bytes.")
+    download_timeout: float = Field(
+        7200, gt=0, le=threading.TIMEOUT_MAX, description="Seconds for all of it, retries included."
+    )
+    max_attempts: int = Field(5, ge=1, description="Requests for one download, retries included.")
+    retry_wait: float = Field(
+        1, ge=0, description="Seconds before the first retry; doubled for each further one."
+    )
+    max_retry_wait: float = Field(
+        300, ge=0, description="A server that asks for a longer wait (Retry-After) is given up."
+    )
+    conditional_requests: bool = Field(
+        True, description="Have a snapshot's server say so if nothing has changed (ETag)."
+    )
     parallel_requests: int = Field(4, ge=1, description="Requests at once in a backfill.")
     description: str | None = Field(None, description="What the rows are, shown in the UI.")
 
@@ -101,6 +126,12 @@ class Feed(_Declared):
             raise ValueError(
                 f"{value!r} must be of letters, digits and _, not beginning with a digit"
             )
+        return value
+
+    @field_validator("headers_env")
+    @classmethod
+    def _are_headers(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        check_headers(value)
         return value
 
     @field_validator("types")
@@ -128,13 +159,18 @@ class Feed(_Declared):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Feed:
-        parts = urlsplit(self.url)
-        secure = parts.scheme == "https" or parts.hostname in LOOPBACK or self.allow_insecure
-        if self.basic_auth and not secure:
+        header = any(name.lower() == "authorization" for name in self.headers_env)
+        if bool(self.basic_auth) + bool(self.bearer_auth) + header > 1:
             raise ValueError(
-                "would send its password over plain http; use https, or set allow_insecure: true"
+                "has more than one of basic_auth, bearer_auth and an Authorization header"
             )
-        if self.partition_by_date and any(key == "date" for key, _ in parse_qsl(parts.query)):
+        secret = self.basic_auth or self.bearer_auth or self.headers_env
+        if secret and not (is_private(self.url) or self.allow_insecure):
+            raise ValueError(
+                "would send its credentials over plain http; use https, or set allow_insecure: true"
+            )
+        query = parse_qsl(urlsplit(self.url).query)
+        if self.partition_by_date and any(key == "date" for key, _ in query):
             raise ValueError("has a date in its url already; it is added for each day")
         return self
 
@@ -148,6 +184,11 @@ class Feed(_Declared):
         """Whether a view of the latest state can be made over the shards."""
         return bool(self.partition_by_date and self.key and self.updated_at)
 
+    @property
+    def fingerprint(self) -> str:
+        """What is another one for a feed that is declared otherwise."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
     def url_for(self, day: date | None) -> str:
         """The URL to request: for a day, with `date=YYYYMMDD` added to its query."""
         if day is None:
@@ -156,74 +197,18 @@ class Feed(_Declared):
         query = f"{parts.query}&" if parts.query else ""
         return urlunsplit(parts._replace(query=f"{query}date={day:%Y%m%d}"))
 
-    def credentials(self) -> tuple[str, str] | None:
-        """User name and password. Raises SettingError naming a variable that is not set."""
-        if self.basic_auth is None:
-            return None
-        return (_from_env(self.basic_auth.username_env), _from_env(self.basic_auth.password_env))
+    @property
+    def secret_variables(self) -> Sequence[str]:
+        """The environment variables that hold credentials."""
+        auth = self.basic_auth or self.bearer_auth
+        return [*(auth.model_dump().values() if auth else ()), *self.headers_env.values()]
 
+    def credentials(self) -> Mapping[str, bytes]:
+        """The headers that are secret. Raises SettingError naming a variable that is not set."""
+        auth = self.basic_auth or self.bearer_auth
+        return {**(auth.headers() if auth else {}), **headers_from_env(self.headers_env)}
 
-def _from_env(variable: str) -> str:
-    value = os.environ.get(variable)
-    if value is None:
-        raise SettingError(
-            f"the environment variable {variable} is not set; the feed's basic_auth reads it"
-        )
-    return value
-
-
-def redact(url: str) -> str:
-    """The URL fit to be shown: without credentials, and with the values of its query hidden.
-
-    Only `date` is shown, as it is ours and no secret.
-    """
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    shown = []
-    for item in parts.query.split("&") if parts.query else []:
-        name, equals, value = item.partition("=")
-        if item == f"date={value}" and DAY.fullmatch(value):
-            shown.append(item)
-        else:
-            shown.append(f"{name}{equals}{'***' if value else ''}" if equals else "***")
-    return urlunsplit((parts.scheme, host, parts.path, "&".join(shown), ""))
-
-
-def check_together(feeds: Iterable[Feed], *, wildcards: bool) -> None:
-    """Refuses feeds that would write to one table, or show up among another's shards.
-
-    `wildcards` says whether the warehouse queries shards by prefix, as BigQuery does: then nothing
-    but a feed's shards may match `table_*`. Raises SettingError naming both feeds.
-    """
-    for one, other in combinations(feeds, 2):
-        if one.name == other.name:
-            raise SettingError(f"two feeds are named {one.name}; rename one")
-        for feed, against in ((one, other), (other, one)):
-            for name in _names(feed):
-                if clash := _clash(name, against, wildcards=wildcards):
-                    raise SettingError(
-                        f"feeds {one.name} and {other.name} would collide: {name} of {feed.name} "
-                        f"{clash} of {against.name}; give one of them another table or dataset"
-                    )
-
-
-def _names(feed: Feed) -> list[Table]:
-    table = feed.destination
-    return (
-        [table, table.rejected, table.columns]
-        if feed.partition_by_date
-        else [table, table.rejected]
-    )
-
-
-def _clash(name: Table, feed: Feed, *, wildcards: bool) -> str | None:
-    if name.dataset.casefold() != feed.dataset.casefold():
-        return None
-    if any(name.name.casefold() == taken.name.casefold() for taken in _names(feed)):
-        return "is also a table"
-    for table in (feed.destination, feed.destination.rejected) if feed.partition_by_date else ():
-        if wildcards and name.name.casefold().startswith(f"{table.name}_".casefold()):
-            return f"matches {table}_*, the shards"
-        if name.is_shard_of(table):
-            return "is named like a shard"
-    return None
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """As pydantic has them, the URL fit to be shown."""
+        for name, value in super().__repr_args__():
+            yield name, redact(value) if name == "url" else value

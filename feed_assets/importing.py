@@ -1,30 +1,28 @@
-"""The way of an import: feed and day, to file, to DataFrame, to table."""
+"""The way of an import: from what is delivered, to DataFrame, to table."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from http import HTTPStatus
 
 import pandas as pd
 import pyarrow as pa
 
 from feed_assets import ndjson
-from feed_assets.download import Download, download
+from feed_assets.delivery import Delivery
+from feed_assets.download import Download, Validators
 from feed_assets.errors import (
-    AccessRefused,
     BadLine,
     ContentError,
     DiskFailed,
     EmptyFeed,
-    FeedAssetsError,
+    TooFewRows,
     TypeConflict,
     UnsupportedColumn,
 )
-from feed_assets.feed import Feed
+from feed_assets.source import SupersededError
 from feed_assets.tables import Table
 from feed_assets.warehouse.columns import Column, Columns, arrow_schema, paths
 from feed_assets.warehouse.interface import Warehouse
@@ -35,12 +33,11 @@ REJECTED = (Column("line", "INTEGER"), Column("reason", "STRING"), Column("text"
 
 
 @dataclass(frozen=True)
-class Delivery:
-    """A feed, or one day of it, that has begun to arrive and is not yet stored."""
+class Held:
+    """By what a later import knows that a snapshot's feed and table are as this one left them."""
 
-    feed: Feed
-    day: date | None
-    download: Download
+    validators: Validators
+    table: str
 
 
 @dataclass(frozen=True)
@@ -50,67 +47,7 @@ class Import:
     delivery: Delivery
     reading: ndjson.Reading
     stored: Stored
-
-
-def deliver(
-    feed: Feed, days: Sequence[date | None]
-) -> Iterator[tuple[date | None, Delivery | FeedAssetsError]]:
-    """Downloads the days in their order, `feed.parallel_requests` of them ahead and at once.
-
-    A day that fails is delivered as its error, and the others go on; but once the server has
-    refused the credentials, it is not asked again. Each can be read until the next is asked for.
-    """
-    refused: list[AccessRefused] = []
-    over = False
-
-    def fetch(day: date | None, delivered: Future[Delivery | FeedAssetsError]) -> None:
-        def begun(got: Download) -> None:
-            delivered.set_result(Delivery(feed, day, got))
-            if over:
-                got.source.leave()
-
-        try:
-            if refused:
-                raise refused[0]
-            download(feed, day, begun)
-        except FeedAssetsError as failure:
-            if isinstance(failure, AccessRefused) and failure.status == HTTPStatus.UNAUTHORIZED:
-                refused.append(failure)  # 403 may be meant for the one day
-            delivered.set_result(failure)
-        except Exception as bug:
-            if delivered.done():
-                raise
-            delivered.set_exception(bug)
-
-    with ThreadPoolExecutor(feed.parallel_requests, "download") as pool:
-        under_way: deque[tuple[date | None, Future[Delivery | FeedAssetsError]]] = deque()
-        try:
-            for day in days:
-                if len(under_way) == feed.parallel_requests:
-                    yield from _taken(under_way)
-                under_way.append((day, Future()))
-                pool.submit(fetch, *under_way[-1])
-            while under_way:
-                yield from _taken(under_way)
-        finally:
-            over = True
-            for _, result in under_way:  # nobody takes these
-                if result.done() and isinstance(left := result.result(), Delivery):
-                    left.download.source.leave()
-            pool.shutdown(cancel_futures=True)
-
-
-def _taken(
-    under_way: deque[tuple[date | None, Future[Delivery | FeedAssetsError]]],
-) -> Iterator[tuple[date | None, Delivery | FeedAssetsError]]:
-    """The first of them, for as long as it is wanted."""
-    day, result = under_way.popleft()
-    delivery = result.result()
-    try:
-        yield day, delivery
-    finally:
-        if isinstance(delivery, Delivery):
-            delivery.download.source.leave()
+    held: Held | None = None
 
 
 def store(delivery: Delivery, warehouse: Warehouse, *, attempt: str) -> Import:
@@ -120,28 +57,28 @@ def store(delivery: Delivery, warehouse: Warehouse, *, attempt: str) -> Import:
     """
     try:
         if delivery.day is None:
-            reading, stored = _store_snapshot(delivery, warehouse, attempt)
-        else:
-            reading, stored = _store_day(delivery, delivery.day, warehouse, attempt)
+            return _store_snapshot(delivery, warehouse, attempt)
+        return _store_day(delivery, delivery.day, warehouse, attempt)
     except OSError as failure:
         raise DiskFailed(f"reading the feed failed: {failure}; is the disk full?") from None
-    return Import(delivery, reading, stored)
 
 
-def _store_snapshot(
-    delivery: Delivery, warehouse: Warehouse, attempt: str
-) -> tuple[ndjson.Reading, Stored]:
+def _store_snapshot(delivery: Delivery, warehouse: Warehouse, attempt: str) -> Import:
     table = delivery.feed.destination
     reading = _read(delivery, ())
     rows = to_arrow(reading.frame())
     with warehouse:
+        _check_rows(delivery, table, reading.rows, warehouse)
         _store_rejected(table.rejected, reading.bad_lines, warehouse, attempt)
-        return reading, store_snapshot(warehouse, table, rows, attempt=attempt)
+        stored = store_snapshot(warehouse, table, rows, attempt=attempt)
+        held, validators = None, delivery.download.whole.result().validators
+        # with bad lines it is not held, so that each run shows their count
+        if validators and not reading.bad_lines and (state := warehouse.state(table)):
+            held = Held(validators, state)
+    return Import(delivery, reading, stored, held)
 
 
-def _store_day(
-    delivery: Delivery, day: date, warehouse: Warehouse, attempt: str
-) -> tuple[ndjson.Reading, Stored]:
+def _store_day(delivery: Delivery, day: date, warehouse: Warehouse, attempt: str) -> Import:
     feed, table = delivery.feed, delivery.feed.destination
     with warehouse:
         known = known_columns(warehouse, table).columns
@@ -155,6 +92,7 @@ def _store_day(
 
     declared = [reading.renamed.get(path, path) for path in feed.types]
     with warehouse:
+        _check_rows(delivery, table.shard(day), reading.rows, warehouse)
         _store_rejected(table.rejected.shard(day), reading.bad_lines, warehouse, attempt)
         try:
             stored = store_shard(warehouse, table, day, read, attempt=attempt, declared=declared)
@@ -165,18 +103,24 @@ def _store_day(
             sent = {stored: path for path, stored in reading.renamed.items()}
             conflict.declare = sent.get(conflict.column, conflict.column)
             raise
-    return reading, stored
+    return Import(delivery, reading, stored)
 
 
 def _read(delivery: Delivery, known: Columns) -> ndjson.Reading:
-    feed, source = delivery.feed, delivery.download.source
+    feed = delivery.feed
     options = ndjson.Options(
         types=feed.types,
         max_bad_lines=feed.max_bad_lines,
+        max_line_bytes=feed.max_line_bytes,
         empty_as_null=feed.empty_as_null,
         flexible_names=delivery.day is None,  # `table_*` works with plain names only
     )
-    reading = ndjson.read(source, options=options, known=arrow_schema(known))
+    while True:
+        try:
+            reading = _read_whole(delivery.download, options, known)
+            break
+        except SupersededError:
+            continue
     if not reading.rows and delivery.day is None and not feed.allow_empty:
         raise EmptyFeed(
             f"{delivery.download.url} has no rows, which would empty {feed.destination}; "
@@ -188,6 +132,37 @@ def _read(delivery: Delivery, known: Columns) -> ndjson.Reading:
             f"ask the feed's server why"
         )
     return reading
+
+
+def _read_whole(download: Download, options: ndjson.Options, known: Columns) -> ndjson.Reading:
+    """Raises DownloadError, ContentError or SupersededError.
+
+    Where a checksum at the end may tell that the body was garbled on its way, what is wrong with
+    its content is not believed before.
+    """
+    source = download.source
+    try:
+        return ndjson.read(source, options=options, known=arrow_schema(known))
+    except ContentError:
+        if download.unverified:
+            source.reach(sys.maxsize)
+        raise
+
+
+def _check_rows(delivery: Delivery, table: Table, rows: int, warehouse: Warehouse) -> None:
+    """Refuses fewer rows than the feed's user has said there must be."""
+    feed, url = delivery.feed, delivery.download.url
+    if rows < feed.min_rows:
+        raise TooFewRows(
+            f"{url} has {rows} rows, and min_rows is {feed.min_rows}; look at the feed, and lower "
+            f"min_rows if that is right"
+        )
+    before = warehouse.count(table) if feed.max_shrink is not None else None
+    if before and feed.max_shrink is not None and rows < before * (1 - feed.max_shrink):
+        raise TooFewRows(
+            f"{url} has {rows} rows to replace the {before} of {table}, and max_shrink is "
+            f"{feed.max_shrink:g}; look at the feed, and raise max_shrink if that is right"
+        )
 
 
 def _store_rejected(

@@ -20,6 +20,12 @@ def nameless() -> IO[bytes]:
     return tempfile.TemporaryFile(prefix="feed_assets-")
 
 
+def room(file: IO[bytes]) -> int:
+    """The bytes that are free on the file's disk, for this user."""
+    disk = os.fstatvfs(file.fileno())
+    return disk.f_bavail * disk.f_frsize
+
+
 class Source:
     """The bytes of a feed, for several threads at once; they may still be arriving."""
 
@@ -55,24 +61,27 @@ class Source:
         return io.BufferedReader(_Reader(self), 1 << 20)
 
 
-class UnwantedError(Exception):
-    """Who reads what arrives has gone."""
+class SupersededError(Exception):
+    """What was read has been replaced meanwhile: read anew."""
 
 
 class Arriving(Source):
     """A feed that one thread writes while others read it."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        """`file` is new."""
+        """`file` is new, and is not closed here."""
         super().__init__(file)
         self._to, self._changed = file, Condition()
-        self._there, self._ended, self._wanted = 0, False, True
+        self._there, self._ended = 0, False
         self._failure: Exception | None = None
 
+    @property
+    def size(self) -> int:
+        """The bytes that have arrived."""
+        return self._there
+
     def write(self, data: bytes) -> None:
-        """Appends; raises OSError, and UnwantedError once nobody reads it any more."""
-        if not self._wanted:
-            raise UnwantedError
+        """Appends; raises OSError."""
         self._to.write(data)
         self._to.flush()
         with self._changed:
@@ -85,23 +94,16 @@ class Arriving(Source):
             self._ended, self._failure = True, failure
             self._changed.notify_all()
 
-    def leave(self) -> None:
-        """Nobody will read any more."""
-        with self._changed:
-            self._wanted = False
-            self._changed.notify_all()
-
-    def wait_until_left(self) -> None:
-        """Returns once the file may be closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._wanted)
-
     def reach(self, wanted: int) -> int:
         with self._changed:
             self._changed.wait_for(lambda: self._ended or self._there >= wanted)
             if self._there < wanted and self._failure is not None:
                 raise self._failure
             return self._there
+
+    def read_arrived(self, start: int, size: int) -> bytes:
+        """What has arrived of these bytes, without waiting."""
+        return super().read(start, min(size, max(0, self._there - start)))
 
 
 class _Reader(io.RawIOBase):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
@@ -12,6 +14,10 @@ from hypothesis import settings
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Warehouse
 from feed_assets_tests.emulator import Emulator, emulator
+from feed_assets_tests.serving import FeedServer, feed_server, lines
+
+if TYPE_CHECKING:
+    from feed_assets_tests.project import Project
 
 settings.register_profile("exact", derandomize=True, database=None, deadline=None)
 settings.load_profile("exact")
@@ -39,3 +45,34 @@ def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Warehouse:
 def dataset() -> str:
     """A dataset of the test's own."""
     return f"crm_{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def server() -> Iterator[FeedServer]:
+    """A feed's server with one order."""
+    with feed_server() as running:
+        running.answer = lambda path: lines({"id": "N1", "total": 1.5})
+        yield running
+
+
+@pytest.fixture
+def project(server: FeedServer, tmp_path: Path) -> Iterator[Callable[..., Project]]:
+    """Makes a Dagster project of that server's feed, given the feed's attributes."""
+    import dagster as dg  # late, as it takes seconds
+
+    from feed_assets_tests.project import Project
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield partial(Project, server, tmp_path, instance)
+
+
+@pytest.fixture
+def snapshot(project: Callable[..., Project]) -> Project:
+    """The feed as a snapshot."""
+    return project()
+
+
+@pytest.fixture
+def by_date(project: Callable[..., Project]) -> Project:
+    """The feed by date."""
+    return project(partition_by_date={"start_date": "2020-01-01"})

@@ -15,8 +15,8 @@ ONLY_IN = {
     "dagster": ("orchestration/", "definitions.py", "demo/__main__.py"),
     "dagster_gcp": ("orchestration/warehouse.py",),
     "google": ("warehouse/bigquery.py",),
-    "requests": ("download.py",),
-    "urllib3": ("download.py",),
+    "requests": ("download/",),
+    "urllib3": ("download/",),
     "duckdb": ("warehouse/duckdb.py",),
 }
 OURS_SEEN_FROM = {  # and nothing else of ours; __init__.py and demo/ put things together
@@ -25,9 +25,12 @@ OURS_SEEN_FROM = {  # and nothing else of ours; __init__.py and demo/ put things
     "source.py": (),
     "ndjson/": ("errors", "source", "ndjson"),
     "warehouse/": ("errors", "tables", "warehouse"),
-    "feed.py": ("errors", "tables", "ndjson"),  # ndjson: what may stand in `types`
-    "download.py": ("errors", "feed", "source"),
-    "importing.py": (*("errors", "tables", "feed", "source", "download", "ndjson", "warehouse"),),
+    "access.py": ("errors",),
+    "feed.py": ("errors", "tables", "access", "ndjson"),  # ndjson: what may stand in `types`
+    "collisions.py": ("errors", "tables", "feed"),
+    "download/": ("errors", "access", "feed", "source", "download"),
+    "delivery.py": ("errors", "access", "feed", "download"),
+    "importing.py": ("errors", "tables", "source", "download", "delivery", "ndjson", "warehouse"),
 }
 
 

@@ -7,12 +7,12 @@ import hashlib
 import socket
 import sys
 import threading
-from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
 import pytest
 
+from feed_assets.delivery import Delivery, deliver
 from feed_assets.errors import (
     AccessRefused,
     BadLines,
@@ -27,21 +27,14 @@ from feed_assets.errors import (
     Unreachable,
 )
 from feed_assets.feed import Feed
-from feed_assets.importing import Delivery, deliver
 from feed_assets.ndjson import read
-from feed_assets_tests.serving import Answer, FeedServer, feed_server, lines, zipped
+from feed_assets_tests.serving import Answer, FeedServer, lines, zipped
 
 ROWS = lines(*({"n": number, "text": "ä" * 50} for number in range(2000)))
 
 
-@pytest.fixture
-def server() -> Iterator[FeedServer]:
-    with feed_server() as running:
-        yield running
-
-
 def feed(url: str, **attributes: Any) -> Feed:
-    return Feed(name="orders", url=url, dataset="crm", **attributes)
+    return Feed(**{"name": "orders", "url": url, "dataset": "crm", "retry_wait": 0, **attributes})
 
 
 def fetched(declared: Feed, day: date | None = None) -> bytes:
@@ -49,6 +42,7 @@ def fetched(declared: Feed, day: date | None = None) -> bytes:
     for _, delivery in deliver(declared, [day]):
         if isinstance(delivery, FeedAssetsError):
             raise delivery
+        assert isinstance(delivery, Delivery)
         source = delivery.download.source
         body = source.read(0, source.reach(sys.maxsize))
         assert delivery.download.whole.result().bytes == len(body)
@@ -96,7 +90,7 @@ def test_the_request_names_the_day_itself_and_what_is_expected(
 @pytest.mark.parametrize(
     ("answer", "error", "says", "transient"),
     [
-        (Answer(status=401), AccessRefused, "answered 401.*check the user name", False),
+        (Answer(status=401), AccessRefused, "answered 401.*declares no credentials", False),
         (Answer(status=403), AccessRefused, "answered 403", False),
         (Answer(status=404), NotFound, "answered 404.*check the feed's url", False),
         (Answer(status=410), NotFound, "answered 410", False),
@@ -110,7 +104,12 @@ def test_the_request_names_the_day_itself_and_what_is_expected(
         (zipped(ROWS, cut=4), Truncated, "broke off inside its gzip", True),
         (Answer(b"not gzip", headers={"Content-Encoding": "gzip"}), Truncated, "no sound", True),
         (Answer(b"x", headers={"Content-Encoding": "br"}), RequestRefused, "encoding br", False),
-        (Answer(status=302, headers={"Location": "/feed"}), RequestRefused, "in circles", False),
+        (
+            Answer(status=302, headers={"Location": "/feed"}),
+            RequestRefused,
+            "more than 10 times",
+            False,
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from feed_assets.access import redact
+from feed_assets.collisions import check_together
 from feed_assets.errors import SettingError
-from feed_assets.feed import Feed, check_together, redact
+from feed_assets.feed import Feed
 from feed_assets.tables import Table
 
 DAY = date(2020, 1, 20)
@@ -94,7 +96,7 @@ def test_a_missing_environment_variable_is_named(monkeypatch: pytest.MonkeyPatch
         declared.credentials()
 
     monkeypatch.setenv("CRM_PASSWORD", "secret")
-    assert declared.credentials() == ("me", "secret")
+    assert declared.credentials() == {"Authorization": b"Basic bWU6c2VjcmV0"}
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,80 +13,11 @@ import dagster as dg
 import pytest
 
 from feed_assets import source
+from feed_assets.delivery import Delivery
 from feed_assets.feed import Feed
-from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asset
-from feed_assets.orchestration.io_manager import WarehouseIOManager
-from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
-from feed_assets.orchestration.warehouse import WarehouseResource
 from feed_assets.tables import Table
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
-from feed_assets_tests.serving import Answer, FeedServer, feed_server, lines
-
-SNAPSHOT = Table("crm", "orders")
-
-
-class Project:
-    """A Dagster project with one feed, its server and its warehouse, run as Dagster runs it."""
-
-    def __init__(
-        self, server: FeedServer, path: Path, instance: dg.DagsterInstance, **attributes: Any
-    ) -> None:
-        self.server = server
-        self.instance = instance
-        url = server.url + attributes.pop("query", "")
-        self.feed = Feed(**{"name": "orders", "url": url, "dataset": "crm", **attributes})
-        self.url = f"duckdb://{path / 'warehouse.duckdb'}"
-        self.tables = DuckDBWarehouse(path / "warehouse.duckdb")
-
-    def run(self, *days: str, asset: str = "orders") -> dg.ExecuteInProcessResult:
-        warehouse = WarehouseResource(url=self.url)
-        assets = [feed_asset(self.feed)]
-        if self.feed.has_latest:
-            assets.append(latest_asset(self.feed))
-        resources = {"warehouse": warehouse, IO_MANAGER: WarehouseIOManager(warehouse=warehouse)}
-        job = dg.Definitions(assets, resources=resources).resolve_implicit_global_asset_job_def()
-        return job.execute_in_process(
-            instance=self.instance,
-            asset_selection=[dg.AssetKey(asset)],
-            tags={RANGE_START: days[0], RANGE_END: days[-1]} if days else {},
-            raise_on_error=False,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
-
-    def rows(self, table: Table = SNAPSHOT) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self.tables.read(table).to_pylist()
-        return rows
-
-    def reason(self, run: dg.ExecuteInProcessResult) -> str:
-        """What the run's failure says."""
-        (failure,) = [event for event in run.all_events if event.is_step_failure]
-        return str(failure.step_failure_data.user_failure_data.description)  # type: ignore[union-attr]
-
-    def materialized(self) -> set[str]:
-        return self.instance.get_materialized_partitions(dg.AssetKey("orders"))
-
-
-@pytest.fixture
-def server() -> Iterator[FeedServer]:
-    with feed_server() as running:
-        running.answer = lambda path: lines({"id": "N1", "total": 1.5})
-        yield running
-
-
-@pytest.fixture
-def project(server: FeedServer, tmp_path: Path) -> Iterator[Callable[..., Project]]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield partial(Project, server, tmp_path, instance)
-
-
-@pytest.fixture
-def snapshot(project: Callable[..., Project]) -> Project:
-    return project()
-
-
-@pytest.fixture
-def by_date(project: Callable[..., Project]) -> Project:
-    return project(partition_by_date={"start_date": "2020-01-01"})
+from feed_assets_tests.project import SNAPSHOT, Project, metadata_of
+from feed_assets_tests.serving import Answer, lines
 
 
 def days_of(**answers: Answer) -> Any:
@@ -97,16 +27,6 @@ def days_of(**answers: Answer) -> Any:
 
 def shard(day: str) -> Table:
     return Table("crm", f"orders_{day}")
-
-
-def metadata_of(run: dg.ExecuteInProcessResult, asset: str = "orders") -> dict[str, dict[str, Any]]:
-    return {
-        event.partition or "": {
-            name: value.value for name, value in event.materialization.metadata.items()
-        }
-        for event in run.all_events
-        if event.is_step_materialization
-    }
 
 
 def test_a_snapshot_becomes_a_table_and_replaces_it(snapshot: Project) -> None:
@@ -294,21 +214,21 @@ def test_a_type_conflict_in_a_renamed_column_is_settled_under_the_name_that_was_
 def test_a_disk_that_fails_in_a_backfill_leaves_the_other_days_recorded(
     by_date: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import feed_assets.download as downloads
-    import feed_assets.importing as importing
+    import feed_assets.delivery as delivery
+    from feed_assets.download import download, received
 
     asked = threading.local()
 
-    def download(feed: Feed, day: date | None, begun: Callable[[downloads.Download], None]) -> None:
+    def downloaded(http: Any, feed: Feed, day: date | None, *rest: Any, **options: Any) -> None:
         asked.day = day
-        downloads.download(feed, day, begun)
+        download(http, feed, day, *rest, **options)
 
     def new_file() -> IO[bytes]:
         full = asked.day == date(2020, 1, 2)
         return Path("/dev/full").open("wb") if full else source.nameless()
 
-    monkeypatch.setattr(importing, "download", download)
-    monkeypatch.setattr(downloads, "nameless", new_file)
+    monkeypatch.setattr(delivery, "download", downloaded)
+    monkeypatch.setattr(received, "nameless", new_file)
 
     run = by_date.run("2020-01-01", "2020-01-03")
 
@@ -324,7 +244,7 @@ def test_a_run_that_breaks_off_has_recorded_the_days_it_stored(
 
     real = importing.store
 
-    def killed(delivery: importing.Delivery, *args: Any, **kwargs: Any) -> importing.Import:
+    def killed(delivery: Delivery, *args: Any, **kwargs: Any) -> importing.Import:
         if str(delivery.day) == "2020-01-03":
             raise MemoryError
         return real(delivery, *args, **kwargs)

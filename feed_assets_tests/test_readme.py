@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import time
-from concurrent.futures import Future
 from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
@@ -20,11 +19,12 @@ import pytest
 import requests
 import yaml
 
+from feed_assets.delivery import Delivery
 from feed_assets.demo.__main__ import UI_PORT
 from feed_assets.demo.server import HOST, PORT
 from feed_assets.download import Download
 from feed_assets.feed import Feed
-from feed_assets.importing import Delivery, store
+from feed_assets.importing import store
 from feed_assets.orchestration.scaffold import feed_yaml
 from feed_assets.source import Arriving, nameless
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
@@ -185,7 +185,7 @@ def test_the_example_day_becomes_the_table_it_shows(tmp_path: Path) -> None:
         arriving = Arriving(file)
         arriving.write(lines.encode())
         arriving.end()
-        got = Download(arriving, "https://example.com/feed.ndjson", Future())
+        got = Download("https://example.com/feed.ndjson", arriving)
         delivery = Delivery(Feed(**declared), date(2020, 1, 20), got)
         stored = store(delivery, warehouse, attempt="1").stored
 

@@ -187,7 +187,7 @@ def test_a_password_missing_or_wrong_fails_the_run_and_not_the_code_location(
         "crm_leads": "crm_leads: the environment variable CRM_LEADS_PASSWORD is not set; "
         "the feed's basic_auth reads it",
         "crm_returns": f"crm_returns: {office.url}/feed.ndjson answered 401 Unauthorized; "
-        "check the user name and password in the variables that basic_auth names",
+        "check what the environment has in CRM_FEED_USERNAME and CRM_FEED_USERNAME",
     }
     assert office.dagster.location() == "LOADED"
 

@@ -1,6 +1,5 @@
 """The assets of a feed: its table or its shards, and the view of the latest state."""
 
-import hashlib
 from datetime import timedelta
 
 import dagster as dg
@@ -25,7 +24,7 @@ def feed_asset(feed: Feed) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run() if feed.partition_by_date else None,
         io_manager_key=IO_MANAGER,
         metadata={"dagster/table_name": str(feed.destination)},
-        code_version=_fingerprint(feed),
+        code_version=feed.fingerprint,
         pool=feed.name,
     )
     def import_feed(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]  # Dagster would take the annotation for the type that downstream assets load
@@ -53,7 +52,7 @@ def latest_asset(feed: Feed) -> dg.AssetsDefinition:
         metadata={"dagster/table_name": str(feed.destination)},
         automation_condition=dg.AutomationCondition.any_deps_updated().since_last_handled()
         & ~dg.AutomationCondition.in_progress(),
-        code_version=_fingerprint(feed),
+        code_version=feed.fingerprint,
     )
     def define_latest(warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
         with as_failure(), warehouse.open() as tables, tables:
@@ -77,7 +76,3 @@ def partitions(feed: Feed) -> dg.DailyPartitionsDefinition | None:
         end_date=None if end is None else (end + timedelta(days=1)).isoformat(),
         end_offset=int(by_date.include_today and end is None),
     )
-
-
-def _fingerprint(feed: Feed) -> str:
-    return hashlib.sha256(feed.model_dump_json().encode()).hexdigest()[:12]

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from feed_assets.errors import FeedAssetsError, ImportFailed, SettingError
+from feed_assets.errors import FeedAssetsError, ImportFailed
 from feed_assets.feed import Feed
 from feed_assets.orchestration.metadata import import_metadata, summary
+from feed_assets.orchestration.unchanged import LastImport, last_import
 
 if TYPE_CHECKING:
+    from feed_assets.delivery import Delivered
     from feed_assets.warehouse.interface import Warehouse
 
 
@@ -30,31 +32,28 @@ class Deliveries:
 
         Raises ImportFailed naming those that failed, with the others recorded as materialized.
         """
-        from feed_assets.importing import deliver, store
+        from feed_assets.delivery import deliver
 
         log = self.context.log
-        attempt = f"{self.context.run.run_id} {self.context.retry_number}"
         done: dict[str | None, dict[str, Any]] = {}
         failed: dict[str | None, FeedAssetsError] = {}
         try:
             self.feed.credentials()
-        except SettingError as missing:
+            before = last_import(self.context, self.feed, warehouse)
+        except FeedAssetsError as failure:
             keys = (day.isoformat() if day else None for day in self.days)
-            raise ImportFailed(self.feed.name, dict.fromkeys(keys, missing)) from None
+            raise ImportFailed(self.feed.name, dict.fromkeys(keys, failure)) from None
         try:
-            for day, delivery in deliver(self.feed, self.days):
+            unless = before.validators if before else None
+            for day, delivered in deliver(self.feed, self.days, log=log, unless=unless):
                 key = day.isoformat() if day else None
                 progress = f"{len(done) + len(failed) + 1} of {len(self.days)}"
                 try:
-                    if isinstance(delivery, FeedAssetsError):
-                        raise delivery
-                    imported = store(delivery, warehouse, attempt=attempt)
+                    done[key], said = self._store(delivered, before, warehouse)
+                    log.info(f"{progress}: {said}")
                 except FeedAssetsError as failure:
                     failed[key] = failure
                     log.error(f"{progress}: {ImportFailed(self.feed.name, {key: failure})}")
-                else:
-                    done[key] = import_metadata(imported)
-                    log.info(f"{progress}: {summary(imported)}")
             if failed:
                 raise ImportFailed(self.feed.name, failed)
         except BaseException:  # also when the run is ended from outside
@@ -66,6 +65,22 @@ class Deliveries:
             (metadata,) = done.values()
             version = dg.DataVersion(metadata["content hash"])
             self.context.set_data_version(self.context.asset_key, version)
+
+    def _store(
+        self, delivered: Delivered, before: LastImport | None, warehouse: Warehouse
+    ) -> tuple[dict[str, Any], str]:
+        """What to record of one day, and to say."""
+        from feed_assets.download import Unchanged
+        from feed_assets.importing import store
+
+        if isinstance(delivered, FeedAssetsError):
+            raise delivered
+        if isinstance(delivered, Unchanged):
+            assert before is not None  # else nobody asked
+            return before.metadata, f"{delivered.url} is unchanged, so nothing is loaded"
+        attempt = f"{self.context.run.run_id} {self.context.retry_number}"
+        imported = store(delivered, warehouse, attempt=attempt)
+        return import_metadata(imported), summary(imported)
 
     def _record(self, done: dict[str | None, dict[str, Any]]) -> None:
         """Records days as materialized in a run that fails, where Dagster itself records none."""

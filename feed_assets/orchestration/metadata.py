@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from feed_assets.orchestration.unchanged import held_metadata
+
 if TYPE_CHECKING:
     from feed_assets.importing import Import
     from feed_assets.warehouse.columns import Columns
@@ -23,12 +25,14 @@ def import_metadata(imported: Import) -> dict[str, Any]:
         "download seconds": round(whole.seconds, 3),
         "content hash": whole.sha256,
         "bad lines": len(reading.bad_lines),
+        **({} if whole.marked else {"end of the answer": "not told by the server"}),
         **_listed("untyped columns", reading.untyped),
         **_listed("renamed columns", [f"{old} → {new}" for old, new in reading.renamed.items()]),
         **_listed(
             "nulls dropped from arrays",
             [f"{path}: {count}" for path, count in reading.dropped_nulls.items()],
         ),
+        **(held_metadata(imported.held, imported.delivery.feed) if imported.held else {}),
     }
 
 

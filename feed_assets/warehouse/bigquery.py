@@ -107,6 +107,16 @@ class BigQueryWarehouse:
             read = rows.to_arrow(create_bqstorage_client=False)
         return pa.Table.from_batches(conform(read, wanted), arrow_schema(wanted))
 
+    def count(self, table: Table) -> int | None:
+        found = self._get(table)
+        return found.num_rows if found is not None and found.table_type == "TABLE" else None
+
+    def state(self, table: Table) -> str | None:
+        found = self._get(table)
+        if found is None or found.table_type != "TABLE":
+            return None
+        return f"{found.created} {found.modified} {found.num_rows}"
+
     def known(self, table: Table) -> Known:
         found = self._get(table.columns)
         if found is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -111,6 +112,20 @@ class DuckDBWarehouse:
         with self._session() as run:
             run.execute("SET TimeZone = 'UTC'")
             return run.execute(f"SELECT {listed} FROM {_name(table)}").to_arrow_table()
+
+    def count(self, table: Table) -> int | None:
+        with self._session() as run:
+            if self._kind(run, table) != "TABLE":
+                return None
+            return _one(run, f"SELECT count(*) FROM {_name(table)}")
+
+    def state(self, table: Table) -> str | None:
+        columns, rows = self.columns(table), self.count(table)
+        if rows is None:
+            return None
+        with self._session() as run:
+            mark = _one(run, f"SELECT sum(hash(held)) FROM {_name(table)} AS held")
+        return hashlib.sha256(f"{columns} {rows} {mark}".encode()).hexdigest()[:32]
 
     def known(self, table: Table) -> Known:
         with self._session() as run:

@@ -72,6 +72,12 @@ class Warehouse(Protocol):
     def read(self, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of a table or view, of all or some columns."""
 
+    def count(self, table: Table) -> int | None:
+        """The rows of a table as it stands, None if there is none."""
+
+    def state(self, table: Table) -> str | None:
+        """A mark that is another one once the table's rows or columns are; None if none stands."""
+
     def known(self, table: Table) -> Known:
         """What is known of the columns of the shards of `table`; `Known()` where nothing is."""
 

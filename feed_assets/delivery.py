@@ -1,0 +1,104 @@
+"""The days of a feed, downloaded while those before are stored."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from http import HTTPStatus
+from typing import Any
+
+from feed_assets.access import redact
+from feed_assets.download import (
+    Download,
+    Transfer,
+    Unchanged,
+    Validators,
+    download,
+    session,
+)
+from feed_assets.errors import AccessRefused, FeedAssetsError
+from feed_assets.feed import Feed
+
+LOG = logging.getLogger("feed_assets")
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A feed, or one day of it, that has begun to arrive and is not yet stored."""
+
+    feed: Feed
+    day: date | None
+    download: Download
+
+
+Delivered = Delivery | Unchanged | FeedAssetsError
+
+
+class _Named(logging.LoggerAdapter[logging.Logger]):
+    """Lines that say which feed and day they are about."""
+
+    def process(self, msg: str, kwargs: Any) -> tuple[str, Any]:
+        return f"{self.extra['of']}: {msg}" if self.extra else msg, kwargs
+
+
+def deliver(
+    feed: Feed,
+    days: Sequence[date | None],
+    *,
+    log: logging.Logger = LOG,
+    unless: Validators | None = None,
+) -> Iterator[tuple[date | None, Delivered]]:
+    """Downloads the days in their order, `feed.parallel_requests` of them ahead and at once.
+
+    A day that fails is delivered as its error, and the others go on; but once the server has
+    refused the credentials, it is not asked again. Each can be read until the next is asked for.
+    A snapshot that still has the validators `unless` is not downloaded.
+    """
+    refused: list[AccessRefused] = []
+
+    def fetch(day: date | None, transfer: Transfer, delivered: Future[Delivered]) -> None:
+        def begun(got: Download | Unchanged) -> None:
+            delivered.set_result(got if isinstance(got, Unchanged) else Delivery(feed, day, got))
+
+        named = _Named(log, {"of": f"{feed.name} {day}" if day else feed.name})
+        try:
+            if refused:
+                raise refused[0]
+            download(http, feed, day, transfer, begun, log=named, unless=unless)
+        except FeedAssetsError as failure:
+            if isinstance(failure, AccessRefused) and failure.status == HTTPStatus.UNAUTHORIZED:
+                refused.append(failure)  # 403 may be meant for the one day
+            delivered.set_result(failure)
+        except Exception as bug:  # noqa: BLE001  (who takes it raises it)
+            delivered.set_exception(bug)
+
+    with session(feed) as http, ThreadPoolExecutor(feed.parallel_requests, "download") as pool:
+        under_way: deque[tuple[date | None, Transfer, Future[Delivered]]] = deque()
+        try:
+            for day in days:
+                if len(under_way) == feed.parallel_requests:
+                    yield from _taken(under_way)
+                transfer = Transfer(redact(feed.url_for(day)), feed.download_timeout)
+                under_way.append((day, transfer, Future()))
+                pool.submit(fetch, *under_way[-1])
+            while under_way:
+                yield from _taken(under_way)
+        finally:
+            for _, transfer, _ in under_way:  # nobody takes these
+                transfer.leave()
+            pool.shutdown(cancel_futures=True)
+
+
+def _taken(
+    under_way: deque[tuple[date | None, Transfer, Future[Delivered]]],
+) -> Iterator[tuple[date | None, Delivered]]:
+    """The first of them, for as long as it is wanted."""
+    day, transfer, delivered = under_way.popleft()
+    try:
+        yield day, delivered.result()
+    finally:
+        transfer.leave()

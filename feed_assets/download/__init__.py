@@ -1,0 +1,77 @@
+"""Feed and day in, a body to its verified end out, or an error that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from logging import LoggerAdapter
+from typing import Any
+
+import requests
+
+from feed_assets.access import redact
+from feed_assets.download.answer import Answers
+from feed_assets.download.attempts import Attempts
+from feed_assets.download.received import Download as Download
+from feed_assets.download.received import Received
+from feed_assets.download.request import answered
+from feed_assets.download.request import session as session
+from feed_assets.download.transfer import Transfer as Transfer
+from feed_assets.download.transfer import UnwantedError
+from feed_assets.download.validators import Validators as Validators
+from feed_assets.errors import DiskFailed, DownloadError
+from feed_assets.feed import Feed
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """The server says that a feed is as it was. `url` is redacted."""
+
+    url: str
+
+
+def download(
+    http: requests.Session,
+    feed: Feed,
+    day: date | None,
+    transfer: Transfer,
+    begun: Callable[[Download | Unchanged], None],
+    *,
+    log: LoggerAdapter[Any],
+    unless: Validators | None = None,
+) -> None:
+    """Fetches a feed, for a feed by date that of one day, and returns when it is over.
+
+    `begun` gets the download as soon as the server has agreed to answer, or that the feed still
+    has the validators `unless`. Before that it raises SettingError where a credential is missing,
+    DownloadError where the server gave no such answer after as many attempts as the feed allows,
+    DiskFailed where there is no room. After that, who reads gets the error.
+    """
+    url = feed.url_for(day)
+    shown = redact(url)
+    attempts = Attempts(feed, transfer, log)
+    with transfer, Received(feed, shown, transfer, begun, log) as received:
+        answers = Answers(shown, received, transfer, log)
+        while True:
+            asked = answers.rest() if received.begun else unless.unless_same() if unless else {}
+            try:
+                try:
+                    with answered(http, feed, url, asked, transfer) as response:
+                        if response.status_code == 304:
+                            begun(Unchanged(shown))
+                            return
+                        answers.take(response)
+                        break
+                except DownloadError as failure:
+                    attempts.again(failure)
+                except OSError as failure:
+                    raise DiskFailed(f"{shown} could not be kept on disk: {failure}") from None
+            except UnwantedError:
+                return
+            except Exception as failure:
+                if not received.begun:
+                    raise
+                received.fail(failure)  # who reads would else wait for ever
+                break
+        transfer.wait_until_left()

@@ -1,0 +1,236 @@
+"""One request to a feed's server: its headers, its redirects, and what its refusals mean."""
+
+from __future__ import annotations
+
+import logging
+import re
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3.exceptions
+
+from feed_assets.access import is_private, may_follow, redact
+from feed_assets.download.transfer import Adapter, Transfer
+from feed_assets.download.validators import moment
+from feed_assets.errors import (
+    AccessRefused,
+    DownloadError,
+    NotFound,
+    NotNdjson,
+    RequestRefused,
+    ServerFailed,
+    Unreachable,
+)
+from feed_assets.feed import Feed
+
+BUSY = {408, 425, 429}
+REDIRECTS = 10
+
+
+class _Redacted(logging.Filter):
+    """urllib3 writes URLs with their queries into its own log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = re.sub(r"\?[^\s\"')]*", "?***", record.getMessage()), ()
+        return True
+
+
+for _name in ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry"):
+    logging.getLogger(_name).addFilter(_Redacted())
+
+
+class _Session(requests.Session):
+    def resolve_redirects(self, *args: Any, **options: Any) -> Any:
+        """Nothing: its parent's reads a redirect's whole body, also where it is not followed."""
+        return iter(())
+
+
+@contextmanager
+def session(feed: Feed) -> Iterator[requests.Session]:
+    """For all days of a run: connections are used again."""
+    with _Session() as made:
+        made.mount("http://", adapter := Adapter(pool_maxsize=feed.parallel_requests))
+        made.mount("https://", adapter)
+        made.auth = _no_auth
+        made.headers.update(
+            {
+                "Accept": "application/x-ndjson",
+                "Accept-Encoding": "gzip",
+                "User-Agent": f"feed_assets/{version('feed_assets')}",
+            }
+        )
+        yield made
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Keeps `requests` from sending what a ~/.netrc has for the host."""
+    return request
+
+
+@contextmanager
+def answered(
+    http: requests.Session,
+    feed: Feed,
+    url: str,
+    asked: Mapping[str, str],
+    transfer: Transfer,
+) -> Iterator[requests.Response]:
+    """The answer to a request with these headers, its body still to be read.
+
+    Its status is 200, or one that only these headers allow: 206 and 416 to a Range, 304 to an
+    If-None-Match or If-Modified-Since. Anything else raises DownloadError.
+    """
+    secret = given = feed.credentials()
+    for _ in range(REDIRECTS + 1):
+        shown = redact(url)
+        transfer.check()
+        left = max(transfer.remaining, 0.001)
+        try:
+            response = http.get(
+                url,
+                headers={**asked, **secret},
+                timeout=(min(feed.connect_timeout, left), min(feed.read_timeout, left)),
+                stream=True,
+                allow_redirects=False,
+            )
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as failure:
+            transfer.check()  # it may have been cut
+            raise _unreachable(failure, shown, feed) from None
+        with response:
+            location = http.get_redirect_target(response)
+            if location is None:
+                if response.status_code in {401, 403} and secret != given:
+                    raise _without_credentials(response, shown)
+                _check_status(response, shown, asked, feed)
+                yield response
+                return
+        target = _target(url, location, feed)
+        if not may_follow(url, target):
+            secret = {}
+        url = target
+    raise RequestRefused(
+        f"{redact(feed.url)} redirects more than {REDIRECTS} times, the last time to "
+        f"{redact(url)}; check the feed's url",
+        url=redact(feed.url),
+    )
+
+
+def _target(url: str, location: str, feed: Feed) -> str:
+    """Where a redirect leads: never from what is private to where others could read and change."""
+    try:
+        target = urljoin(url, location)
+        said = f"{redact(url)} redirects to {redact(target)}"
+        is_web = urlsplit(target).scheme in {"http", "https"}
+    except ValueError:
+        is_web, said = False, f"{redact(url)} redirects to what cannot be read"
+    if not is_web:
+        raise RequestRefused(f"{said}, which is no web address", url=redact(url))
+    if is_private(url) and not is_private(target) and not feed.allow_insecure:
+        raise RequestRefused(
+            f"{said}, which is plain http and no longer private; have it redirect to https, or "
+            f"set allow_insecure: true",
+            url=redact(url),
+        )
+    return target
+
+
+def _without_credentials(response: requests.Response, url: str) -> AccessRefused:
+    status = response.status_code
+    return AccessRefused(
+        f"{url} answered {status} {response.reason or ''}; the feed's url redirects there, and "
+        f"credentials are not sent to another server: set url to where it leads",
+        url=url,
+        status=status,
+    )
+
+
+def _check_status(
+    response: requests.Response, url: str, asked: Mapping[str, str], feed: Feed
+) -> None:
+    status = response.status_code
+    said = f"{url} answered {status} {response.reason or ''}".rstrip()
+    if status == 200:
+        return
+    if status in {206, 416} and "Range" in asked:
+        return
+    if status == 304 and {"If-None-Match", "If-Modified-Since"} & asked.keys():
+        return
+    if status == 204:
+        raise NotNdjson(f"{said}, so there is no feed; a feed without rows is a 200 with no lines")
+    if status in {401, 403}:
+        variables = " and ".join(feed.secret_variables)
+        check = (
+            f"check what the environment has in {variables}"
+            if variables
+            else "the feed declares no credentials (basic_auth, bearer_auth or headers_env)"
+        )
+        raise AccessRefused(f"{said}; {check}", url=url, status=status)
+    if status in {404, 410}:
+        raise NotFound(
+            f"{said}; check the feed's url, and that it has this day", url=url, status=status
+        )
+    if status in BUSY or status >= 500:
+        wait = _retry_after(response)
+        if wait is not None:
+            said += f" and wants to be asked again in {wait:.0f} s"
+        raise ServerFailed(said, url=url, status=status, retry_after=wait)
+    raise RequestRefused(
+        f"{said}; check the feed's url and what its server expects", url=url, status=status
+    )
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    """Seconds; the header has them, or a date (RFC 9110, 10.2.3)."""
+    text = response.headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    until = moment(text)
+    if until is None:
+        return None
+    now = moment(response.headers.get("Date")) or datetime.now(UTC)  # by the server's own clock
+    return max(0.0, (until - now).total_seconds())
+
+
+def _unreachable(failure: Exception, url: str, feed: Feed) -> DownloadError:
+    """Our sentence for what `requests` raises; its own may quote the URL with its secrets."""
+    causes = list(_causes(failure))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return RequestRefused(
+                f"{url} has a certificate that is not trusted ({cause.verify_message}); "
+                f"REQUESTS_CA_BUNDLE can name a file of authorities to trust",
+                url=url,
+            )
+    if isinstance(failure, requests.exceptions.ConnectTimeout):
+        why = f"did not accept a connection within {feed.connect_timeout:g} s (connect_timeout)"
+    elif isinstance(failure, requests.exceptions.Timeout):
+        why = f"sent nothing for {feed.read_timeout:g} s (read_timeout)"
+    elif isinstance(failure, requests.exceptions.ProxyError):
+        why = "cannot be reached through the proxy that the environment names"
+    elif any(isinstance(cause, urllib3.exceptions.NameResolutionError) for cause in causes):
+        why = "has a host name that cannot be resolved; check that it is right"
+    elif any(isinstance(cause, urllib3.exceptions.ProtocolError) for cause in causes):
+        why = "closed the connection before it answered"
+    elif isinstance(failure, requests.exceptions.ConnectionError) or not isinstance(
+        failure, requests.RequestException | urllib3.exceptions.HTTPError
+    ):
+        why = "cannot be reached; check that its server runs and the host name is right"
+    else:
+        return RequestRefused(
+            f"{url} cannot be requested ({type(failure).__name__}); check the feed's url", url=url
+        )
+    return Unreachable(f"{url} {why}", url=url)
+
+
+def _causes(failure: object) -> Iterator[BaseException]:
+    """An error and those it was made of: urllib3 keeps them as `reason` or among its arguments."""
+    if isinstance(failure, BaseException):
+        yield failure
+        for inner in (getattr(failure, "reason", None), *failure.args):
+            yield from _causes(inner)

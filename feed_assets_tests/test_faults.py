@@ -1,0 +1,373 @@
+"""Whatever a feed's server does, the table holds the whole feed or what it held before."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from feed_assets_tests.faults import (
+    AT_A_LINE,
+    BODY,
+    CORRUPT,
+    IN_A_LINE,
+    ZIPPED,
+    Answer,
+    FaultyServer,
+    chunked,
+    cut,
+    drip,
+    drip_headers,
+    endless,
+    faulty_server,
+    partly,
+    refuse,
+    reset,
+    rest,
+    stall,
+    status,
+    whole,
+    zipped,
+)
+from feed_assets_tests.project import SNAPSHOT, Project
+from feed_assets_tests.serving import FeedServer
+
+ATTEMPTS = 3
+BEFORE = b'{"id": "N0", "total": 0.5, "text": ""}\n'
+NEWER = BODY.replace(b'"N1"', b'"N9999"')
+"""The feed as it may have become meanwhile."""
+SHORTER = BODY[:AT_A_LINE][: AT_A_LINE // 2].rpartition(b"\n")[0] + b"\n"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the server answers, what becomes of the import, and after how many requests.
+
+    `ends` is the body that the table then holds, or what the failure says. `said` is what the log
+    says besides.
+    """
+
+    answers: Sequence[Answer]
+    ends: bytes | str
+    requests: int
+    attributes: dict[str, Any] = field(default_factory=dict)
+    said: str = ""
+
+
+def in_date(seconds: float) -> str:
+    """A Retry-After as a date."""
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
+def dated(line: str, seconds: float) -> Answer:
+    """An answer whose Retry-After is reckoned when it is sent."""
+    return lambda wire, request: status(line, Retry_After=in_date(seconds))(wire, request)
+
+
+CASES = {
+    # what is good
+    "whole": Case([whole], BODY, 1),
+    "gzip": Case([zipped], BODY, 1),
+    "gzip of several members": Case(
+        [
+            partly(
+                gzip.compress(BODY[:AT_A_LINE]) + gzip.compress(BODY[AT_A_LINE:]),
+                Content_Encoding="gzip",
+            )
+        ],
+        BODY,
+        1,
+    ),
+    "gzip padded with zeros": Case([partly(ZIPPED + bytes(99), Content_Encoding="gzip")], BODY, 1),
+    "a gzip file without Content-Encoding": Case(
+        [partly(ZIPPED, Content_Length=len(ZIPPED))], BODY, 1
+    ),
+    "Content-Encoding: identity": Case(
+        [partly(BODY, Content_Length=len(BODY), Content_Encoding="identity")], BODY, 1
+    ),
+    "chunked": Case([chunked(BODY[:9], BODY[9:])], BODY, 1),
+    "close-delimited": Case([partly(BODY)], BODY, 1, said="does not tell where its answer ends"),
+    "close-delimited without the last newline": Case([partly(BODY[:-1])], BODY, 1),
+    "close-delimited gzip": Case([partly(ZIPPED, Content_Encoding="gzip")], BODY, 1),
+    # connections
+    "refused": Case(
+        [refuse], "closed the connection before it answered; try again later", ATTEMPTS
+    ),
+    "refused twice": Case([refuse, refuse, whole], BODY, 3),
+    "reset at the first byte": Case([reset(0)], "broke off before its end", ATTEMPTS),
+    "reset within": Case(
+        [reset(IN_A_LINE)], r"broke off before its end; .*\(3 attempts\)", ATTEMPTS
+    ),
+    "reset, then fine": Case(
+        [reset(IN_A_LINE), whole], BODY, 2, said="broke off before its end; attempt 2 of 3"
+    ),
+    "reset, then shorter": Case([reset(IN_A_LINE), status("200 OK", SHORTER)], SHORTER, 2),
+    "stall": Case(
+        [stall(IN_A_LINE)],
+        "stopped for longer than read_timeout",
+        2,
+        {"read_timeout": 0.4, "max_attempts": 2},
+    ),
+    "stall before the answer": Case(
+        [lambda wire, request: wire.stall()],
+        r"sent nothing for 0\.4 s",
+        2,
+        {"read_timeout": 0.4, "max_attempts": 2},
+    ),
+    "drip": Case(
+        [drip], r"took longer than 0\.6 s \(download_timeout\)", 1, {"download_timeout": 0.6}
+    ),
+    "drip of headers": Case(
+        [drip_headers],
+        r"took longer than 0\.6 s \(download_timeout\)",
+        1,
+        {"download_timeout": 0.6},
+    ),
+    # bodies
+    "more promised": Case([cut(AT_A_LINE)], "broke off before its end", ATTEMPTS),
+    "less promised": Case([partly(BODY, Content_Length=IN_A_LINE)], "line 1010 is not JSON", 1),
+    "cut gzip, all promised": Case(
+        [cut(9000, ZIPPED, Content_Encoding="gzip")], "broke off before its end", ATTEMPTS
+    ),
+    "cut gzip, as promised": Case(
+        [partly(ZIPPED[:9000], Content_Length=9000, Content_Encoding="gzip")],
+        "broke off inside its gzip",
+        ATTEMPTS,
+    ),
+    "gzip without its checksum": Case(
+        [partly(ZIPPED[:-8], Content_Length=len(ZIPPED) - 8, Content_Encoding="gzip"), zipped],
+        BODY,
+        2,
+    ),
+    "cut gzip, close-delimited": Case(
+        [partly(ZIPPED[:9000], Content_Encoding="gzip")], "broke off inside its gzip", ATTEMPTS
+    ),
+    "cut chunked": Case(
+        [chunked(BODY[:AT_A_LINE], ends=False)], "broke off before its end", ATTEMPTS
+    ),
+    "cut close-delimited": Case([partly(BODY[:IN_A_LINE])], "broke off inside a line", ATTEMPTS),
+    "corrupt gzip": Case(
+        [partly(CORRUPT, Content_Length=len(CORRUPT), Content_Encoding="gzip")],
+        "is no sound gzip",
+        ATTEMPTS,
+    ),
+    "corrupt gzip, then fine": Case(
+        [partly(CORRUPT, Content_Length=len(CORRUPT), Content_Encoding="gzip"), zipped], BODY, 2
+    ),
+    "no gzip at all": Case(
+        [partly(BODY, Content_Length=len(BODY), Content_Encoding="gzip")],
+        "is no sound gzip",
+        ATTEMPTS,
+    ),
+    "another encoding": Case(
+        [status("200 OK", BODY, Content_Encoding="br")], "encoding br, which was not asked for", 1
+    ),
+    # going on
+    "resumed": Case(
+        [cut(IN_A_LINE, ETag='"1"'), rest()], BODY, 2, said=f"goes on at byte {IN_A_LINE:,}"
+    ),
+    "resumed twice": Case([cut(IN_A_LINE, ETag='"1"'), rest(until=AT_A_LINE), rest()], BODY, 3),
+    "refused on resume": Case([cut(IN_A_LINE, ETag='"1"'), refuse, rest()], BODY, 3),
+    "resumed gzip": Case(
+        [
+            cut(9000, ZIPPED, Content_Encoding="gzip", ETag='"z"'),
+            rest(ZIPPED, Content_Encoding="gzip"),
+        ],
+        BODY,
+        2,
+    ),
+    "weak ETag": Case([cut(IN_A_LINE, ETag='W/"1"'), whole], BODY, 2),
+    "Range ignored": Case([cut(IN_A_LINE, ETag='"1"'), whole], BODY, 2),
+    "changed on resume": Case(
+        [cut(IN_A_LINE, ETag='"1"'), status("200 OK", NEWER, ETag='"2"')],
+        NEWER,
+        2,
+        said="another body by now",
+    ),
+    "changed under the same ETag": Case(
+        [cut(IN_A_LINE, ETag='"1"'), rest(ETag='"2"'), status("200 OK", NEWER)],
+        NEWER,
+        3,
+        said="did not go on where it broke off",
+    ),
+    "wrong Content-Range": Case([cut(IN_A_LINE, ETag='"1"'), rest(shift=-7), whole], BODY, 3),
+    "another length on resume": Case(
+        [cut(IN_A_LINE, ETag='"1"'), rest(NEWER), status("200 OK", NEWER)], NEWER, 3
+    ),
+    "416 on resume": Case(
+        [cut(IN_A_LINE, ETag='"1"'), status("416 Range Not Satisfiable"), whole], BODY, 3
+    ),
+    # statuses
+    "429 in seconds": Case([status("429 Too Many Requests", Retry_After=0), whole], BODY, 2),
+    "429 with a date": Case(
+        [dated("429 Too Many Requests", -5), whole], BODY, 2, said="wants to be asked again in 0 s"
+    ),
+    "429 for long": Case(
+        [status("429 Too Many Requests", Retry_After=7200)],
+        "wants to be asked again in 7200 s; try again later$",
+        1,
+    ),
+    "429 with a date for long": Case(
+        [dated("429 Too Many Requests", 7200)], r"wants to be asked again in 7\d{3} s", 1
+    ),
+    "503 twice, then fine": Case(
+        [status("503 Service Unavailable"), status("503 Service Unavailable"), whole],
+        BODY,
+        3,
+        said="answered 503 Service Unavailable; attempt 3 of 3 in 0.0 s",
+    ),
+    "503": Case(
+        [status("503 Service Unavailable")],
+        r"answered 503 Service Unavailable; try again later \(3 attempts\)",
+        ATTEMPTS,
+    ),
+    "503 in the middle": Case(
+        [cut(IN_A_LINE, ETag='"1"'), status("503 Service Unavailable"), rest()], BODY, 3
+    ),
+    "401": Case(
+        [status("401 Unauthorized")],
+        "answered 401 Unauthorized; check what the environment has in CRM_USER and CRM_PASSWORD",
+        1,
+    ),
+    "401 in the middle": Case(
+        [cut(IN_A_LINE, ETag='"1"'), status("401 Unauthorized")], "answered 401 Unauthorized", 2
+    ),
+    "403": Case([status("403 Forbidden")], "answered 403 Forbidden; check", 1),
+    "404": Case([status("404 Not Found")], "answered 404 Not Found; check the feed's url", 1),
+    "400": Case([status("400 Bad Request")], "answered 400 Bad Request; check", 1),
+    "204": Case([status("204 No Content")], "answered 204 No Content, so there is no feed", 1),
+    "206 unasked": Case([status("206 Partial Content", BODY)], "answered 206", 1),
+    "304 unasked": Case([status("304 Not Modified")], "answered 304", 1),
+    "redirect loop": Case(
+        [status("302 Found", Location="/feed")], "redirects more than 10 times", 11
+    ),
+    "redirect within the server": Case(
+        [status("302 Found", Location="/feed2?key=hunter2"), whole], BODY, 2
+    ),
+    "redirect without a web address": Case(
+        [status("302 Found", Location="file:///etc/passwd")], "which is no web address", 1
+    ),
+    "redirect to nonsense": Case(
+        [status("302 Found", Location="http://[::1")], "which is no web address", 1
+    ),
+    "downgrade": Case(
+        [status("302 Found", Location="http://example.com/feed")],
+        "redirects to http://example.com/feed, which is plain http",
+        1,
+    ),
+    # contents
+    "login page": Case(
+        [status("200 OK", b"<!DOCTYPE html><html>Log in", Content_Type="text/html")],
+        "is an HTML or XML page",
+        1,
+    ),
+    "wrong charset": Case(
+        [status("200 OK", '{"id": "N1", "text": "Zürich"}\n'.encode("latin-1"))],
+        "line 1 is not UTF-8",
+        1,
+    ),
+    "bomb": Case(
+        [status("200 OK", gzip.compress(bytes(50_000_000)), Content_Encoding="gzip")],
+        r"is larger than 1,000,000 bytes; .* set max_feed_bytes",
+        1,
+        {"max_feed_bytes": 1_000_000},
+    ),
+    "endless": Case([endless], "is larger than 1,000,000 bytes", 1, {"max_feed_bytes": 1_000_000}),
+    "too large ahead": Case(
+        [partly(b"", Content_Length=1_000_001)],
+        "is larger than 1,000,000 bytes",
+        1,
+        {"max_feed_bytes": 1_000_000},
+    ),
+    "no room for it": Case(
+        [partly(b"", Content_Length=10**17)],
+        "bytes are free where temporary files are",
+        1,
+        {"max_feed_bytes": 10**18},
+    ),
+    "a long line": Case(
+        [status("200 OK", b'{"id": "' + b"a" * 2000 + b'"}\n')],
+        r"line 1 is longer than 1,000 bytes",
+        1,
+        {"max_line_bytes": 1000},
+    ),
+    "fewer than min_rows": Case(
+        [status("200 OK", b'{"id": "N1"}\n')], "has 1 rows, and min_rows is 2", 1, {"min_rows": 2}
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def faulty() -> Iterator[FaultyServer]:
+    with faulty_server() as running:
+        yield running
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Project]]:
+    monkeypatch.setenv("CRM_USER", "me")
+    monkeypatch.setenv("CRM_PASSWORD", "hunter2")
+    auth = {"username_env": "CRM_USER", "password_env": "CRM_PASSWORD"}
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def make(server: FaultyServer, kind: str, **attributes: Any) -> Project:
+            by_date = {"partition_by_date": {"start_date": "2020-01-20"}}
+            declared = {"basic_auth": auth, "max_attempts": ATTEMPTS, **attributes}
+            if kind == "by date":
+                declared |= by_date
+            return Project(FeedServer(server.url), tmp_path, instance, **declared)
+
+        yield make
+
+
+def run(project: Project) -> dg.ExecuteInProcessResult:
+    return project.run("2020-01-20") if project.feed.partition_by_date else project.run()
+
+
+def parsed(body: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in body.splitlines()]
+
+
+def rows(project: Project) -> list[dict[str, Any]]:
+    table = SNAPSHOT
+    if project.feed.partition_by_date:
+        table = table.shard(project.feed.partition_by_date.start_date)
+    return project.rows(table)
+
+
+@pytest.mark.parametrize("kind", ["snapshot", "by date"])
+@pytest.mark.parametrize("name", CASES)
+def test_a_fault_ends_as_the_whole_feed_or_as_a_sentence_and_no_change(
+    name: str,
+    kind: str,
+    faulty: FaultyServer,
+    made: Callable[..., Project],
+) -> None:
+    case = CASES[name]
+    faulty.arm(status("200 OK", BEFORE))
+    assert run(made(faulty, kind)).success
+    project = made(faulty, kind, **case.attributes)
+
+    faulty.arm(*case.answers)
+    ended = run(project)
+
+    log = "\n".join(entry.user_message for entry in project.instance.all_logs(ended.run_id))
+    assert len(faulty.requests) == case.requests, log
+    assert case.said in log
+    assert "hunter2" not in log
+    if isinstance(case.ends, bytes):
+        assert ended.success, project.reason(ended)
+        assert rows(project) == parsed(case.ends)
+    else:
+        assert re.search(case.ends, project.reason(ended)), project.reason(ended)
+        assert "hunter2" not in project.reason(ended)
+        assert rows(project) == parsed(BEFORE)
