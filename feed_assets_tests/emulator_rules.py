@@ -502,7 +502,10 @@ class Rules:
         except sqlglot.errors.SqlglotError:
             statements = []
         if not any(changes_schema(statement) for statement in statements):
-            return await executor.execute_query_job(project_id, job_id, bq_sql, *args, **kwargs)
+            job = await executor.execute_query_job(project_id, job_id, bq_sql, *args, **kwargs)
+            for statement in statements:
+                self.touch(project_id, statement)
+            return job
         if len(statements) > 1:
             raise InvalidQueryError("not emulated: a script that changes columns or views")
         [statement] = statements
@@ -525,6 +528,17 @@ class Rules:
             now=datetime.now(UTC),
             ctx=self.context,
         )
+
+    def touch(self, project: str, statement: exp.Expr) -> None:
+        """A table whose rows a statement has changed says so.
+
+        https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#Table.FIELDS.last_modified_time
+        """
+        if isinstance(statement, exp.Insert | exp.Update | exp.Delete | exp.Merge):
+            table = statement.find(exp.Table)
+            meta = table and self.catalog.get_table(*key_of(project, table))
+            if meta:
+                self.save(meta)
 
     async def create_view_by_sql(self, project: str, statement: exp.Create, sql: str) -> None:
         key = key_of(project, statement.this)
@@ -562,7 +576,7 @@ class Rules:
             if isinstance(action, exp.AlterSet):
                 changes |= options_of(action.expressions[0].expressions)
                 continue
-            at = names.get(action.name.lower())
+            at = names.get((action.name or action.this.name).lower())
             if isinstance(action, exp.ColumnDef):
                 if at is None:
                     fields.append(field_of_sql(action.name, action.args["kind"]))

@@ -14,6 +14,8 @@ from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
 from feed_assets.orchestration.warehouse import WarehouseResource
 from feed_assets.tables import Table
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
+from feed_assets.warehouse.interface import Warehouse
+from feed_assets_tests.emulator import Emulator
 from feed_assets_tests.serving import FeedServer
 
 SNAPSHOT = Table("crm", "orders")
@@ -23,15 +25,26 @@ class Project:
     """A Dagster project with one feed, its server and its warehouse, run as Dagster runs it."""
 
     def __init__(
-        self, server: FeedServer, path: Path, instance: dg.DagsterInstance, **attributes: Any
+        self,
+        server: FeedServer,
+        path: Path,
+        instance: dg.DagsterInstance,
+        bigquery: Emulator | None = None,
+        **attributes: Any,
     ) -> None:
+        """Its warehouse is a DuckDB file in the folder `path`, unless it is in `bigquery`."""
         self.server = server
         self.instance = instance
         url = server.url + attributes.pop("query", "")
         named = {"name": "orders", "url": url, "dataset": "crm", "retry_wait": 0}
         self.feed = Feed(**{**named, **attributes})
         self.url = f"duckdb://{path / 'warehouse.duckdb'}"
-        self.tables = DuckDBWarehouse(path / "warehouse.duckdb")
+        self.tables: Warehouse = DuckDBWarehouse(path / "warehouse.duckdb")
+        if bigquery is not None:
+            from feed_assets.warehouse.bigquery import BigQueryWarehouse
+
+            self.url = "bigquery://test-project?location=EU"
+            self.tables = BigQueryWarehouse(bigquery.client())
 
     def run(self, *days: str, asset: str = "orders") -> dg.ExecuteInProcessResult:
         warehouse = WarehouseResource(url=self.url)

@@ -25,9 +25,14 @@ class Answer:
 
 @dataclass
 class FeedServer:
-    """Requests are kept in `requests` as (path with query, headers)."""
+    """Requests are kept in `requests` as (path with query, headers).
+
+    `connections` has the client's port of each; with `keep_alive`, one serves several requests.
+    """
 
     url: str = ""
+    keep_alive: bool = False
+    connections: list[int] = field(default_factory=list)
     answer: Callable[[str], Answer] = lambda path: Answer()
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
@@ -54,6 +59,9 @@ def feed_server() -> Iterator[FeedServer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             told.requests.append((self.path, dict(self.headers)))
+            told.connections.append(self.client_address[1])
+            self.protocol_version = "HTTP/1.1" if told.keep_alive else "HTTP/1.0"
+            self.close_connection = not told.keep_alive
             answer = told.answer(self.path)
             self.send_response(answer.status)
             for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import socket
 import sys
 import threading
@@ -157,6 +158,34 @@ def test_without_its_credentials_nothing_is_requested(
         fetched(feed(server.url, basic_auth=auth))
 
     assert server.requests == []
+
+
+@pytest.mark.parametrize("answer", [ROWS, zipped(ROWS), Answer()], ids=["plain", "gzip", "empty"])
+def test_the_days_of_a_backfill_go_over_as_many_connections_as_requests_at_once(
+    server: FeedServer, answer: Answer
+) -> None:
+    server.answer, server.keep_alive = lambda path: answer, True
+    days = [date(2020, 1, day) for day in range(1, 31)]
+    declared = feed(server.url, partition_by_date={"start_date": "2020-01-01"}, parallel_requests=2)
+
+    for _, delivery in deliver(declared, days):
+        assert isinstance(delivery, Delivery)
+        assert delivery.download.whole.result().bytes == len(ROWS.body if answer.body else b"")
+
+    assert len(server.requests) == 30
+    assert len(set(server.connections)) <= 2
+
+
+def test_a_long_download_tells_how_far_it_is(
+    server: FeedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("feed_assets.download.received.PROGRESS", 0.0)
+    server.answer = lambda path: ROWS
+
+    with caplog.at_level("INFO", "feed_assets"):
+        fetched(feed(server.url))
+
+    assert re.search(r"^orders: [\d,]+ bytes so far, [\d.]+ MB/s$", caplog.messages[-1])
 
 
 def test_a_bad_line_is_told_while_the_rest_is_still_being_sent() -> None:

@@ -571,6 +571,22 @@ def test_an_update_remembers_columns_that_sql_added(client: bigquery.Client, dat
     assert read(client, f"{dataset}.t") == [{"a": 1, "b": [], "c": None, "d": None}]
 
 
+def test_a_table_tells_when_its_rows_were_changed(client: bigquery.Client, dataset: str) -> None:
+    orders = f"{dataset}.orders"
+    client.query_and_wait(f"CREATE TABLE {orders} (id INT64, total FLOAT64)")
+    changed = [client.get_table(orders).modified]
+    for statement in (
+        f"INSERT INTO {orders} VALUES (1, 1.5)",
+        f"UPDATE {orders} SET total = 2 WHERE TRUE",
+        f"DELETE FROM {orders} WHERE TRUE",
+        f"ALTER TABLE {orders} DROP COLUMN total",
+    ):
+        client.query_and_wait(statement)
+        changed.append(client.get_table(orders).modified)
+    assert changed == sorted(set(changed))
+    assert [field.name for field in client.get_table(orders).schema] == ["id"]
+
+
 def test_a_query_rewrites_a_table_and_keeps_it(client: bigquery.Client, dataset: str) -> None:
     """The way to widen an array: the rows and columns are replaced, the table stays."""
     name = f"{client.project}.{dataset}.t"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import trustme
 
 from feed_assets_tests.faults import (
     AT_A_LINE,
@@ -306,6 +308,13 @@ CASES = {
 }
 
 
+SERVERS: dict[str, tuple[str, bool, bytes | str, int]] = {
+    "IPv6": ("::1", False, BODY, 1),
+    "a certificate that is not trusted": ("127.0.0.1", True, "certificate that is not trusted", 0),
+}
+"""What is about the server as a whole: where it is, with TLS or not, how it ends, its requests."""
+
+
 @pytest.fixture(scope="module")
 def faulty() -> Iterator[FaultyServer]:
     with faulty_server() as running:
@@ -371,3 +380,40 @@ def test_a_fault_ends_as_the_whole_feed_or_as_a_sentence_and_no_change(
         assert re.search(case.ends, project.reason(ended)), project.reason(ended)
         assert "hunter2" not in project.reason(ended)
         assert rows(project) == parsed(BEFORE)
+
+
+@pytest.mark.parametrize("kind", ["snapshot", "by date"])
+@pytest.mark.parametrize("name", SERVERS)
+def test_so_does_a_server_that_is_another_as_a_whole(
+    name: str, kind: str, faulty: FaultyServer, made: Callable[..., Project]
+) -> None:
+    host, secure, ends, requests = SERVERS[name]
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if secure else None
+    if tls is not None:
+        trustme.CA().issue_cert("localhost").configure_cert(tls)
+    faulty.arm(status("200 OK", BEFORE))
+    assert run(made(faulty, kind)).success
+
+    with faulty_server(host, tls) as other:
+        project = made(other, kind)
+        ended = run(project)
+
+    assert len(other.requests) == requests
+    if isinstance(ends, bytes):
+        assert rows(project) == parsed(ends)
+    else:
+        assert ends in project.reason(ended)
+        assert rows(project) == parsed(BEFORE)
+
+
+@pytest.mark.parametrize("kind", ["snapshot", "by date"])
+def test_another_host_that_a_redirect_leads_to_is_followed_without_credentials(
+    kind: str, faulty: FaultyServer, made: Callable[..., Project]
+) -> None:
+    with faulty_server() as other:
+        faulty.arm(status("302 Found", Location=other.url))
+        project = made(faulty, kind)
+        assert run(project).success
+        assert "authorization" in faulty.requests[0].headers
+        assert "authorization" not in other.requests[0].headers
+    assert rows(project) == parsed(BODY)

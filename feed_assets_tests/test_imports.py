@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import dagster as dg
+import duckdb
 import pytest
 
 from feed_assets import source
@@ -326,9 +327,8 @@ def test_a_rejected_table_that_cannot_be_written_leaves_the_table(
 ) -> None:
     orders = project(max_bad_lines=1)
     orders.run()
-    with orders.tables as tables:
-        assert tables._connection is not None
-        tables._connection.execute("CREATE VIEW crm.rejected_orders AS SELECT 1 AS mine")
+    with duckdb.connect(orders.url.removeprefix("duckdb://")) as connection:
+        connection.execute("CREATE VIEW crm.rejected_orders AS SELECT 1 AS mine")
     orders.server.answer = lambda path: lines({"id": "N2"}, "{oops")
 
     assert "crm.rejected_orders is a view" in orders.reason(orders.run())

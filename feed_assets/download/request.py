@@ -109,6 +109,7 @@ def answered(
                     raise _without_credentials(response, shown)
                 _check_status(response, shown, asked, feed)
                 yield response
+                transfer.lets_go()
                 return
         target = _target(url, location, feed)
         if not may_follow(url, target):

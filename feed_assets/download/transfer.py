@@ -87,6 +87,10 @@ class Transfer:
         self._connection = connection
         self.check()
 
+    def lets_go(self) -> None:
+        """Forgets the connection, which is another's to use."""
+        self._connection = None
+
     def _cut(self) -> None:
         """Ends what the thread waits for; `check` then says why."""
         connection = self._connection
