@@ -384,3 +384,25 @@ def test_what_a_run_records_holds_no_secret_and_no_row(
     for run in (first, second):
         records = orders.instance.all_logs(run.run_id)
         assert "hunter" not in json.dumps([str(record) for record in records])
+
+
+@pytest.mark.parametrize(("rows", "refused"), [(0, True), (4, True), (5, False), (20, False)])
+@pytest.mark.parametrize("days", [(), ("2020-01-01",)], ids=["snapshot", "by date"])
+def test_a_table_that_would_shrink_by_more_than_allowed_stays(
+    project: Callable[..., Project], days: tuple[str, ...], rows: int, refused: bool
+) -> None:
+    by_date = {"partition_by_date": {"start_date": "2020-01-01"}} if days else {}
+    orders = project(max_shrink=0.5, allow_empty=True, **by_date)
+    table = shard("20200101") if days else SNAPSHOT
+    orders.server.answer = lambda path: lines(*({"id": number} for number in range(10)))
+    assert orders.run(*days).success
+    orders.server.answer = lambda path: lines(*({"id": number} for number in range(rows)))
+
+    run = orders.run(*days)
+
+    assert run.success is not refused
+    assert len(orders.rows(table)) == (10 if refused else rows)
+    if refused:
+        assert f"has {rows} rows to replace the 10 of {table}, and max_shrink is 0.5" in (
+            orders.reason(run)
+        )

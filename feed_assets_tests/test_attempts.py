@@ -1,0 +1,96 @@
+"""When a request is made once more, after how long, and when it is given up."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from feed_assets.download.attempts import JITTER, Attempts
+from feed_assets.download.transfer import Transfer
+from feed_assets.errors import AccessRefused, DownloadError, ServerFailed
+from feed_assets.feed import Feed
+
+LOG = logging.LoggerAdapter(logging.getLogger("feed_assets"))
+
+
+@dataclass
+class Waits:
+    """In a download's place: it waits at once, and notes how long it should have."""
+
+    remaining: float = 7200.0
+    waits: list[float] = field(default_factory=list)
+
+    def wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.remaining -= seconds
+
+
+def attempts(waits: Waits, **attributes: Any) -> Attempts:
+    feed = Feed(name="orders", url="https://example.com/f", dataset="crm", **attributes)
+    return Attempts(feed, cast("Transfer", waits), LOG)
+
+
+def busy(retry_after: float | None = None) -> DownloadError:
+    return ServerFailed("is busy", url="", status=503, retry_after=retry_after)
+
+
+def test_waits_double_and_a_part_of_each_is_left_to_chance() -> None:
+    waits = Waits()
+    made = attempts(waits, max_attempts=6, retry_wait=2)
+    for _ in range(5):
+        made.again(busy())
+    for wait, longest in zip(waits.waits, [2, 4, 8, 16, 32], strict=True):
+        assert longest * (1 - JITTER) <= wait <= longest
+
+
+def test_no_wait_is_longer_than_max_retry_wait() -> None:
+    waits = Waits()
+    made = attempts(waits, max_attempts=40, retry_wait=100, max_retry_wait=300)
+    for _ in range(10):
+        made.again(busy())
+    assert max(waits.waits) <= 300
+
+
+def test_it_is_given_up_after_max_attempts_with_their_number() -> None:
+    waits = Waits()
+    made = attempts(waits, max_attempts=3)
+    made.again(busy())
+    made.again(busy())
+    with pytest.raises(ServerFailed, match=r"^is busy; try again later \(3 attempts\)$"):
+        made.again(busy())
+    assert len(waits.waits) == 2
+
+
+def test_what_no_second_try_can_mend_is_not_tried_again() -> None:
+    waits = Waits()
+    with pytest.raises(AccessRefused):
+        attempts(waits).again(AccessRefused("no", url="", status=401))
+    assert waits.waits == []
+
+
+@pytest.mark.parametrize("asked", [7.0, 300.0])
+def test_a_server_that_asks_for_a_longer_wait_gets_it(asked: float) -> None:
+    waits = Waits()
+    attempts(waits).again(busy(asked))
+    assert waits.waits == [asked]
+
+
+def test_a_server_that_asks_for_a_shorter_wait_is_not_asked_sooner_than_others() -> None:
+    waits = Waits()
+    attempts(waits, retry_wait=10).again(busy(0.0))
+    assert waits.waits[0] >= 5
+
+
+@pytest.mark.parametrize(
+    ("asked", "remaining"), [(301.0, 7200.0), (60.0, 59.0)], ids=["too long", "beyond its time"]
+)
+def test_a_wait_that_would_hold_the_run_too_long_is_not_begun(
+    asked: float, remaining: float
+) -> None:
+    waits = Waits(remaining)
+    with pytest.raises(ServerFailed, match=r"try again later$"):
+        attempts(waits).again(busy(asked))
+    assert waits.waits == []
