@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any, Self, cast
 
 import pyarrow as pa
-from google.api_core.exceptions import (
-    Conflict,
-    GoogleAPICallError,
-    NotFound,
-    PreconditionFailed,
-    RetryError,
-)
+from google.api_core.exceptions import Conflict, NotFound, PreconditionFailed
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError as GoogleAuthError  # for who makes the client
 from google.cloud import bigquery
 
-from feed_assets.errors import IS_A_VIEW, NOT_OUR_VIEW, NotOurs, WarehouseFailed
+from feed_assets.errors import IN_THE_WAY, NOT_OUR_VIEW, DiskFailed, NotOurs, WarehouseFailed
 from feed_assets.tables import Table
 from feed_assets.warehouse import parquet
 from feed_assets.warehouse import shards as rules
+from feed_assets.warehouse.bigquery_errors import FAILURES, passes, translated
 from feed_assets.warehouse.bigquery_schema import (
     columns_from,
     fields_for,
@@ -38,9 +34,12 @@ from feed_assets.warehouse.columns import Columns, arrow_schema
 from feed_assets.warehouse.interface import Known, Load, Pending
 from feed_assets.warehouse.rows import conform
 
-TRANSIENT = {429, 500, 502, 503, 504}
 TRIES = 3  # of a load job that BigQuery itself could not finish
+WAIT_SECONDS = 10.0  # before the second try, twice that before the third: tables take 5 in 10 s
 CALL_SECONDS = 60.0
+"""How long one request may take; the client repeats it for 10 minutes where that may help."""
+JOB_SECONDS = 3600.0
+"""How long a job may take. One that is not done by then is cancelled."""
 OURS = {"managed_by": "feed_assets"}
 COLUMNS_TABLE = "The columns that the shards {table}_* have had so far. Kept by feed_assets."
 
@@ -77,7 +76,9 @@ class BigQueryWarehouse:
             return columns_from(_schema(found))
         with self._translated(f"looking at {table}"):  # a view reports what it had when it was made
             dry = bigquery.QueryJobConfig(dry_run=True)
-            query = self._client.query(f"SELECT * FROM `{self._id(table)}`", job_config=dry)
+            query = self._client.query(
+                f"SELECT * FROM `{self._id(table)}`", job_config=dry, timeout=CALL_SECONDS
+            )
             return columns_from([field.to_api_repr() for field in query.schema or ()])
 
     def replace(
@@ -85,11 +86,17 @@ class BigQueryWarehouse:
     ) -> Load:
         before = self._get(table)
         if before is not None and before.table_type != "TABLE":
-            raise NotOurs(IS_A_VIEW.format(table=table))
+            raise NotOurs(IN_THE_WAY.format(table=table, kind=_kind(before)))
         if before is None:
             self._make_dataset(table.dataset)
         with tempfile.TemporaryFile(prefix="feed_assets-", suffix=".parquet") as file:
-            parquet.write(rows, file)
+            try:
+                parquet.write(rows, file)
+            except OSError as failure:
+                raise DiskFailed(
+                    f"the rows for {table} cannot be written to {tempfile.gettempdir()}: "
+                    f"{failure}; is the disk full?"
+                ) from None
             schema = fields_for(columns, _schema(before) if before else ())
             job = self._load(table, file, _fields(schema), attempt)
         return Load(job.output_rows, {"bytes loaded": job.output_bytes or 0, "job": job.job_id})
@@ -101,9 +108,10 @@ class BigQueryWarehouse:
         with self._translated(f"reading {table}"):
             found = self._client.get_table(self._id(table), timeout=CALL_SECONDS)
             if found.table_type == "TABLE":
-                rows = self._client.list_rows(found, selected_fields=_fields(fields_for(wanted)))
+                selected = _fields(fields_for(wanted))
+                rows = self._client.list_rows(found, selected_fields=selected, timeout=CALL_SECONDS)
             else:
-                rows = self._client.query_and_wait(f"SELECT {listed} FROM `{self._id(table)}`")
+                rows = self._query(f"SELECT {listed} FROM `{self._id(table)}`")
             read = rows.to_arrow(create_bqstorage_client=False)
         return pa.Table.from_batches(conform(read, wanted), arrow_schema(wanted))
 
@@ -149,7 +157,7 @@ class BigQueryWarehouse:
         )
         with self._translated(f"listing the shards of {table}"):
             try:
-                names = [row["table_name"] for row in self._client.query_and_wait(query)]
+                names = [row["table_name"] for row in self._query(query)]
             except NotFound:
                 return []
         standing = [Table(table.dataset, name) for name in names]
@@ -180,7 +188,7 @@ class BigQueryWarehouse:
         if found is not None and not (
             found.table_type == "VIEW" and OURS.items() <= found.labels.items()
         ):
-            raise NotOurs(NOT_OUR_VIEW.format(table=table, kind=found.table_type.lower()))
+            raise NotOurs(NOT_OUR_VIEW.format(table=table, kind=_kind(found)))
         view = bigquery.Table(self._id(table))
         view.view_query = self._latest(table, key, updated_at)
         view.labels = OURS
@@ -213,27 +221,74 @@ class BigQueryWarehouse:
             labels=OURS,
         )
         config.parquet_options = options
+        config.job_timeout_ms = round((JOB_SECONDS + CALL_SECONDS) * 1000)  # if we are killed
         named = hashlib.sha256(f"{self._id(table)} {attempt}".encode()).hexdigest()[:32]
         with self._translated(f"loading {table}"):
             for number in range(TRIES):
-                job_id = f"feed_assets-{named}-{number}"
-                job: Any
+                if number:
+                    time.sleep(WAIT_SECONDS * number)
+                job = self._begun(table, file, config, f"feed_assets-{named}-{number}")
                 try:
-                    file.seek(0)
-                    job = self._client.load_table_from_file(
-                        file, self._id(table), job_id=job_id, job_config=config
-                    )
-                except Conflict:
-                    job = self._client.get_job(
-                        job_id, location=self._location(table.dataset), timeout=CALL_SECONDS
-                    )
-                try:
-                    job.result()
-                    return cast("bigquery.LoadJob", job)
-                except GoogleAPICallError as failure:
-                    if failure.code not in TRANSIENT or number == TRIES - 1:
+                    self._wait(job, table)
+                    return job
+                except FAILURES as failure:
+                    # another job only once this one has failed: else both would load
+                    failed = bool(job.error_result) and passes(failure)
+                    if not failed or number == TRIES - 1:
                         raise
             raise AssertionError("the last try returns or raises")
+
+    def _begun(
+        self, table: Table, file: IO[bytes], config: bigquery.LoadJobConfig, job_id: str
+    ) -> bigquery.LoadJob:
+        """The job of that id, which this call or one whose answer was lost has made.
+
+        Whether an upload that failed has made its job is not known; made again under its id, it
+        is refused if it has.
+        https://cloud.google.com/bigquery/docs/error-messages#errortable (backendError, jobs.insert)
+        """
+        for again in (True, False):
+            try:
+                file.seek(0)
+                return self._client.load_table_from_file(
+                    file, self._id(table), job_id=job_id, job_config=config, timeout=CALL_SECONDS
+                )
+            except Conflict:
+                break
+            except FAILURES as failure:
+                if not (again and passes(failure)):
+                    raise
+        job: Any = self._client.get_job(
+            job_id, location=self._location(table.dataset), timeout=CALL_SECONDS
+        )
+        return cast("bigquery.LoadJob", job)
+
+    def _wait(self, job: bigquery.LoadJob, table: Table) -> None:
+        """Returns when the job is done, raises its error, and leaves none behind that runs on.
+
+        It might replace the table when a later import has already done so.
+        """
+        try:
+            job.result(timeout=JOB_SECONDS)
+            return
+        except FAILURES:
+            if job.state == "DONE":
+                raise
+        with suppress(*FAILURES):
+            job.cancel(retry=None, timeout=CALL_SECONDS)
+        with suppress(*FAILURES):
+            job.result(retry=None, timeout=CALL_SECONDS)
+        if (
+            job.state == "DONE" and (job.error_result or {}).get("reason") != "stopped"
+        ):  # it has ended by itself meanwhile
+            job.result()
+            return
+        ended = "was cancelled" if job.state == "DONE" else "could not be cancelled"
+        raise WarehouseFailed(
+            f"{self} did not say within {JOB_SECONDS:.0f} s that {table} is loaded; the job "
+            f"{job.job_id} {ended}; try again later",
+            transient=True,
+        )
 
     def _widen(self, table: Table, before: Columns, after: Columns) -> None:
         """Turns INTEGER into FLOAT, in place where BigQuery can: not inside arrays.
@@ -244,7 +299,7 @@ class BigQueryWarehouse:
         changed = [column for column in before if to[column.name] != column]
         if all(in_place(column, to[column.name]) for column in changed):
             for column in changed:
-                self._client.query_and_wait(
+                self._query(
                     f"ALTER TABLE `{self._id(table)}` ALTER COLUMN {quoted(column.name)} "
                     f"SET DATA TYPE {sql_type(to[column.name])}"
                 )
@@ -258,9 +313,15 @@ class BigQueryWarehouse:
             destination=held.reference, write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE
         )
         query = f"SELECT * REPLACE ({casts}) FROM `{self._id(table)}` AS held"
-        self._client.query_and_wait(query, job_config=config)
+        self._query(query, config)
         held.schema = _fields(fields_for(after, _schema(held)))  # its descriptions, once more
         self._update(held, ["schema"], etag=None)
+
+    def _query(self, sql: str, config: bigquery.QueryJobConfig | None = None) -> Any:
+        """The rows of a query. One that takes too long is cancelled."""
+        return self._client.query_and_wait(
+            sql, job_config=config, api_timeout=CALL_SECONDS, wait_timeout=JOB_SECONDS
+        )
 
     def _update(self, table: bigquery.Table, fields: list[str], *, etag: str | None) -> None:
         """Updates the table; given an etag, only if it still has it, else PreconditionFailed."""
@@ -270,9 +331,11 @@ class BigQueryWarehouse:
     def _get(self, table: Table) -> bigquery.Table | None:
         with self._translated(f"looking at {table}"):
             try:
-                return self._client.get_table(self._id(table), timeout=CALL_SECONDS)
+                found = self._client.get_table(self._id(table), timeout=CALL_SECONDS)
             except NotFound:
                 return None
+        self._require_here(table, found.location)
+        return found
 
     def _make_dataset(self, name: str) -> None:
         """Makes the dataset if it is missing; looks first, as few may make one."""
@@ -281,10 +344,23 @@ class BigQueryWarehouse:
         reference = f"{self._client.project}.{name}"
         with self._translated(f"looking at dataset {name}"):
             try:
-                self._client.get_dataset(reference, timeout=CALL_SECONDS)
+                found = self._client.get_dataset(reference, timeout=CALL_SECONDS)
             except NotFound:
-                self._client.create_dataset(reference, exists_ok=True, timeout=CALL_SECONDS)
+                found = self._client.create_dataset(reference, exists_ok=True, timeout=CALL_SECONDS)
+        self._require_here(f"dataset {name}", found.location)
         self._datasets.add(name)
+
+    def _require_here(self, what: object, location: str | None) -> None:
+        """Raises WarehouseFailed where the client's jobs, which run in its location, find nothing.
+
+        https://cloud.google.com/bigquery/docs/locations#specify_locations
+        """
+        wanted: str | None = self._client.location
+        if wanted and location and location.upper() != wanted.upper():
+            raise WarehouseFailed(
+                f"{what} is in {location}, and FEED_ASSETS_WAREHOUSE has location={wanted}; write "
+                f"location={location} there, or name another dataset"
+            )
 
     def _location(self, dataset: str) -> str:
         """Where the dataset is, and so its jobs, which are found only there."""
@@ -298,15 +374,13 @@ class BigQueryWarehouse:
     def _translated(self, doing: str) -> Iterator[None]:
         try:
             yield
-        except GoogleAPICallError as failure:
-            raise WarehouseFailed(
-                f"{self} refused {doing}: {failure.message}", transient=failure.code in TRANSIENT
-            ) from failure
-        except (RetryError, GoogleAuthError, OSError) as failure:
-            raise WarehouseFailed(
-                f"{self} did not answer when {doing}: {failure}",
-                transient=not isinstance(failure, GoogleAuthError),
-            ) from failure
+        except FAILURES as failure:
+            raise translated(self, doing, self._client.project, failure) from failure
+
+
+def _kind(table: bigquery.Table) -> str:
+    """What it is, for a person: view, materialized view, external, snapshot, ... ."""
+    return str(table.table_type).lower().replace("_", " ")
 
 
 def _schema(table: bigquery.Table) -> list[dict[str, Any]]:

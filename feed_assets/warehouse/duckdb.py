@@ -16,7 +16,7 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
-from feed_assets.errors import IS_A_VIEW, NOT_OUR_VIEW, NotOurs, WarehouseFailed
+from feed_assets.errors import IN_THE_WAY, NOT_OUR_VIEW, NotOurs, WarehouseFailed
 from feed_assets.tables import Table
 from feed_assets.warehouse.columns import Column, Columns, columns_of
 from feed_assets.warehouse.interface import Known, Load, Pending
@@ -93,7 +93,7 @@ class DuckDBWarehouse:
         with self._transaction() as run:
             kind = self._kind(run, table)
             if kind == "VIEW":
-                raise NotOurs(IS_A_VIEW.format(table=table))
+                raise NotOurs(IN_THE_WAY.format(table=table, kind="view"))
             before = kind and self.columns(table)
             run.execute(f"CREATE SCHEMA IF NOT EXISTS {_quoted(table.dataset)}")
             run.register("incoming_rows", rows)

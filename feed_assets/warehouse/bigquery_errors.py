@@ -1,0 +1,97 @@
+"""What BigQuery refuses, as a sentence that says what to do and whether trying again can help."""
+
+from __future__ import annotations
+
+import http
+
+from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError, RetryError
+from google.auth.exceptions import GoogleAuthError, TransportError
+
+from feed_assets.errors import WarehouseFailed
+
+FAILURES = (GoogleAPIError, GoogleAuthError, OSError)
+"""What Google's client raises; the errors of `requests` are OSErrors."""
+PASSING = {
+    "backendError",
+    "internalError",
+    "rateLimitExceeded",
+    "jobBackendError",
+    "jobInternalError",
+    "jobRateLimitExceeded",
+}
+"""Reasons that pass in seconds; `quotaExceeded` does not.
+
+https://cloud.google.com/bigquery/docs/error-messages#errortable
+https://cloud.google.com/bigquery/docs/troubleshoot-quotas
+"""
+PASSING_CODES = {410, 429, 500, 502, 503, 504}  # 410: an upload has lost its session
+DENIED = "accessDenied"
+QUOTA = "quotaExceeded"
+
+
+def passes(failure: Exception) -> bool:
+    """Whether the same, done again some seconds later, can succeed."""
+    failure = _cause(failure)
+    if isinstance(failure, GoogleAPICallError):
+        return failure.code in PASSING_CODES or _reason(failure) in PASSING
+    if isinstance(failure, GoogleAuthError):
+        return failure.retryable or isinstance(failure, TransportError)
+    return True
+
+
+def translated(who: object, doing: str, project: str, failure: Exception) -> WarehouseFailed:
+    """The failure of `who`, the warehouse, when `doing` something."""
+    failure = _cause(failure)
+    if isinstance(failure, GoogleAPICallError):
+        said = f"refused {doing}: {_said(failure)}"
+    else:
+        said = f"gave no proper answer when {doing}: {failure}"
+    transient = passes(failure)
+    advice = "try again later" if transient else _advice(failure, said, project)
+    said = said.strip().rstrip(".;")
+    return WarehouseFailed(f"{who} {said}{advice and f'; {advice}'}", transient=transient)
+
+
+def _cause(failure: Exception) -> Exception:
+    """What the client has tried again and again, and then given up."""
+    return failure.cause if isinstance(failure, RetryError) and failure.cause else failure
+
+
+def _reason(failure: GoogleAPICallError) -> str:
+    return _first(failure).get("reason", "")
+
+
+def _said(failure: GoogleAPICallError) -> str:
+    """BigQuery's own words, without the request's URL."""
+    first, *_ = str(_first(failure).get("message") or failure.message).splitlines() or [""]
+    code = failure.code or 0
+    return first or f"{code} {http.HTTPStatus(code).phrase}"
+
+
+def _first(failure: GoogleAPICallError) -> dict[str, str]:
+    errors = [error for error in failure.errors if isinstance(error, dict)]
+    return errors[0] if errors else {}
+
+
+def _advice(failure: Exception, said: str, project: str) -> str:
+    if not isinstance(failure, GoogleAPICallError):
+        return "check Google's credentials"
+    if _reason(failure) == DENIED:
+        return f"give the account that imports the role {_role(said, project)}"
+    if _reason(failure) == QUOTA:
+        return "wait until the quota is refilled, or ask Google to raise it"
+    if "not found in location" in said:
+        return "set location in FEED_ASSETS_WAREHOUSE to where the dataset is"
+    return ""
+
+
+def _role(said: str, project: str) -> str:
+    """The least that has the permission that BigQuery names.
+
+    https://cloud.google.com/bigquery/docs/access-control#bigquery
+    """
+    if "bigquery.jobs." in said:
+        return f"BigQuery Job User on the project {project}"
+    if "bigquery.datasets.create" in said:
+        return f"BigQuery User on the project {project}, or make the dataset yourself"
+    return "BigQuery Data Editor on the dataset"
