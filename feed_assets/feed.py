@@ -25,6 +25,9 @@ from feed_assets.access import (
 from feed_assets.errors import SettingError
 from feed_assets.tables import Table
 
+LABEL = re.compile(r"[a-z0-9_-]{0,63}")
+LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+RESERVED_LABELS = {"feed", "day", "managed_by"}
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -117,6 +120,9 @@ class Feed(Declared):
         True, description="Have a snapshot's server say so if nothing has changed (ETag)."
     )
     parallel_requests: int = Field(4, ge=1, description="Requests at once in a backfill.")
+    labels: Mapping[str, str] = Field(
+        default_factory=dict, description="Labels of its tables and load jobs in BigQuery."
+    )
     description: str | None = Field(None, description="What the rows are, shown in the UI.")
 
     @field_validator("name", "dataset", "table")
@@ -132,6 +138,19 @@ class Feed(Declared):
     @classmethod
     def _are_headers(cls, value: Mapping[str, str]) -> Mapping[str, str]:
         check_headers(value)
+        return value
+
+    @field_validator("labels")
+    @classmethod
+    def _are_labels(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for key, text in value.items():
+            if not LABEL_KEY.fullmatch(key) or not LABEL.fullmatch(text):
+                raise ValueError(
+                    f"{key}: {text} is no label; BigQuery takes small letters, digits, _ and -, "
+                    f"63 at the most, the key beginning with a letter"
+                )
+            if key in RESERVED_LABELS:
+                raise ValueError(f"{key} is a label that feed_assets sets itself")
         return value
 
     @field_validator("types")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 
 import pandas as pd
@@ -25,10 +25,11 @@ from feed_assets.errors import (
 from feed_assets.source import SupersededError
 from feed_assets.tables import Table
 from feed_assets.warehouse.columns import Column, Columns, arrow_schema, paths
-from feed_assets.warehouse.interface import Warehouse
+from feed_assets.warehouse.interface import Origin, Warehouse
 from feed_assets.warehouse.rows import conform
 from feed_assets.warehouse.store import Stored, known_columns, store_shard, store_snapshot
 
+REJECTED_LINES = "The lines of the feed of {table} that were let pass, as they are no rows."
 REJECTED = (Column("line", "INTEGER"), Column("reason", "STRING"), Column("text", "STRING"))
 
 
@@ -69,8 +70,9 @@ def _store_snapshot(delivery: Delivery, warehouse: Warehouse, attempt: str) -> I
     rows = to_arrow(reading.frame())
     with warehouse:
         _check_rows(delivery, table, reading.rows, warehouse)
-        _store_rejected(table.rejected, reading.bad_lines, warehouse, attempt)
-        stored = store_snapshot(warehouse, table, rows, attempt=attempt)
+        _store_rejected(delivery, table.rejected, reading.bad_lines, warehouse, attempt)
+        origin = _origin(delivery)
+        stored = store_snapshot(warehouse, table, rows, attempt=attempt, origin=origin)
         held, validators = None, delivery.download.whole.result().validators
         # with bad lines it is not held, so that each run shows their count
         if validators and not reading.bad_lines and (state := warehouse.state(table)):
@@ -93,9 +95,17 @@ def _store_day(delivery: Delivery, day: date, warehouse: Warehouse, attempt: str
     declared = [reading.renamed.get(path, path) for path in feed.types]
     with warehouse:
         _check_rows(delivery, table.shard(day), reading.rows, warehouse)
-        _store_rejected(table.rejected.shard(day), reading.bad_lines, warehouse, attempt)
+        _store_rejected(delivery, table.rejected.shard(day), reading.bad_lines, warehouse, attempt)
         try:
-            stored = store_shard(warehouse, table, day, read, attempt=attempt, declared=declared)
+            stored = store_shard(
+                warehouse,
+                table,
+                day,
+                read,
+                attempt=attempt,
+                declared=declared,
+                origin=_origin(delivery),
+            )
         except TypeConflict as conflict:
             before = dict(paths(known)).get(conflict.column)
             if before is not None:
@@ -166,12 +176,22 @@ def _check_rows(delivery: Delivery, table: Table, rows: int, warehouse: Warehous
 
 
 def _store_rejected(
-    table: Table, lines: Sequence[BadLine], warehouse: Warehouse, attempt: str
+    delivery: Delivery, table: Table, lines: Sequence[BadLine], warehouse: Warehouse, attempt: str
 ) -> None:
     """Keeps the bad lines that were let pass; where none were, empties a table of earlier ones."""
     if lines or warehouse.columns(table) is not None:
         rows = pa.Table.from_pylist([asdict(line) for line in lines], arrow_schema(REJECTED))
-        warehouse.replace(table, conform(rows, REJECTED), REJECTED, attempt=attempt)
+        origin = replace(
+            _origin(delivery), description=REJECTED_LINES.format(table=delivery.feed.destination)
+        )
+        warehouse.replace(table, conform(rows, REJECTED), REJECTED, attempt=attempt, origin=origin)
+
+
+def _origin(delivery: Delivery) -> Origin:
+    """What the warehouse can say of tables and jobs: the feed, the day, its user's own words."""
+    feed, day = delivery.feed, delivery.day
+    labels = {**feed.labels, "feed": feed.name, **({"day": day.isoformat()} if day else {})}
+    return Origin(labels, feed.description or "")
 
 
 def to_arrow(frame: pd.DataFrame) -> pa.Table:

@@ -5,7 +5,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -142,9 +142,13 @@ class Rules:
 
     def new(self, key: Key, body: JSON) -> TableMeta:
         """A new table's description, from a table resource."""
-        if self.catalog.get_dataset(key.project, key.dataset) is None:
+        dataset = self.catalog.get_dataset(key.project, key.dataset)
+        if dataset is None:
             raise NotFoundError(f"Not found: Dataset {key.project}:{key.dataset}")
         now = datetime.now(UTC)
+        # https://cloud.google.com/bigquery/docs/updating-datasets#table-expiration
+        milliseconds = dataset.default_table_expiration_ms
+        default = now + timedelta(milliseconds=milliseconds) if milliseconds else None
         return TableMeta(
             project_id=key.project,
             dataset_id=key.dataset,
@@ -153,7 +157,7 @@ class Rules:
             friendly_name=body.get("friendlyName"),
             description=body.get("description"),
             labels=body.get("labels") or {},
-            expiration_time=instant(body.get("expirationTime")),
+            expiration_time=instant(body.get("expirationTime")) or default,
             creation_time=now,
             last_modified_time=now,
             etag="",

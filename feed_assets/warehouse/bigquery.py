@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import groupby
+from operator import itemgetter
 from typing import IO, Any, Self, cast
 
 import pyarrow as pa
@@ -31,7 +35,7 @@ from feed_assets.warehouse.bigquery_schema import (
     sql_type,
 )
 from feed_assets.warehouse.columns import Columns, arrow_schema
-from feed_assets.warehouse.interface import Known, Load, Pending
+from feed_assets.warehouse.interface import NOWHERE, Known, Load, Origin, Pending
 from feed_assets.warehouse.rows import conform
 
 TRIES = 3  # of a load job that BigQuery itself could not finish
@@ -40,6 +44,9 @@ CALL_SECONDS = 60.0
 """How long one request may take; the client repeats it for 10 minutes where that may help."""
 JOB_SECONDS = 3600.0
 """How long a job may take. One that is not done by then is cancelled."""
+ALTERED_AT_ONCE = 8
+LABEL_LENGTH = 63
+_NO_LABEL = re.compile(r"[^a-z0-9_-]")
 OURS = {"managed_by": "feed_assets"}
 COLUMNS_TABLE = "The columns that the shards {table}_* have had so far. Kept by feed_assets."
 
@@ -82,7 +89,13 @@ class BigQueryWarehouse:
             return columns_from([field.to_api_repr() for field in query.schema or ()])
 
     def replace(
-        self, table: Table, rows: pa.RecordBatchReader, columns: Columns, *, attempt: str
+        self,
+        table: Table,
+        rows: pa.RecordBatchReader,
+        columns: Columns,
+        *,
+        attempt: str,
+        origin: Origin = NOWHERE,
     ) -> Load:
         before = self._get(table)
         if before is not None and before.table_type != "TABLE":
@@ -98,8 +111,14 @@ class BigQueryWarehouse:
                     f"{failure}; is the disk full?"
                 ) from None
             schema = fields_for(columns, _schema(before) if before else ())
-            job = self._load(table, file, _fields(schema), attempt)
-        return Load(job.output_rows, {"bytes loaded": job.output_bytes or 0, "job": job.job_id})
+            config = _load_config(_fields(schema), origin, new=before is None)
+            job = self._load(table, file, config, attempt)
+        figures = {
+            "bytes loaded": job.output_bytes or 0,
+            "slot ms": int(job._properties["statistics"].get("totalSlotMs", 0)),
+            "job": job.job_id,
+        }
+        return Load(job.output_rows, before is None, figures)
 
     def read(self, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
         held = self.columns(table) or ()
@@ -143,7 +162,7 @@ class BigQueryWarehouse:
             try:
                 if before is None:
                     self._make_dataset(table.dataset)
-                    self._client.create_table(place, timeout=CALL_SECONDS)
+                    self._create(place)
                 else:
                     self._update(place, ["schema", "labels"], etag=before.etag)
             except (Conflict, PreconditionFailed):
@@ -179,6 +198,45 @@ class BigQueryWarehouse:
                     break
             self._widen(table, before, wanted)
 
+    def widen(self, table: Table, columns: Columns) -> None:
+        narrow = self._narrow(table, columns)
+
+        def follow(shard: Table) -> None:
+            held = self._get(shard)
+            if held is not None:  # else deleted meanwhile
+                before = columns_from(_schema(held))
+                with self._translated(f"altering {shard}"):
+                    self._widen(shard, before, rules.widened(before, columns))
+
+        with ThreadPoolExecutor(ALTERED_AT_ONCE, "widen") as pool:
+            for done in [pool.submit(follow, shard) for shard in narrow]:
+                done.result()
+
+    def _narrow(self, table: Table, columns: Columns) -> list[Table]:
+        """The shards that are to be widened: one query, and one look at each kind of shard.
+
+        https://cloud.google.com/bigquery/docs/information-schema-columns
+        """
+        query = (
+            f"SELECT table_name, column_name, data_type FROM "
+            f"`{self._client.project}.{table.dataset}.INFORMATION_SCHEMA.COLUMNS` "
+            f"WHERE STARTS_WITH(table_name, '{table.name}_') AND data_type LIKE '%INT64%' "
+            f"ORDER BY table_name, column_name"
+        )
+        with self._translated(f"listing the columns of the shards of {table}"):
+            found = [tuple(row.values()) for row in self._query(query)]
+        kinds: dict[tuple[tuple[str, str], ...], list[Table]] = {}
+        for name, rows in groupby(found, key=itemgetter(0)):
+            shard = Table(table.dataset, name)
+            if shard.is_shard_of(table):
+                kinds.setdefault(tuple(row[1:] for row in rows), []).append(shard)
+        return [
+            shard
+            for shards in kinds.values()
+            if (held := self.columns(shards[0])) and rules.widened(held, columns) != held
+            for shard in shards
+        ]
+
     def define_latest(self, table: Table, key: Sequence[str], updated_at: str) -> bool:
         standing, known = self.shards(table), self.known(table).columns
         if not standing:
@@ -209,19 +267,9 @@ class BigQueryWarehouse:
         )
 
     def _load(
-        self, table: Table, file: IO[bytes], schema: list[bigquery.SchemaField], attempt: str
+        self, table: Table, file: IO[bytes], config: bigquery.LoadJobConfig, attempt: str
     ) -> bigquery.LoadJob:
         """Runs one load job; asked again under the same `attempt`, finds the job it made."""
-        options = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]  # nor has this
-        options.enable_list_inference = True
-        config = bigquery.LoadJobConfig(
-            source_format=bigquery.SourceFormat.PARQUET,
-            write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
-            schema=schema,
-            labels=OURS,
-        )
-        config.parquet_options = options
-        config.job_timeout_ms = round((JOB_SECONDS + CALL_SECONDS) * 1000)  # if we are killed
         named = hashlib.sha256(f"{self._id(table)} {attempt}".encode()).hexdigest()[:32]
         with self._translated(f"loading {table}"):
             for number in range(TRIES):
@@ -328,6 +376,13 @@ class BigQueryWarehouse:
         table._properties["etag"] = etag
         self._client.update_table(table, fields, timeout=CALL_SECONDS)
 
+    def _create(self, table: bigquery.Table) -> None:
+        """Makes a table or view that stays, whatever the dataset's default expiration."""
+        made = self._client.create_table(table, timeout=CALL_SECONDS)
+        if made.expires is not None:
+            made.expires = None
+            self._update(made, ["expires"], etag=None)
+
     def _get(self, table: Table) -> bigquery.Table | None:
         with self._translated(f"looking at {table}"):
             try:
@@ -376,6 +431,44 @@ class BigQueryWarehouse:
             yield
         except FAILURES as failure:
             raise translated(self, doing, self._client.project, failure) from failure
+
+
+def _load_config(
+    schema: list[bigquery.SchemaField], origin: Origin, *, new: bool
+) -> bigquery.LoadJobConfig:
+    """Description and labels of a table go with the job that makes it, so it is never without.
+
+    Of a table that stands they are its own: a job that would change them fails.
+    https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#DestinationTableProperties
+    """
+    options = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]  # nor has this
+    options.enable_list_inference = True
+    config = bigquery.LoadJobConfig(
+        source_format=bigquery.SourceFormat.PARQUET,
+        write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
+        schema=schema,
+        labels=_labels(origin),
+    )
+    config.parquet_options = options
+    config.job_timeout_ms = round((JOB_SECONDS + CALL_SECONDS) * 1000)  # if we are killed
+    if new:
+        properties: dict[str, Any] = {"labels": _labels(origin)}
+        if origin.description:
+            properties["description"] = origin.description
+        config._properties["load"]["destinationTableProperties"] = properties
+    return config
+
+
+def _labels(origin: Origin) -> dict[str, str]:
+    """Those of the origin, in the letters that labels may have, and ours.
+
+    https://cloud.google.com/bigquery/docs/labels-intro#requirements
+    """
+    found = {
+        key: _NO_LABEL.sub("-", value.lower())[:LABEL_LENGTH]
+        for key, value in origin.labels.items()
+    }
+    return {**found, **OURS}
 
 
 def _kind(table: bigquery.Table) -> str:

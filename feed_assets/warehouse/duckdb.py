@@ -19,8 +19,8 @@ import pyarrow as pa
 from feed_assets.errors import IN_THE_WAY, NOT_OUR_VIEW, NotOurs, WarehouseFailed
 from feed_assets.tables import Table
 from feed_assets.warehouse.columns import Column, Columns, columns_of
-from feed_assets.warehouse.interface import Known, Load, Pending
-from feed_assets.warehouse.shards import following, require_columns
+from feed_assets.warehouse.interface import NOWHERE, Known, Load, Origin, Pending
+from feed_assets.warehouse.shards import following, require_columns, widened
 
 SQL_TYPES = {
     "BOOLEAN": "BOOLEAN",
@@ -88,7 +88,13 @@ class DuckDBWarehouse:
             )
 
     def replace(
-        self, table: Table, rows: pa.RecordBatchReader, columns: Columns, *, attempt: str
+        self,
+        table: Table,
+        rows: pa.RecordBatchReader,
+        columns: Columns,
+        *,
+        attempt: str,
+        origin: Origin = NOWHERE,
     ) -> Load:
         with self._transaction() as run:
             kind = self._kind(run, table)
@@ -105,7 +111,7 @@ class DuckDBWarehouse:
                 run.unregister("incoming_rows")
             if before != columns:
                 self._refresh_latest(run, table)
-            return Load(_one(run, f"SELECT count(*) FROM {_name(table)}"))
+            return Load(_one(run, f"SELECT count(*) FROM {_name(table)}"), created=kind is None)
 
     def read(self, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
         listed = "*" if columns is None else ", ".join(map(_quoted, columns))
@@ -175,6 +181,13 @@ class DuckDBWarehouse:
                     run.execute(f"ALTER TABLE {_name(table)} ALTER {name} SET DATA TYPE {kind}")
             if wanted != held:
                 self._refresh_latest(run, table)
+
+    def widen(self, table: Table, columns: Columns) -> None:
+        with self:
+            for shard in self.shards(table):
+                held = self.columns(shard) or ()
+                if (wanted := widened(held, columns)) != held:
+                    self.alter(shard, wanted)
 
     def define_latest(self, table: Table, key: Sequence[str], updated_at: str) -> bool:
         with self._transaction() as run:

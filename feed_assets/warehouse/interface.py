@@ -36,10 +36,26 @@ class Known:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What rows come from, for a warehouse that can say so of its tables and jobs.
+
+    `labels` are of each job, and with `description` of a table that is made; a table that stands
+    keeps its own.
+    """
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    description: str = ""
+
+
+NOWHERE = Origin()
+
+
+@dataclass(frozen=True)
 class Load:
-    """What a load left behind: rows, and the warehouse's own figures for the record."""
+    """What a load left behind: rows, whether it made the table, and the warehouse's own figures."""
 
     rows: int
+    created: bool
     figures: Mapping[str, int | float | str] = field(default_factory=dict)
 
 
@@ -61,7 +77,13 @@ class Warehouse(Protocol):
         """The columns of a table or view as it stands, None if there is none."""
 
     def replace(
-        self, table: Table, rows: pa.RecordBatchReader, columns: Columns, *, attempt: str
+        self,
+        table: Table,
+        rows: pa.RecordBatchReader,
+        columns: Columns,
+        *,
+        attempt: str,
+        origin: Origin = NOWHERE,
     ) -> Load:
         """Makes `table` hold just these rows under just these columns, atomically.
 
@@ -89,6 +111,12 @@ class Warehouse(Protocol):
 
     def alter(self, table: Table, columns: Columns) -> None:
         """Has a table follow `columns` in place, by `shards.following`, keeping its rows."""
+
+    def widen(self, table: Table, columns: Columns) -> None:
+        """Has all shards of `table` follow `columns` in types, by `shards.widened`.
+
+        Only those that need it are touched. Interrupted, it can be done again.
+        """
 
     def define_latest(self, table: Table, key: Sequence[str], updated_at: str) -> bool:
         """Makes the view `table`: the newest row of each key over all its shards, now and later.

@@ -13,7 +13,7 @@ from feed_assets.errors import UnsupportedColumn, WarehouseFailed
 from feed_assets.tables import Table
 from feed_assets.warehouse import shards
 from feed_assets.warehouse.columns import Column, Columns
-from feed_assets.warehouse.interface import Known, Load, Pending, Warehouse
+from feed_assets.warehouse.interface import NOWHERE, Known, Load, Origin, Pending, Warehouse
 from feed_assets.warehouse.rows import columns_in, conform
 
 ROUNDS = 50  # of learning columns while others learn, too
@@ -35,14 +35,16 @@ class Stored:
     figures: Mapping[str, int | float | str] = field(default_factory=dict)
 
 
-def store_snapshot(warehouse: Warehouse, table: Table, rows: pa.Table, *, attempt: str) -> Stored:
+def store_snapshot(
+    warehouse: Warehouse, table: Table, rows: pa.Table, *, attempt: str, origin: Origin = NOWHERE
+) -> Stored:
     """Replaces `table` whole. Without any column, there is nothing to store, and it stays."""
     started = time.monotonic()
     before = warehouse.columns(table)
     columns = shards.latest_wins(before or (), columns_in(rows))
     if not columns:
         return _nothing(table, rows)
-    load = _replace(warehouse, table, rows, columns, attempt)
+    load = _replace(warehouse, table, rows, columns, attempt, origin)
     return _stored(table, load, before, columns, started)
 
 
@@ -54,6 +56,7 @@ def store_shard(
     *,
     attempt: str,
     declared: Collection[str] = (),
+    origin: Origin = NOWHERE,
 ) -> Stored:
     """Makes `table_YYYYMMDD` hold the day's rows, under the columns of all days so far.
 
@@ -67,12 +70,12 @@ def store_shard(
     if not columns:
         return _nothing(table, rows)
     shard = table.shard(day)
-    load = _replace(warehouse, shard, rows, columns, attempt)
+    load = _replace(warehouse, shard, rows, columns, attempt, origin)
     now = warehouse.known(table)
     if now.columns != columns:  # another import learned more meanwhile
         warehouse.alter(shard, now.columns)
     if now.pending:
-        _settle(warehouse, table, now)
+        _settle(warehouse, table, now, created=load.created)
     return _stored(shard, load, before or None, columns, started)
 
 
@@ -131,17 +134,19 @@ def _learn(
     )
 
 
-def _settle(warehouse: Warehouse, table: Table, known: Known) -> None:
+def _settle(warehouse: Warehouse, table: Table, known: Known, *, created: bool) -> None:
     """Has the shards follow what was learned: all in types, the one created last in columns, too.
+
+    That one need not be looked for where this import `created` its shard, with every column: one
+    created still later is its import's business, which looks at what is known once it has loaded.
 
     BigQuery gives `table_*` the columns of the shard created last.
     https://cloud.google.com/bigquery/docs/querying-wildcard-tables#schema_used_for_query_evaluation
     """
-    *older, last = warehouse.shards(table)
     if known.pending is Pending.TYPES:
-        for shard in older:
-            warehouse.alter(shard, shards.widened(warehouse.columns(shard) or (), known.columns))
-    warehouse.alter(last, known.columns)
+        warehouse.widen(table, known.columns)
+    if not created:
+        warehouse.alter(warehouse.shards(table)[-1], known.columns)
     warehouse.learn(table, known.columns, Pending.NOTHING, then=known)
 
 
@@ -152,9 +157,15 @@ def _unmeasured(column: Column) -> Column:
 
 
 def _replace(
-    warehouse: Warehouse, table: Table, rows: pa.Table, columns: Columns, attempt: str
+    warehouse: Warehouse,
+    table: Table,
+    rows: pa.Table,
+    columns: Columns,
+    attempt: str,
+    origin: Origin,
 ) -> Load:
-    load = warehouse.replace(table, conform(rows, columns), columns, attempt=attempt)
+    incoming = conform(rows, columns)
+    load = warehouse.replace(table, incoming, columns, attempt=attempt, origin=origin)
     if load.rows != rows.num_rows:
         raise WarehouseFailed(
             f"{table} holds {load.rows} rows after a load of {rows.num_rows}; import it again"

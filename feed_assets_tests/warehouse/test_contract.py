@@ -253,8 +253,9 @@ def test_days_imported_at_once_lose_no_column(warehouse: Warehouse, orders: Tabl
 
     known = {column.name for column in warehouse.known(orders).columns}
     assert known == {"id", *(f"column{number}" for number in range(6))}
-    last = warehouse.columns(warehouse.shards(orders)[-1])
-    assert {column.name for column in last or ()} == known
+    # BigQuery gives `table_*` the columns of the last; in DuckDB all are joined by name
+    asked = warehouse.shards(orders)[-1 if warehouse.wildcards else 0 :]
+    assert {c.name for shard in asked for c in warehouse.columns(shard) or ()} == known
     assert warehouse.known(orders).pending is Pending.NOTHING
 
 
