@@ -51,7 +51,7 @@ def test_a_new_table_and_its_job_say_which_feed_and_day_they_are_of(
     labels = {"feed": "crm_orders", "day": "2020-01-20", "team": "crm", "managed_by": "feed_assets"}
     assert made.labels == labels
     assert made.description == "Orders of the shop."
-    assert client.get_job(stored.figures["job"], location="EU").labels == labels
+    assert client.get_job(str(stored.figures["job"]), location="EU").labels == labels
 
 
 def test_what_its_owner_has_set_of_a_table_stays_when_a_day_is_imported_again(
