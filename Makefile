@@ -1,4 +1,4 @@
-.PHONY: setup demo test ui check bench lock
+.PHONY: setup demo test test-bigquery ui check bench lock
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -13,6 +13,9 @@ ui: setup ## the same, and the Dagster UI with schedules and sensors on
 
 test: setup ## every test
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+test-bigquery: setup ## what both warehouses promise, on a real project: PROJECT=my-project
+	FEED_ASSETS_TEST_PROJECT=$(PROJECT) $(BIN)/pytest feed_assets_tests/warehouse -k bigquery
 
 check: setup ## lint, format, types, definitions
 	$(BIN)/ruff check

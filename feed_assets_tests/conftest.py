@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import pytest
 from hypothesis import settings
@@ -14,6 +13,7 @@ from hypothesis import settings
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Warehouse
 from feed_assets_tests.emulator import Emulator, emulator
+from feed_assets_tests.real_bigquery import PROJECT, RealBigQuery, new_dataset, real_bigquery
 from feed_assets_tests.serving import FeedServer, feed_server, lines
 
 if TYPE_CHECKING:
@@ -24,9 +24,12 @@ settings.load_profile("exact")
 
 
 @pytest.fixture(scope="session")
-def bigquery() -> Iterator[Emulator]:
-    """BigQuery's emulator, started once for the tests of a process that use it."""
-    with emulator() as running:
+def bigquery() -> Iterator[Emulator | RealBigQuery]:
+    """BigQuery's emulator, started once for the tests of a process that use it.
+
+    Where FEED_ASSETS_TEST_PROJECT names a project, that.
+    """
+    with real_bigquery() if PROJECT else emulator() as running:
         yield running
 
 
@@ -44,7 +47,7 @@ def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Warehouse:
 @pytest.fixture
 def dataset() -> str:
     """A dataset of the test's own."""
-    return f"crm_{uuid4().hex[:12]}"
+    return new_dataset()
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def test_what_its_owner_has_set_of_a_table_stays_when_a_day_is_imported_again(
 def test_shards_expire_as_the_dataset_says_and_what_is_known_of_them_does_not(
     client: bigquery.Client, warehouse: BigQueryWarehouse, orders: Table
 ) -> None:
-    place = bigquery.Dataset(f"test-project.{orders.dataset}")
+    place = bigquery.Dataset(f"{client.project}.{orders.dataset}")
     place.location = "EU"
     place.default_table_expiration_ms = 400 * 24 * 3600 * 1000
     client.create_dataset(place)
@@ -114,7 +114,7 @@ def test_a_missing_dataset_is_made_in_the_location_of_the_warehouse(
 def test_a_dataset_that_stands_is_left_as_it_is(
     client: bigquery.Client, warehouse: BigQueryWarehouse, orders: Table
 ) -> None:
-    place = bigquery.Dataset(f"test-project.{orders.dataset}")
+    place = bigquery.Dataset(f"{client.project}.{orders.dataset}")
     place.location, place.description, place.labels = "EU", "Wilma's", {"owner": "wilma"}
     client.create_dataset(place)
 

@@ -27,6 +27,7 @@ from feed_assets.warehouse.bigquery import BigQueryWarehouse
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Pending, Warehouse
 from feed_assets_tests.emulator import Emulator
+from feed_assets_tests.real_bigquery import new_dataset
 
 TIMES = int(os.environ.get("HISTORIES", "1"))  # 10 takes half an hour
 
@@ -200,7 +201,7 @@ def test_in_bigquery_a_wildcard_query_sees_all_of_it(
     bigquery: Emulator, history: list[Step]
 ) -> None:
     client = bigquery.client()
-    warehouse, table = BigQueryWarehouse(client), Table(f"crm_{uuid4().hex[:12]}", "orders")
+    warehouse, table = BigQueryWarehouse(client), Table(new_dataset(), "orders")
 
     def ask() -> tuple[list[str], list[Row]]:
         answer = client.query_and_wait(f"SELECT * FROM `{table}_*`")

@@ -1,0 +1,64 @@
+"""Large loads by way of Cloud Storage: an object that is there as long as its load job takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import IO, Any
+
+from google.api_core.exceptions import NotFound
+from google.cloud import storage
+
+from feed_assets.warehouse.bigquery_errors import FAILURES
+
+FOLDER = "feed_assets"
+FORGOTTEN = timedelta(days=1)
+"""How old an object is that nobody uses: a load job is given an hour."""
+CHUNK = 32 << 20  # bytes sent at a time, of which none is sent twice
+CALL_SECONDS = 60.0
+
+
+class StagingBucket:
+    """A bucket for files on their way into BigQuery, in the location of its datasets.
+
+    Its methods raise what Google's client raises.
+    """
+
+    def __init__(self, client: Any, name: str) -> None:
+        self._client = client
+        self._bucket = client.bucket(name)
+
+    @contextmanager
+    def holding(self, file: IO[bytes], table: str, attempt: str) -> Iterator[str]:
+        """The `gs://` URI of the file's content, until the end of the block.
+
+        What an import of that table that was killed has left is deleted, too.
+        """
+        folder = f"{FOLDER}/{table}/"
+        blob = self._bucket.blob(f"{folder}{attempt}.parquet", chunk_size=CHUNK)
+        self._forget(folder)
+        file.seek(0)
+        blob.upload_from_file(file, timeout=CALL_SECONDS)
+        try:
+            yield f"gs://{self._bucket.name}/{blob.name}"
+        except BaseException:
+            with suppress(*FAILURES):  # the load's own failure is the one to tell
+                self._delete(blob)
+            raise
+        self._delete(blob)
+
+    def _forget(self, folder: str) -> None:
+        listed = self._client.list_blobs(self._bucket, prefix=folder, timeout=CALL_SECONDS)
+        for blob in listed:
+            if datetime.now(UTC) - blob.time_created > FORGOTTEN:
+                self._delete(blob)
+
+    def _delete(self, blob: Any) -> None:
+        with suppress(NotFound):
+            blob.delete(timeout=CALL_SECONDS)
+
+
+def emulated_bucket(name: str) -> StagingBucket:
+    """A bucket of the server that STORAGE_EMULATOR_HOST names, without credentials."""
+    return StagingBucket(storage.Client.create_anonymous_client(), name)
