@@ -159,18 +159,20 @@ class TypeConflict(TableError):
     """A shard's column cannot become what it was and what it is today.
 
     `column` is the path with dots, `known` and `today` are type names as BigQuery writes them.
-    Of a feed, `line` is its first line that does not fit the known type, and `declare` is the path
-    as it sends it.
+    Of a feed, `declare` is the path as it sends it, and `line` is its first line that does not fit
+    the known type.
     """
 
-    def __init__(self, table: str, column: str, known: str, today: str) -> None:
-        super().__init__(table, column, known, today)
+    def __init__(
+        self, table: str, column: str, known: str, today: str, declare: str | None = None
+    ) -> None:
+        super().__init__(table, column, known, today, declare)
         self.table = table
         self.column = column
         self.known = known
         self.today = today
         self.line: int | None = None
-        self.declare = column
+        self.declare = column if declare is None else declare
 
     def __str__(self) -> str:
         where = f" (first at line {self.line})" if self.line else ""

@@ -90,9 +90,8 @@ def _store_day(delivery: Delivery, day: date, warehouse: Warehouse, attempt: str
         nonlocal known, reading
         if now != known:  # another import learned more meanwhile
             known, reading = now, _read(delivery, now)
-        return to_arrow(reading.frame())
+        return pa.Table.from_arrays(to_arrow(reading.frame()).columns, schema=reading.schema)
 
-    declared = [reading.renamed.get(path, path) for path in feed.types]
     with warehouse:
         _check_rows(delivery, table.shard(day), reading.rows, warehouse)
         _store_rejected(delivery, table.rejected.shard(day), reading.bad_lines, warehouse, attempt)
@@ -103,15 +102,13 @@ def _store_day(delivery: Delivery, day: date, warehouse: Warehouse, attempt: str
                 day,
                 read,
                 attempt=attempt,
-                declared=declared,
+                declared=feed.types,
                 origin=_origin(delivery),
             )
         except TypeConflict as conflict:
             before = dict(paths(known)).get(conflict.column)
             if before is not None:
                 conflict.line = reading.first_line_unlike(conflict.column, before.arrow)
-            sent = {stored: path for path, stored in reading.renamed.items()}
-            conflict.declare = sent.get(conflict.column, conflict.column)
             raise
     return Import(delivery, reading, stored)
 

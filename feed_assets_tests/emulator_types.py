@@ -82,6 +82,9 @@ def fields_of(schema: JSON | None) -> Fields:
             if name.startswith(FORBIDDEN_PREFIXES):
                 raise ValidationError(f'Field name "{name}" has a reserved prefix.')
         for field in fields:
+            # https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema
+            if len(field.description or "") > 1024:
+                raise ValidationError(f"The description of field {field.name} is too long.")
             if (field.type in {"RECORD", "STRUCT"}) != bool(field.fields):
                 raise ValidationError(f"Field {field.name} is a RECORD if it has fields.")
         return tuple(

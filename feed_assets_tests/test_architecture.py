@@ -22,9 +22,10 @@ ONLY_IN = {
 OURS_SEEN_FROM = {  # and nothing else of ours; __init__.py and demo/ put things together
     "errors.py": (),
     "tables.py": (),
+    "keys.py": (),
     "source.py": (),
-    "ndjson/": ("errors", "source", "ndjson"),
-    "warehouse/": ("errors", "tables", "warehouse"),
+    "ndjson/": ("errors", "keys", "source", "ndjson"),
+    "warehouse/": ("errors", "keys", "tables", "warehouse"),
     "access.py": ("errors",),
     "feed.py": ("errors", "tables", "access", "ndjson"),  # ndjson: what may stand in `types`
     "collisions.py": ("errors", "tables", "feed"),

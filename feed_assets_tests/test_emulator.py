@@ -321,6 +321,19 @@ def test_some_names_cannot_be_columns(client: bigquery.Client, dataset: str, nam
         load(client, f"{dataset}.t", pa.table({name: ["a"]}), [SchemaField(name, "STRING")])
 
 
+def test_a_description_has_at_most_1024_characters(client: bigquery.Client, dataset: str) -> None:
+    for name, length in (("short", 1024), ("long", 1025)):
+        inner = SchemaField("a", "STRING", description="x" * length)
+        table = bigquery.Table(
+            f"{client.project}.{dataset}.{name}", [SchemaField("r", "RECORD", fields=[inner])]
+        )
+        if length > 1024:
+            with pytest.raises(exceptions.BadRequest, match="too long"):
+                client.create_table(table)
+        else:
+            assert client.create_table(table).schema == table.schema
+
+
 def test_a_load_can_append(client: bigquery.Client, dataset: str) -> None:
     shard(client, f"{dataset}.t", [{"a": 1}], a="INTEGER")
     job = load(

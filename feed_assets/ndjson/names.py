@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from feed_assets.keys import kept
 
 MAX_LENGTH = 300  # characters
 
@@ -28,23 +31,21 @@ _CLASSES = ("L", "N", "M", "Pc", "Pd")  # letters, numbers, marks, connectors su
 
 
 def column_names(
-    keys: Iterable[str], *, flexible: bool = True, known: Collection[str] = ()
+    keys: Iterable[str], *, flexible: bool = True, known: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, str]:
     """The column name of each key of one object; the same whatever order the keys come in.
 
-    Of keys whose names collide (case does not distinguish), one spelled like a column `known`
-    before keeps the name, else the first by spelling; the others get `_2`, `_3` and on, passing
-    over names that another key has. Names that are not `flexible` have ASCII letters, digits and
-    `_`, and do not begin with a digit.
+    A key that is `known`, by what is `kept` of it, has its name there, and no other key gets it. Of
+    new keys whose names collide (case does not distinguish), the first by spelling keeps the name,
+    if it is free; the others get `_2`, `_3` and on, passing over names that another key has. New
+    names that are not `flexible` have ASCII letters, digits and `_`, and do not begin with a digit.
     """
     accepted = _flexible if flexible else _plain
-    in_order = sorted(keys, key=lambda key: (accepted(key) not in known, key))
-    wished = {key: accepted(key) for key in in_order}
-    if len({folded(name) for name in wished.values()}) == len(wished):
-        return wished
-    taken = {folded(name) for name in wished.values()}
-    numbers: dict[str, int] = {}
-    names = {}
+    keys = set(keys)
+    names = {key: known[kept(key)] for key in keys if kept(key) in known}
+    wished = {key: accepted(key) for key in sorted(keys - names.keys())}
+    numbers = {folded(name): 1 for name in known.values()}
+    taken = numbers.keys() | {folded(name) for name in wished.values()}
     for key, name in wished.items():
         number = numbers.get(folded(name), 0) + 1
         while number > 1 and folded(_numbered(name, number)) in taken:

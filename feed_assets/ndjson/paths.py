@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from feed_assets.keys import kept, keyed_field
 from feed_assets.ndjson.resolve import Column
 
 
@@ -27,6 +28,27 @@ def places(columns: Sequence[Column]) -> Iterator[Place]:
             for inner in places(column.fields):
                 sent, stored = f"{column.key}.{inner.sent}", f"{column.name}.{inner.stored}"
                 yield Place(sent, stored, inner.type)
+
+
+def keyed(columns: Sequence[Column]) -> pa.Schema:
+    """The columns that have a type, each with its key where that is not its name."""
+    return pa.schema(_fields(columns))
+
+
+def _fields(columns: Sequence[Column]) -> list[pa.Field]:
+    return [
+        keyed_field(
+            each.name, _type(each, each.type), None if each.key == each.name else kept(each.key)
+        )
+        for each in columns
+        if each.type is not None
+    ]
+
+
+def _type(column: Column, of: pa.DataType) -> pa.DataType:
+    if pa.types.is_struct(of):
+        return pa.struct(_fields(column.fields))
+    return pa.list_(_type(column, of.value_type)) if pa.types.is_list(of) else of
 
 
 def untyped(columns: Sequence[Column]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from feed_assets.ndjson.inferred import Hints, hints_of, merged
 from feed_assets.ndjson.observe import MAX_COLUMNS
 from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.parts import Part, PartReader
-from feed_assets.ndjson.paths import renamed, untyped
+from feed_assets.ndjson.paths import keyed, renamed, untyped
 from feed_assets.ndjson.pool import in_order
 from feed_assets.ndjson.refusal import refuse
 from feed_assets.ndjson.resolve import columns
@@ -49,6 +49,8 @@ class Reading:
     """Mapped from a file without a name: the last table or frame on it frees the disk. Columns, and
     the fields of records, are in the order in which the feed first named them, be it with null.
     Declared ones it never named come last."""
+    schema: pa.Schema
+    """The table's, each field with its key as `keys` has it."""
     rows: int
     bytes: int
     bad_lines: tuple[BadLine, ...]
@@ -60,6 +62,7 @@ class Reading:
     """Null elements of arrays, by the array's path."""
     seen: Seen
     scope: Scope = field(repr=False)
+    known: tuple[pa.Field, ...] = field(repr=False)
 
     def frame(self) -> pd.DataFrame:
         """The table as an Arrow-backed DataFrame, on the same mapped pages."""
@@ -72,7 +75,7 @@ class Reading:
 
     def first_line_unlike(self, path: str, known: pa.DataType) -> int | None:
         """The first line whose value at `path` (stored names) does not fit the type `known`."""
-        return first_line_unlike(self.seen, self.scope, path, known)
+        return first_line_unlike(self.seen, self.scope, path, known, self.known)
 
 
 def read(
@@ -83,20 +86,22 @@ def read(
 ) -> Reading:
     """Reads NDJSON, also while it is still arriving.
 
-    `known` is the schema that the table had before: columns that are STRING there stay STRING,
-    each value as it was sent. Raises NotNdjson, BadLines, ContentError (more columns than a table
-    can have), OSError, and what `source` raises.
+    `known` is the schema that the table had before: a key that has a column there keeps it, and
+    columns that are STRING there stay STRING, each value as it was sent. Raises NotNdjson,
+    BadLines, ContentError (more columns than a table can have), OSError, and what `source` raises.
     """
     refuse_foreign(source, max_line_bytes=options.max_line_bytes)
     scope = scope_of(options.types, flexible_names=options.flexible_names)
     with Spool() as provisional, Spool() as made:
         seen, bad_lines, spooled = _first_pass(source, scope, options, provisional)
+        known = tuple(known)
         found = columns(seen, scope, known)
         dropped_nulls: Counter[str] = Counter()
         converter = Converter(source, found, options)
         table = _table(converter, spooled, provisional, made, dropped_nulls)
     return Reading(
         table=table,
+        schema=keyed(found),
         rows=sum(each.part.rows for each in spooled),
         bytes=source.reach(sys.maxsize),
         bad_lines=bad_lines,
@@ -105,6 +110,7 @@ def read(
         dropped_nulls=dict(dropped_nulls),
         seen=seen,
         scope=scope,
+        known=known,
     )
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from feed_assets.keys import sent_as
 from feed_assets.ndjson.declared import Declared
-from feed_assets.ndjson.names import column_names, folded
+from feed_assets.ndjson.names import column_names
 from feed_assets.ndjson.scope import NOTHING_DECLARED, Scope
 from feed_assets.ndjson.seen import Kind, Seen
 
@@ -58,6 +59,8 @@ def columns(
 ) -> tuple[Column, ...]:
     """The columns that the fields of an object make, those without a type included.
 
+    One that is `known` is known by its key, as `keys` tells it of a field.
+
     They are in the order in which their keys first appeared in the feed, be it with null: by line,
     then by place in the line. Declared ones that never appeared come last, as they were declared.
     """
@@ -65,14 +68,14 @@ def columns(
     names = column_names(
         [*seen.fields, *absent],
         flexible=scope.flexible_names,
-        known={field.name for field in known},
+        known={sent_as(field): field.name for field in known},
     )
     in_order = sorted(seen.fields, key=lambda key: seen.fields[key].first or ())
-    before = {folded(field.name): field.type for field in known}
+    before = {field.name: field.type for field in known}
     made = []
     for key in (*in_order, *absent):
         of_key, inside = seen.fields.get(key, Seen()), scope.within(key)
-        declared, was = scope.types.get(key), before.get(folded(names[key]))
+        declared, was = scope.types.get(key), before.get(names[key])
         if declared is None:
             found, fields = _resolved(of_key, inside, was, level)
         else:

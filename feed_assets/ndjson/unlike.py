@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
@@ -21,25 +21,38 @@ _FITTING: dict[pa.DataType, set[Kind]] = {
 }
 
 
-def first_line_unlike(seen: Seen, scope: Scope, path: str, known: pa.DataType) -> int | None:
-    """The first line whose value at the stored path does not fit `known`; None if all do."""
+def first_line_unlike(
+    seen: Seen, scope: Scope, path: str, known: pa.DataType, among: Iterable[pa.Field] = ()
+) -> int | None:
+    """The first line whose value at the stored path does not fit `known`; None if all do.
+
+    `among` are the columns known when the names were given.
+    """
     for name in path.split("."):  # stored names hold no dots themselves
         holder = seen.elements if seen.elements and not seen.fields else seen
-        column = _by_name(holder, scope).get(folded(name))
+        column = _by_name(holder, scope, among).get(folded(name))
         if column is None:
             return None
         seen, scope = column.seen, column.scope
+        among = _inside(next((each.type for each in among if each.name == column.name), None))
     return min(_unlike(seen, scope, known), default=None)
 
 
-def _by_name(seen: Seen, scope: Scope) -> dict[str, Column]:
-    return {folded(column.name): column for column in columns(seen, scope)}
+def _by_name(seen: Seen, scope: Scope, among: Iterable[pa.Field]) -> dict[str, Column]:
+    return {folded(column.name): column for column in columns(seen, scope, among)}
+
+
+def _inside(known: pa.DataType | None) -> Iterable[pa.Field]:
+    """The fields of a known record, or of the records in a known array."""
+    if known is not None and pa.types.is_list(known):
+        known = known.value_type
+    return known if known is not None and pa.types.is_struct(known) else ()
 
 
 def _unlike(seen: Seen, scope: Scope, known: pa.DataType) -> Iterator[int]:
     if pa.types.is_struct(known):
         fitting = {Kind.OBJECT}
-        by_name = _by_name(seen, scope)
+        by_name = _by_name(seen, scope, known)
         for part in known:
             if column := by_name.get(folded(part.name)):
                 yield from _unlike(column.seen, column.scope, part.type)

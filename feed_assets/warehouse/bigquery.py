@@ -241,7 +241,7 @@ class BigQueryWarehouse:
         standing, known = self.shards(table), self.known(table).columns
         if not standing:
             return False
-        rules.require_columns(table, known, (*key, updated_at))
+        *key, updated_at = rules.latest_by(table, known, (*key, updated_at))
         found = self._get(table)
         if found is not None and not (
             found.table_type == "VIEW" and OURS.items() <= found.labels.items()

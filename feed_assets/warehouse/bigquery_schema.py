@@ -6,6 +6,7 @@ https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ Fields = Sequence[Mapping[str, Any]]
 SQL_TYPES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 LEGACY_TYPES = {sql: legacy for legacy, sql in SQL_TYPES.items()} | {"STRUCT": "RECORD"}
 
+_SENT = re.compile(r'Sent as (?P<key>"(?:[^"\\]|\\.)*")\.')
 _NOW = re.compile(r"Now (?P<repeated>REPEATED )?(?P<type>\w+)\.")
 _LONG = "Has held integers beyond 2^53, which no FLOAT holds."
 
@@ -56,12 +58,20 @@ def known_from(fields: Fields) -> Columns:
 
 def _known(field: Mapping[str, Any]) -> Column:
     description = field.get("description", "")
+    sent = _SENT.search(description)
+    if sent:
+        description = description[: sent.start()]  # a key may read like a note
     (column,) = columns_from([field])
     kind, repeated, fields = column.type, column.repeated, known_from(field.get("fields", ()))
     if now := _NOW.search(description):
         kind, repeated = str(now["type"]), bool(now["repeated"])
     return Column(
-        column.name, kind, repeated, fields if kind == "RECORD" else (), _LONG in description
+        column.name,
+        kind,
+        repeated,
+        fields if kind == "RECORD" else (),
+        _LONG in description,
+        json.loads(sent["key"]) if sent else None,
     )
 
 
@@ -69,8 +79,8 @@ def known_fields(columns: Columns, before: Fields) -> list[dict[str, Any]]:
     """The schema of a table of known columns, made from the one it has.
 
     A schema's columns keep their type for good, so where one has changed since, its description
-    says so. Then learning is always one update of one schema, which BigQuery does atomically,
-    and only if nobody else was faster.
+    says so; it also has the key that is not the column's name. Then learning is always one update
+    of one schema, which BigQuery does atomically, and only if nobody else was faster.
     """
     had = {field["name"].casefold(): field for field in before}
     return [_known_field(column, had.get(column.name.casefold())) for column in columns]
@@ -86,6 +96,8 @@ def _known_field(column: Column, before: Mapping[str, Any] | None) -> dict[str, 
         field["fields"] = known_fields(column.fields, (before or {}).get("fields", ()))
     if column.long:
         notes.append(_LONG)
+    if column.key is not None:
+        notes.append(f"Sent as {json.dumps(column.key)}.")
     return {**field, "description": " ".join(notes)}
 
 

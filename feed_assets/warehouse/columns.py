@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from feed_assets.errors import UnsupportedColumn
+from feed_assets.keys import key_of, keyed_field
 
 ARROW: dict[str, pa.DataType] = {
     "BOOLEAN": pa.bool_(),
@@ -28,6 +29,7 @@ class Column:
     """A column: `type` is one of ARROW's keys, or RECORD with `fields`.
 
     `long` tells of an INTEGER that it holds, or held, a value beyond 2^53, which no FLOAT holds.
+    `key` is what is kept of the key that a feed sends it as, where that is not its name.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Column:
     repeated: bool = False
     fields: tuple[Column, ...] = ()
     long: bool = False
+    key: str | None = None
 
     def __str__(self) -> str:
         """The type as a person reads it: `REPEATED RECORD`, `INTEGER beyond 2^53`."""
@@ -42,9 +45,14 @@ class Column:
         return f"{'REPEATED ' * self.repeated}{self.type}{beyond}"
 
     @property
+    def sent(self) -> str:
+        """The key it is sent as."""
+        return self.name if self.key is None else self.key
+
+    @property
     def arrow(self) -> pa.DataType:
         if self.type == "RECORD":
-            inner: pa.DataType = pa.struct([pa.field(f.name, f.arrow) for f in self.fields])
+            inner: pa.DataType = pa.struct(arrow_schema(self.fields))
         elif self.type in ARROW:
             inner = ARROW[self.type]
         else:
@@ -65,8 +73,8 @@ Columns = tuple[Column, ...]
 
 
 def arrow_schema(columns: Columns) -> pa.Schema:
-    """The Arrow schema of rows under these columns."""
-    return pa.schema([pa.field(column.name, column.arrow) for column in columns])
+    """The Arrow schema of rows under these columns, with the keys that they are sent as."""
+    return pa.schema([keyed_field(column.name, column.arrow, column.key) for column in columns])
 
 
 def columns_of(schema: pa.Schema) -> Columns:
@@ -87,8 +95,8 @@ def _columns(fields: Iterable[pa.Field], path: str) -> Columns:
                 f"distinguish; rename one"
             )
         taken[field.name.casefold()] = field.name
-    found = (_column(field.name, field.type, f"{path}{field.name}") for field in fields)
-    return tuple(column for column in found if column is not None)
+    found = [(field, _column(field.name, field.type, f"{path}{field.name}")) for field in fields]
+    return tuple(replace(column, key=key_of(field)) for field, column in found if column)
 
 
 def _column(name: str, kind: pa.DataType, path: str) -> Column | None:

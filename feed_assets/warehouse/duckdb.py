@@ -20,7 +20,7 @@ from feed_assets.errors import IN_THE_WAY, NOT_OUR_VIEW, NotOurs, WarehouseFaile
 from feed_assets.tables import Table
 from feed_assets.warehouse.columns import Column, Columns, columns_of
 from feed_assets.warehouse.interface import NOWHERE, Known, Load, Origin, Pending
-from feed_assets.warehouse.shards import following, require_columns, widened
+from feed_assets.warehouse.shards import following, latest_by, widened
 
 SQL_TYPES = {
     "BOOLEAN": "BOOLEAN",
@@ -198,7 +198,7 @@ class DuckDBWarehouse:
             shards, known = self.shards(table), self.known(table).columns
             if not shards:
                 return False
-            require_columns(table, known, (*key, updated_at))
+            *key, updated_at = latest_by(table, known, (*key, updated_at))
             self._define(run, table, shards, key, updated_at)
             run.execute(
                 "INSERT OR REPLACE INTO feed_assets.latest_views VALUES (?, ?, ?)",

@@ -13,35 +13,36 @@ from feed_assets.warehouse.columns import Column, Columns, paths
 def union(table: Table, known: Columns, today: Columns, declared: Collection[str] = ()) -> Columns:
     """The known columns in their order, widened where today's need it, then today's new ones.
 
-    A column whose path is `declared` is of today's type, whatever it was before: that is how its
-    user settles a conflict. Raises TypeConflict where a column can be neither what it was nor
-    widened to what it is.
+    A column whose path as sent is `declared` is of today's type, whatever it was before: that is
+    how its user settles a conflict. Raises TypeConflict where a column can be neither what it was
+    nor widened to what it is.
     """
-    return _union(table, known, today, {path.casefold() for path in declared}, "")
+    return _union(table, known, today, declared, "", "")
 
 
 def _union(
-    table: Table, known: Columns, today: Columns, declared: Collection[str], path: str
+    table: Table, known: Columns, today: Columns, declared: Collection[str], path: str, sent: str
 ) -> Columns:
+    """`path` is that of the record they are in, with its dot, and `sent` the same as sent."""
     new = {column.name.casefold(): column for column in today}
     kept = []
     for column in known:
         now = new.pop(column.name.casefold(), column)
-        here = f"{path}{column.name}"
-        kept.append(_wider(table, column, now, declared, here))
+        here = f"{path}{column.name}", f"{sent}{column.sent}"
+        kept.append(_wider(table, column, now, declared, *here))
     return (*kept, *new.values())
 
 
 def _wider(
-    table: Table, known: Column, today: Column, declared: Collection[str], path: str
+    table: Table, known: Column, today: Column, declared: Collection[str], path: str, sent: str
 ) -> Column:
-    if path.casefold() in declared and (known.type, known.repeated) != (today.type, today.repeated):
-        return replace(today, name=known.name, long=known.long or today.long)
+    if sent in declared and (known.type, known.repeated) != (today.type, today.repeated):
+        return replace(today, name=known.name, key=known.key, long=known.long or today.long)
     if known.type == "STRING" and known.repeated <= today.repeated:
         return known
     if known.repeated == today.repeated:
         if known.type == today.type == "RECORD":
-            fields = _union(table, known.fields, today.fields, declared, f"{path}.")
+            fields = _union(table, known.fields, today.fields, declared, f"{path}.", f"{sent}.")
             return replace(known, fields=fields)
         long = known.long or today.long
         if known.type == today.type:
@@ -49,7 +50,7 @@ def _wider(
         lost = any(column.long and column.type == "INTEGER" for column in (known, today))
         if {known.type, today.type} == {"INTEGER", "FLOAT"} and not lost:
             return replace(known, type="FLOAT")
-    raise TypeConflict(str(table), path, str(known), str(today))
+    raise TypeConflict(str(table), path, str(known), str(today), declare=sent)
 
 
 def extended(held: Columns, known: Columns) -> Columns:
@@ -110,12 +111,17 @@ def changed(before: Columns, after: Columns) -> dict[str, tuple[str, str]]:
     }
 
 
-def require_columns(table: Table, columns: Columns, needed: Iterable[str]) -> None:
-    """Raises TableError where the latest state of `table` is made by a column that it lacks."""
-    names = {column.name.casefold() for column in columns}
-    for name in needed:
-        if name.casefold() not in names:
+def latest_by(table: Table, columns: Columns, wanted: Iterable[str]) -> list[str]:
+    """The names of the columns that a feed sends as `wanted`, or else that are named so.
+
+    Raises TableError where the latest state of `table` is made by a column that it lacks.
+    """
+    names = {column.name: column.name for column in columns}
+    names |= {column.sent: column.name for column in columns}
+    for name in wanted:
+        if name not in names:
             raise TableError(
                 f"{table} has no column {name}, which its latest state is made by; it has "
                 f"{', '.join(column.name for column in columns)}"
             )
+    return [names[name] for name in wanted]

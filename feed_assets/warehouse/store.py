@@ -19,7 +19,8 @@ from feed_assets.warehouse.rows import columns_in, conform
 ROUNDS = 50  # of learning columns while others learn, too
 
 Rows = Callable[[Columns], pa.Table]
-"""Rows read in the light of the columns known so far: where one is STRING, text as it was sent."""
+"""Rows read in the light of the columns known so far: each key under the column that it had, and
+text as it was sent where that is STRING. Fields have the keys that their columns are sent as."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def store_shard(
 ) -> Stored:
     """Makes `table_YYYYMMDD` hold the day's rows, under the columns of all days so far.
 
-    `declared` are the paths of columns whose type is their user's decision.
+    `declared` are the paths, as sent, of columns whose type is their user's decision.
 
     Raises TypeConflict, before anything is touched, where today's types cannot join those.
     """

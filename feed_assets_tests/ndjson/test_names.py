@@ -5,9 +5,10 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feed_assets.keys import kept
 from feed_assets.ndjson.names import column_names, folded
 from feed_assets_tests.ndjson.feeds import made_up, read_lines
 
@@ -49,9 +50,34 @@ def test_a_key_becomes_a_name_that_bigquery_takes(key: str, name: str) -> None:
     assert column_names([key]) == {key: name}
 
 
-def test_a_key_spelled_like_a_column_of_before_keeps_its_name() -> None:
-    assert column_names(["ID", "id"], known={"id"}) == {"id": "id", "ID": "ID_2"}
-    assert column_names(["ID", "id"]) == {"ID": "ID", "id": "id_2"}
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("known", "names"),
+    [
+        ({"id": "id"}, {"id": "id", "ID": "ID_2"}),
+        ({"id": "id"}, {"ID": "ID_2"}),
+        ({"ID": "ID", "id": "id_2"}, {"id": "id_2", "Id": "Id_3"}),
+        ({"a b": "a_b"}, {"a b": "a_b", "a-b": "a_b_2", "a_b": "a_b_3"}),
+        ({"a b": "a_b", "a_b_2": "a_b_2"}, {"a-b": "a_b_3"}),
+        ({"A": "A_2", "a": "a"}, {"A_2": "A_2_2", "A": "A_2"}),
+        ({"A": "A_2", "a": "a"}, {"a_2_2": "a_2_2", "a_2": "a_2_3"}),
+        ({"Größe": "Größe"}, {"Größe": "Größe", "Gr__e": "Gr__e"}),  # of a table that stood before
+        ({LONG: LONG}, {LONG + "!": "x" * 298 + "_2", LONG + "?": "x" * 298 + "_3"}),
+        (
+            {LONG: LONG, LONG + "!": "x" * 298 + "_2"},
+            {LONG.upper(): "X" * 298 + "_3", "x" * 298 + "_2": "x" * 298 + "_4"},
+        ),
+        ({LONG[:299] + "y": LONG[:299] + "y"}, {LONG: LONG}),
+        ({kept(LONG * 9): LONG}, {LONG * 9: LONG, LONG * 8: "x" * 298 + "_2"}),
+    ],
+)
+def test_a_key_seen_before_keeps_its_name_and_no_other_gets_it(
+    known: dict[str, str], names: dict[str, str]
+) -> None:
+    assert column_names(names, flexible=False, known=known) == names
+    assert column_names(reversed(names), flexible=False, known=known) == names
 
 
 PLAIN = [
@@ -102,6 +128,27 @@ def test_names_are_different_and_do_not_depend_on_order(keys: list[str]) -> None
     assert column_names(sorted(keys)) == names
     for key, name in names.items():
         assert name == key or folded(name) != folded(key) or key not in names.values()
+
+
+COLLIDING = ["a", "A", "a b", "a-b", "a_b", "A_b", "a_2", "A_2", "a b_2", "a_2_2"]
+SOME = st.integers(0, 2 ** len(COLLIDING) - 1).map(
+    lambda bits: {key for place, key in enumerate(COLLIDING) if bits >> place & 1}
+)
+
+
+@settings(max_examples=2000)
+@given(st.lists(st.tuples(SOME, SOME), max_size=5), st.booleans())
+def test_in_any_history_a_name_belongs_to_one_key(
+    days: list[tuple[set[str], set[str]]], flexible: bool
+) -> None:
+    """Of each day: the keys that came, and those that had no value, so that none is known."""
+    known: dict[str, str] = {}
+    for keys, untyped in days:
+        names = column_names(sorted(keys), flexible=flexible, known=known)
+        assert names == column_names(sorted(keys, reverse=True), flexible=flexible, known=known)
+        assert all(names[key] == known[key] for key in keys & known.keys())
+        known |= {key: names[key] for key in keys - untyped}
+        assert len({folded(name) for name in (known | names).values()}) == len(known | names)
 
 
 def test_every_renaming_is_reported_by_path() -> None:

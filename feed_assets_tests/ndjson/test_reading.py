@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import feed_assets
 from feed_assets.errors import BadLines, NotNdjson
+from feed_assets.keys import keyed_field
 from feed_assets.ndjson import read_ndjson, reading
 from feed_assets_tests.ndjson.feeds import made_up, read_lines
 
@@ -60,7 +61,8 @@ def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parts.dropped_nulls == whole.dropped_nulls == {"b": 100}
 
 
-STRUCT, LIST = pa.struct([("x", pa.int64()), ("Y", pa.bool_())]), pa.list_(pa.int64())
+STRUCT = pa.struct([("x", pa.int64()), keyed_field("Y", pa.bool_(), "y")])
+LIST = pa.list_(pa.int64())
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feed_assets.keys import keyed_field
 from feed_assets_tests.ndjson import feeds
 from feed_assets_tests.ndjson.feeds import made_up, read_column, read_lines, type_of, values_of
 
@@ -168,7 +169,7 @@ def test_empty_as_null_reads_empty_strings_as_null_everywhere() -> None:
 def test_a_column_that_was_text_before_stays_text_as_it_was_sent() -> None:
     known = pa.schema(
         [
-            ("TOTAL", pa.string()),
+            keyed_field("TOTAL", pa.string(), "total"),
             ("o", pa.struct([("x", pa.string()), ("y", pa.int64())])),
             ("a", pa.list_(pa.string())),
             ("r", pa.string()),
@@ -181,7 +182,7 @@ def test_a_column_that_was_text_before_stays_text_as_it_was_sent() -> None:
         known=known,
     )
     assert reading.table.to_pylist() == [
-        {"total": "1.50", "o": {"x": "true", "y": 1}, "a": ["1.0"], "r": '{"k": 1}', "n": 1}
+        {"TOTAL": "1.50", "o": {"x": "true", "y": 1}, "a": ["1.0"], "r": '{"k": 1}', "n": 1}
     ]
     assert reading.untyped == ("u",)
 

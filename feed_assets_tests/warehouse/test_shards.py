@@ -71,7 +71,7 @@ def test_what_cannot_join_is_refused_unless_it_is_declared(known: str, today: st
         union(ORDERS, (column(known),), (column(today),))
 
     assert (refused.value.column, refused.value.table) == ("x", "crm.orders")
-    (declared,) = union(ORDERS, (column(known),), (column(today),), {"X"})
+    (declared,) = union(ORDERS, (column(known),), (column(today),), {"x"})
     assert (declared.type, declared.repeated) == (column(today).type, column(today).repeated)
 
 
@@ -134,6 +134,31 @@ def test_what_is_new_and_what_changed_are_told_by_path() -> None:
 
     assert added(before, after) == {"r.b": B, "c": C}
     assert changed(before, after) == {"a": ("INTEGER", "FLOAT")}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "order-id",
+        "",
+        "ü 🎉",
+        "\0\n\x7f\u2028\ufffe",
+        '"\\"\\',
+        'Now STRING. Sent as "x".',
+        "x" * 898,
+    ],
+    ids=ascii,
+)
+def test_a_table_of_known_columns_tells_the_keys_exactly(key: str) -> None:
+    inner = Column("a", "INTEGER", long=True, key=key)
+    before = (Column("r", "RECORD", True, (inner,), key=key), Column("t", "INTEGER", key=key))
+    after = (*before[:1], Column("t", "TIMESTAMP", True, long=True, key=key), Column("b", "STRING"))
+
+    schema = known_fields(before, [])
+    assert known_from(schema) == before
+    schema = known_fields(after, schema)
+    assert known_from(schema) == after
+    assert all(len(field["description"]) <= 1024 for field in [*schema, *schema[0]["fields"]])
 
 
 def test_a_table_of_known_columns_tells_all_that_is_known_though_its_columns_keep_their_types() -> (

@@ -1,0 +1,40 @@
+"""The key that a column was sent as: in the metadata of its Arrow field, and as it is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pyarrow as pa
+
+_METADATA = b"feed_assets.key"
+_MAX_KEPT = 900  # characters
+_DIGEST = "sha256:"
+
+
+def kept(key: str) -> str:
+    """What is kept of a key with its column: the key, or a digest of one that is too long.
+
+    BigQuery keeps it, in JSON, in a description of at most 1,024 characters, which says more.
+    https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema
+    """
+    if len(json.dumps(key)) <= _MAX_KEPT and not key.startswith(_DIGEST):
+        return key
+    return _DIGEST + hashlib.sha256(key.encode()).hexdigest()
+
+
+def keyed_field(name: str, kind: pa.DataType, key: str | None) -> pa.Field:
+    """The Arrow field of a column; what is kept of its key, unless that is None, is metadata."""
+    return pa.field(name, kind, metadata=None if key is None else {_METADATA: key})
+
+
+def key_of(field: pa.Field) -> str | None:
+    """What is kept of the key, if that is another than the name."""
+    key = (field.metadata or {}).get(_METADATA)
+    return None if key is None else key.decode()
+
+
+def sent_as(field: pa.Field) -> str:
+    """What is kept of the key; a column of which no other is known was sent under its name."""
+    key = key_of(field)
+    return str(field.name) if key is None else key
