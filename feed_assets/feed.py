@@ -29,6 +29,12 @@ LABEL = re.compile(r"[a-z0-9_-]{0,63}")
 LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 RESERVED_LABELS = {"feed", "day", "managed_by"}
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+MAX_NAME = 1024
+"""Characters of a dataset's name, bytes of a table's.
+
+https://cloud.google.com/bigquery/docs/datasets#dataset-naming
+https://cloud.google.com/bigquery/docs/tables#table_naming
+"""
 
 
 class PartitionByDate(Declared):
@@ -81,8 +87,12 @@ class Feed(Declared):
         None, description="One shard a day. Left out, the feed is a snapshot, replaced whole."
     )
     schedule: str = Field("0 5 * * *", description="When to import, as a cron expression.")
-    key: tuple[str, ...] = Field((), description="The columns that tell one row from another.")
-    updated_at: str | None = Field(None, description="The column with a row's last change.")
+    key: tuple[str, ...] = Field(
+        (), description="What tells one row from another, as the feed sends it."
+    )
+    updated_at: str | None = Field(
+        None, description="Where a row's last change is, as the feed sends it."
+    )
     types: Mapping[str, str] = Field(
         default_factory=dict, description="Columns whose type is fixed: {total: NUMERIC}."
     )
@@ -128,7 +138,7 @@ class Feed(Declared):
     @field_validator("name", "dataset", "table")
     @classmethod
     def _is_a_name(cls, value: str) -> str:
-        if value and not NAME.fullmatch(value):
+        if not NAME.fullmatch(value):
             raise ValueError(
                 f"{value!r} must be of letters, digits and _, not beginning with a digit"
             )
@@ -178,6 +188,19 @@ class Feed(Declared):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Feed:
+        rejected = self.destination.rejected
+        longest = rejected.shard(date.max) if self.partition_by_date else rejected
+        if max(len(self.dataset), len(longest.name)) > MAX_NAME:
+            raise ValueError(
+                f"has names longer than the {MAX_NAME} characters that BigQuery takes; its longest "
+                f"table would be {longest.name[:40]}... with {len(longest.name)}"
+            )
+        if self.partition_by_date and self.dataset.startswith("_"):
+            # https://cloud.google.com/bigquery/docs/datasets#hidden_datasets
+            raise ValueError(
+                "has a dataset that begins with _, of which BigQuery does not list the shards; "
+                "name it otherwise"
+            )
         header = any(name.lower() == "authorization" for name in self.headers_env)
         if bool(self.basic_auth) + bool(self.bearer_auth) + header > 1:
             raise ValueError(

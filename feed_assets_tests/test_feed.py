@@ -16,6 +16,7 @@ from feed_assets.tables import Table
 
 DAY = date(2020, 1, 20)
 BY_DATE = {"start_date": "2020-01-01"}
+LATEST = {"partition_by_date": BY_DATE, "key": ["id"], "updated_at": "at"}
 
 
 def feed(**attributes: Any) -> Feed:
@@ -50,6 +51,18 @@ def test_the_table_is_named_after_the_feed_unless_it_is_given() -> None:
         ({"datset": "crm"}, "datset"),
         ({"name": "crm orders"}, "letters, digits"),
         ({"table": "1orders"}, "letters, digits"),
+        ({"name": ""}, "letters, digits"),
+        ({"dataset": ""}, "letters, digits"),
+        ({"dataset": "crm.orders"}, "letters, digits"),
+        ({"dataset": "my-crm"}, "letters, digits"),
+        ({"dataset": "Größe"}, "letters, digits"),
+        ({"table": "orders_\u0662"}, "letters, digits"),
+        ({"table": "orders\n"}, "letters, digits"),
+        ({"dataset": "d" * 1025}, "longer than the 1024"),
+        ({"name": "n" * 1016}, "rejected_n.* with 1025"),
+        ({"table": "t" * 1016}, "rejected_t.* with 1025"),
+        ({"table": "t" * 1007, "partition_by_date": BY_DATE}, "with 1025"),
+        ({"dataset": "_crm", "partition_by_date": BY_DATE}, "does not list the shards"),
         ({"url": "ftp://example.com/feed"}, "no http or https URL"),
         ({"url": "https://me:secret@example.com/feed"}, "credentials in it"),
         ({"url": "https://example.com/{{ env.PATH }}"}, "a template in it"),
@@ -73,6 +86,20 @@ def test_a_mistake_is_refused_when_the_feed_is_declared(
 ) -> None:
     with pytest.raises(ValidationError, match=complaint):
         feed(**attributes)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"dataset": "d" * 1024, "table": "t" * 1015},
+        {"dataset": "CRM_2", "table": "t" * 1006, "partition_by_date": BY_DATE},
+        {"dataset": "_crm", "table": "_orders"},
+    ],
+)
+def test_names_may_be_as_long_as_bigquery_takes_them(attributes: dict[str, Any]) -> None:
+    table = feed(**attributes).destination
+    assert max(len(each.name) for each in (table, table.columns, table.rejected)) <= 1024
+    assert len(str(table)) == len(attributes["dataset"]) + 1 + len(attributes["table"])
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
@@ -128,6 +155,23 @@ def test_a_url_is_shown_without_what_may_be_secret(url: str, shown: str) -> None
         ({"table": "t", "partition_by_date": BY_DATE}, {"table": "tx"}, True, None),
         ({"table": "t"}, {"table": "t", "dataset": "erp"}, True, None),
         ({"table": "t"}, {"table": "t_x"}, True, None),
+        ({"table": "T_x"}, {"table": "t", "partition_by_date": BY_DATE}, True, r"matches crm.t_\*"),
+        ({"table": "t", "partition_by_date": BY_DATE}, {"table": "T_20200101"}, False, "a shard"),
+        ({"table": "t"}, {"table": "T", "dataset": "CRM"}, True, "is also a table"),
+        (
+            {"table": "t", "partition_by_date": BY_DATE},
+            {"table": "rejected_t_20200101"},
+            False,
+            "is named like a shard",
+        ),
+        ({"table": "columns", "partition_by_date": BY_DATE}, {}, True, "one would .* itself"),
+        ({"table": "rejected", "partition_by_date": BY_DATE}, {}, True, "one would .* itself"),
+        ({"table": "Columns_columns", "partition_by_date": BY_DATE}, {}, True, "itself"),
+        ({"table": "columns", "partition_by_date": BY_DATE}, {}, False, None),
+        ({"table": "columns"}, {}, True, None),
+        ({"table": "rejected_columns", "partition_by_date": BY_DATE}, {}, True, None),
+        (LATEST, {"name": "one_latest"}, False, "one and one_latest .* the asset one_latest"),
+        (LATEST | {"key": []}, {"name": "one_latest"}, False, None),
     ],
     ids=str,
 )

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feed_assets.delivery import Delivery
 from feed_assets.download import Download
-from feed_assets.errors import TableError, TypeConflict
+from feed_assets.errors import NotOurs, TableError, TypeConflict
 from feed_assets.feed import Feed
 from feed_assets.importing import Import, store
 from feed_assets.keys import kept
@@ -29,6 +30,7 @@ from feed_assets.warehouse.columns import Columns
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Warehouse
 from feed_assets.warehouse.read import read_table
+from feed_assets.warehouse.store import store_snapshot
 from feed_assets_tests.emulator import Emulator
 
 DAYS = [date(2020, 1, day) for day in range(1, 9)]
@@ -292,6 +294,13 @@ def test_a_column_whose_key_was_never_kept_was_sent_under_its_name(
         "order-id": "order_id_2",
         "id": "id_2",
     }
+
+
+@pytest.mark.parametrize("name", ["known_columns", "Latest_Views"])
+def test_what_is_kept_is_never_replaced(tmp_path: Path, name: str) -> None:
+    warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+    with pytest.raises(NotOurs, match="use another name"):
+        store_snapshot(warehouse, Table("Feed_Assets", name), pa.table({"id": [1]}), attempt="1")
 
 
 # --- any history

@@ -41,6 +41,7 @@ CREATE TABLE IF NOT EXISTS feed_assets.latest_views (
     table_name VARCHAR PRIMARY KEY, key VARCHAR[], updated_at VARCHAR
 );
 """
+KEPT_HERE = ("feed_assets.known_columns", "feed_assets.latest_views")
 LOCK_SECONDS = 120.0
 """How long to wait while another process has the file open: DuckDB lets one at a time write."""
 
@@ -98,6 +99,8 @@ class DuckDBWarehouse:
     ) -> Load:
         with self._transaction() as run:
             kind = self._kind(run, table)
+            if _key(table) in KEPT_HERE:
+                raise NotOurs(f"{table} is where feed_assets keeps what it knows; use another name")
             if kind == "VIEW":
                 raise NotOurs(IN_THE_WAY.format(table=table, kind="view"))
             before = kind and self.columns(table)
