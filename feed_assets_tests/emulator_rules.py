@@ -395,6 +395,10 @@ class Rules:
 
     async def continue_upload(self, request: Request) -> Response:
         project, upload = request.path_params["project"], request.query_params["upload_id"]
+        if upload not in self.uploads:
+            # What has been sent whole is not to be sent again; what then happens is not documented.
+            # https://cloud.google.com/bigquery/docs/reference/api-uploads#resumable
+            raise NotFoundError(f"Not found: Upload {upload}")
         body, path = self.uploads[upload]
         with path.open("ab") as file:
             file.write(await request.body())

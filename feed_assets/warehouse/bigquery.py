@@ -23,7 +23,7 @@ from feed_assets.errors import IN_THE_WAY, NOT_OUR_VIEW, DiskFailed, NotOurs, Wa
 from feed_assets.tables import Table
 from feed_assets.warehouse import parquet
 from feed_assets.warehouse import shards as rules
-from feed_assets.warehouse.bigquery_errors import FAILURES, passes, translated
+from feed_assets.warehouse.bigquery_errors import FAILURES, given_up, passes, translated
 from feed_assets.warehouse.bigquery_schema import (
     columns_from,
     fields_for,
@@ -47,6 +47,7 @@ JOB_SECONDS = 3600.0
 ALTERED_AT_ONCE = 8
 LABEL_LENGTH = 63
 _NO_LABEL = re.compile(r"[^a-z0-9_-]")
+PATIENT = bigquery.DEFAULT_RETRY.with_predicate(passes)
 OURS = {"managed_by": "feed_assets"}
 COLUMNS_TABLE = "The columns that the shards {table}_* have had so far. Kept by feed_assets."
 
@@ -273,8 +274,7 @@ class BigQueryWarehouse:
         named = hashlib.sha256(f"{self._id(table)} {attempt}".encode()).hexdigest()[:32]
         with self._translated(f"loading {table}"):
             for number in range(TRIES):
-                if number:
-                    time.sleep(WAIT_SECONDS * number)
+                time.sleep(WAIT_SECONDS * number)
                 job = self._begun(table, file, config, f"feed_assets-{named}-{number}")
                 try:
                     self._wait(job, table)
@@ -295,8 +295,9 @@ class BigQueryWarehouse:
         is refused if it has.
         https://cloud.google.com/bigquery/docs/error-messages#errortable (backendError, jobs.insert)
         """
-        for again in (True, False):
+        for number in range(TRIES):
             try:
+                time.sleep(WAIT_SECONDS * number)
                 file.seek(0)
                 return self._client.load_table_from_file(
                     file, self._id(table), job_id=job_id, job_config=config, timeout=CALL_SECONDS
@@ -304,10 +305,15 @@ class BigQueryWarehouse:
             except Conflict:
                 break
             except FAILURES as failure:
-                if not (again and passes(failure)):
+                lost = isinstance(failure, NotFound)  # the upload's session, perhaps
+                if number == TRIES - 1 or not (lost or passes(failure)):
                     raise
+        location = self._location(table.dataset)
+        # a job that exists is at times not found at once, says
+        # https://github.com/googleapis/python-bigquery/issues/2134
+        found = PATIENT.with_predicate(lambda why: isinstance(why, NotFound) or passes(why))
         job: Any = self._client.get_job(
-            job_id, location=self._location(table.dataset), timeout=CALL_SECONDS
+            job_id, location=location, retry=found.with_timeout(CALL_SECONDS), timeout=CALL_SECONDS
         )
         return cast("bigquery.LoadJob", job)
 
@@ -317,7 +323,7 @@ class BigQueryWarehouse:
         It might replace the table when a later import has already done so.
         """
         try:
-            job.result(timeout=JOB_SECONDS)
+            job.result(retry=PATIENT, timeout=JOB_SECONDS)
             return
         except FAILURES:
             if job.state == "DONE":
@@ -326,9 +332,8 @@ class BigQueryWarehouse:
             job.cancel(retry=None, timeout=CALL_SECONDS)
         with suppress(*FAILURES):
             job.result(retry=None, timeout=CALL_SECONDS)
-        if (
-            job.state == "DONE" and (job.error_result or {}).get("reason") != "stopped"
-        ):  # it has ended by itself meanwhile
+        why = (job.error_result or {}).get("reason")
+        if job.state == "DONE" and why != "stopped":  # it has ended by itself meanwhile
             job.result()
             return
         ended = "was cancelled" if job.state == "DONE" else "could not be cancelled"
@@ -368,7 +373,12 @@ class BigQueryWarehouse:
     def _query(self, sql: str, config: bigquery.QueryJobConfig | None = None) -> Any:
         """The rows of a query. One that takes too long is cancelled."""
         return self._client.query_and_wait(
-            sql, job_config=config, api_timeout=CALL_SECONDS, wait_timeout=JOB_SECONDS
+            sql,
+            job_config=config,
+            api_timeout=CALL_SECONDS,
+            wait_timeout=JOB_SECONDS,
+            retry=PATIENT,
+            job_retry=PATIENT.with_predicate(lambda why: not given_up(why) and passes(why)),
         )
 
     def _update(self, table: bigquery.Table, fields: list[str], *, etag: str | None) -> None:
@@ -402,7 +412,9 @@ class BigQueryWarehouse:
             try:
                 found = self._client.get_dataset(reference, timeout=CALL_SECONDS)
             except NotFound:
-                found = self._client.create_dataset(reference, exists_ok=True, timeout=CALL_SECONDS)
+                with suppress(Conflict):  # somebody was faster; `exists_ok` would wait for ever
+                    self._client.create_dataset(reference, timeout=CALL_SECONDS)
+                found = self._client.get_dataset(reference, timeout=CALL_SECONDS)
         self._require_here(f"dataset {name}", found.location)
         self._datasets.add(name)
 

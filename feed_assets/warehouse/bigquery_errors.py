@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import re
 
 from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError, RetryError
 from google.auth.exceptions import GoogleAuthError, TransportError
@@ -33,39 +34,51 @@ def passes(failure: Exception) -> bool:
     """Whether the same, done again some seconds later, can succeed."""
     failure = _cause(failure)
     if isinstance(failure, GoogleAPICallError):
-        return failure.code in PASSING_CODES or _reason(failure) in PASSING
+        return failure.code in PASSING_CODES or _reason(failure) in PASSING or _is_none(failure)
     if isinstance(failure, GoogleAuthError):
         return failure.retryable or isinstance(failure, TransportError)
-    return True
+    return isinstance(failure, OSError)
+
+
+def given_up(failure: Exception) -> bool:
+    """Whether the client has tried for long."""
+    return isinstance(failure, RetryError)
 
 
 def translated(who: object, doing: str, project: str, failure: Exception) -> WarehouseFailed:
     """The failure of `who`, the warehouse, when `doing` something."""
     failure = _cause(failure)
-    if isinstance(failure, GoogleAPICallError):
+    if isinstance(failure, GoogleAPICallError) and not _is_none(failure):
         said = f"refused {doing}: {_said(failure)}"
     else:
-        said = f"gave no proper answer when {doing}: {failure}"
+        said = f"gave no proper answer when {doing}: {_said(failure)}"
     transient = passes(failure)
     advice = "try again later" if transient else _advice(failure, said, project)
-    said = said.strip().rstrip(".;")
     return WarehouseFailed(f"{who} {said}{advice and f'; {advice}'}", transient=transient)
 
 
 def _cause(failure: Exception) -> Exception:
     """What the client has tried again and again, and then given up."""
-    return failure.cause if isinstance(failure, RetryError) and failure.cause else failure
+    while isinstance(failure, RetryError) and failure.cause:
+        failure = failure.cause
+    return failure
+
+
+def _is_none(failure: GoogleAPICallError) -> bool:
+    """Whether it is no error of BigQuery's: an answer that the client can do nothing with."""
+    return not _reason(failure) and (failure.code or 0) < http.HTTPStatus.BAD_REQUEST
 
 
 def _reason(failure: GoogleAPICallError) -> str:
     return _first(failure).get("reason", "")
 
 
-def _said(failure: GoogleAPICallError) -> str:
+def _said(failure: Exception) -> str:
     """BigQuery's own words, without the request's URL."""
-    first, *_ = str(_first(failure).get("message") or failure.message).splitlines() or [""]
-    code = failure.code or 0
-    return first or f"{code} {http.HTTPStatus(code).phrase}"
+    words = str(failure)
+    if isinstance(failure, GoogleAPICallError):
+        words = _first(failure).get("message") or re.sub(r"^[A-Z]+ \S+: ", "", failure.message)
+    return words.strip().splitlines()[0].rstrip(".;") if words.strip() else "no reason given"
 
 
 def _first(failure: GoogleAPICallError) -> dict[str, str]:
