@@ -21,7 +21,7 @@ FeedAssetsError
 │   ├── NotOurs               something stands where the table or view should go
 │   ├── UnsupportedColumn     a DataFrame's column has no type in the warehouse
 │   └── WarehouseFailed       the warehouse answered with an error (some: trying again can help)
-├── DiskFailed              this machine could not keep the feed's file
+├── DiskFailed              this machine has no room for the feed's file or the warehouse's
 └── ImportFailed            any of the above, with the feed and the days it happened to
 """
 
@@ -146,7 +146,7 @@ class BadLines(ContentError):
 
 
 class DiskFailed(FeedAssetsError):
-    """This machine could not keep the feed's file."""
+    """This machine has no room for the feed's file or the warehouse's; the table is as it was."""
 
     transient = True
 

@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
-from feed_assets.errors import IN_THE_WAY, NOT_OUR_VIEW, NotOurs, WarehouseFailed
+from feed_assets.errors import IN_THE_WAY, NOT_OUR_VIEW, DiskFailed, NotOurs, WarehouseFailed
 from feed_assets.tables import Table
 from feed_assets.warehouse.columns import Column, Columns, columns_of
 from feed_assets.warehouse.interface import NOWHERE, Known, Load, Origin, Pending
@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS feed_assets.latest_views (
 );
 """
 KEPT_HERE = ("feed_assets.known_columns", "feed_assets.latest_views")
+FULL = ("No space left on device", "File too large", "Disk quota exceeded")  # the system's words
 LOCK_SECONDS = 120.0
 """How long to wait while another process has the file open: DuckDB lets one at a time write."""
 
@@ -75,10 +76,12 @@ class DuckDBWarehouse:
 
     def __exit__(self, *failure: object) -> None:
         self._depth -= 1
-        if not self._depth and self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        _one_at_a_time.release()
+        try:
+            if not self._depth and self._connection is not None:
+                held, self._connection = self._connection, None
+                held.close()
+        finally:
+            _one_at_a_time.release()
 
     def columns(self, table: Table) -> Columns | None:
         with self._session() as run:
@@ -263,13 +266,16 @@ class DuckDBWarehouse:
             except duckdb.Error as failure:
                 raise self._failed("refused", failure) from failure
 
-    def _failed(self, what: str, failure: Exception) -> WarehouseFailed:
+    def _failed(self, what: str, failure: Exception) -> WarehouseFailed | DiskFailed:
+        reason = str(failure).splitlines()[0]
+        if any(full in reason for full in FULL):
+            return DiskFailed(f"{self} has no room left: {reason}; make some on its disk")
         if "Ambiguous reference to catalog" in str(failure):
             return WarehouseFailed(
                 f"{self} is named like a schema in it, and DuckDB cannot tell the two apart; "
                 f"name the file otherwise"
             )
-        return WarehouseFailed(f"{self} {what}: {str(failure).splitlines()[0]}")
+        return WarehouseFailed(f"{self} {what}: {reason}")
 
     @contextmanager
     def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -278,7 +284,8 @@ class DuckDBWarehouse:
             try:
                 yield run
             except BaseException:
-                run.execute("ROLLBACK")
+                with suppress(duckdb.Error):  # what went wrong first is told
+                    run.execute("ROLLBACK")
                 raise
             run.execute("COMMIT")
 

@@ -63,7 +63,8 @@ class Warehouse(Protocol):
     """A warehouse. A missing dataset is made when first stored to.
 
     To be entered (`with warehouse:`) for as long as it is used, which may nest.
-    Every method raises WarehouseFailed where the warehouse does not answer or refuses.
+    Every method raises WarehouseFailed where the warehouse does not answer or refuses, and
+    DiskFailed where a disk here is full.
     """
 
     wildcards: bool
