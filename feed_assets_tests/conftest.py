@@ -17,6 +17,7 @@ from feed_assets_tests.real_bigquery import PROJECT, RealBigQuery, new_dataset, 
 from feed_assets_tests.serving import FeedServer, feed_server, lines
 
 if TYPE_CHECKING:
+    from feed_assets_tests.fault_proxy import FaultProxy
     from feed_assets_tests.project import Project
 
 settings.register_profile("exact", derandomize=True, database=None, deadline=None)
@@ -31,6 +32,22 @@ def bigquery() -> Iterator[Emulator | RealBigQuery]:
     """
     with real_bigquery() if PROJECT else emulator() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def one_proxy(bigquery: Emulator) -> Iterator[FaultProxy]:
+    """The proxy before that emulator."""
+    from feed_assets_tests.fault_proxy import fault_proxy
+
+    with fault_proxy(bigquery.url) as running:
+        yield running
+
+
+@pytest.fixture
+def proxy(one_proxy: FaultProxy) -> FaultProxy:
+    """A proxy before BigQuery's emulator, without faults yet and with no call counted."""
+    one_proxy.clear()
+    return one_proxy
 
 
 @pytest.fixture(params=["duckdb", "bigquery"])

@@ -14,7 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ONLY_IN = {
     "dagster": ("orchestration/", "definitions.py", "demo/__main__.py"),
     "dagster_gcp": ("orchestration/warehouse.py",),
-    "google": ("warehouse/bigquery.py", "warehouse/bigquery_errors.py"),
+    "google": ("warehouse/bigquery",),
     "requests": ("download/",),
     "urllib3": ("download/",),
     "duckdb": ("warehouse/duckdb.py",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from types import SimpleNamespace
@@ -19,7 +19,8 @@ from google.resumable_media.requests import _request_helpers as upload_retries
 
 from feed_assets.errors import NotOurs, TableError, WarehouseFailed
 from feed_assets.tables import Table
-from feed_assets.warehouse import bigquery as product
+from feed_assets.warehouse import bigquery as warehouse_module
+from feed_assets.warehouse import bigquery_jobs
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
 from feed_assets.warehouse.store import Stored, store_shard, store_snapshot
 from feed_assets_tests.emulator import Emulator
@@ -30,7 +31,6 @@ from feed_assets_tests.fault_proxy import (
     changed,
     cut,
     failing_job,
-    fault_proxy,
     garbled,
     hang,
     hung,
@@ -58,28 +58,16 @@ TOO_FAST = refused(
 )
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def waited(monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]:
     """Has waiting take no time; gives the seconds that were waited."""
     slept: list[float] = []
     instead = SimpleNamespace(
         sleep=slept.append, monotonic=lambda: time.monotonic() + sum(slept), time=time.time
     )
-    for module in (retry_base, retry_unary, upload_retries, product):
+    for module in (retry_base, retry_unary, upload_retries, bigquery_jobs):
         monkeypatch.setattr(module, "time", instead)
     return lambda: sum(slept)
-
-
-@pytest.fixture(scope="module")
-def one_proxy(bigquery: Emulator) -> Iterator[FaultProxy]:
-    with fault_proxy(bigquery.url) as running:
-        yield running
-
-
-@pytest.fixture
-def proxy(one_proxy: FaultProxy, waited: Callable[[], float]) -> FaultProxy:
-    one_proxy.clear()
-    return one_proxy
 
 
 class Scene:
@@ -197,14 +185,15 @@ def test_an_import_that_is_too_fast_at_each_kind_of_call_is_done_once(
 
     scene.store_once(proxy)
 
-    assert waited() > product.WAIT_SECONDS
+    assert waited() > bigquery_jobs.WAIT_SECONDS
 
 
 def test_a_call_that_hangs_is_made_again_after_its_timeout(
     bigquery: Emulator, proxy: FaultProxy, dataset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = Scene("snapshot", bigquery, dataset)
-    monkeypatch.setattr(product, "CALL_SECONDS", 0.5)
+    for module in (warehouse_module, bigquery_jobs):
+        monkeypatch.setattr(module, "CALL_SECONDS", 0.5)
     proxy.on("get table", hang, when=once)
     proxy.on("send upload", hang, when=once)
 
@@ -335,7 +324,7 @@ JOBS = {
     ),
     "hangs": Job(
         [("send upload", HUNG, always)],
-        r"did not say within 3600 s that .* is loaded; the job \S+-0 was cancelled; try again",
+        r"did not say in time that .* is loaded; the job \S+-0 was cancelled; try again",
         waits=3500,
     ),
     "hangs and cannot be cancelled": Job(
@@ -352,7 +341,7 @@ JOBS = {
     ),
     "polls always fail": Job(
         [("send upload", HUNG, always), ("get job", UNAVAILABLE, always)],
-        "did not say within .* was cancelled; try again later$",
+        "did not say in time .* was cancelled; try again later$",
     ),
     # the last byte arrives, and the answer does not
     "answer lost": Job([("send upload", lost, once)]),
@@ -454,6 +443,32 @@ def test_what_is_no_table_is_not_replaced(
         scene.store(BigQueryWarehouse(proxy.client()), AFTER, "1")
 
     assert scene.rows() == BEFORE
+
+
+@pytest.mark.parametrize("stands", [False, True])
+@pytest.mark.parametrize(
+    "fault", [reset, lost, cut, UNAVAILABLE], ids=["reset", "lost", "cut", "503"]
+)
+def test_the_view_of_the_latest_state_is_made_or_can_be_made_again(
+    fault: Fault, stands: bool, bigquery: Emulator, proxy: FaultProxy, dataset: str
+) -> None:
+    scene = Scene("shard", bigquery, dataset)
+    tables = BigQueryWarehouse(scene.client)
+    if stands:
+        tables.define_latest(scene.orders, ["id"], "total")
+    proxy.on(None, fault, when=at_first)
+
+    try:
+        tables = BigQueryWarehouse(proxy.client())
+        assert tables.define_latest(scene.orders, ["id"], "id")
+    except WarehouseFailed as failed:
+        lost_answer = failed
+        proxy.clear()
+        assert tables.define_latest(scene.orders, ["id"], "id")
+        assert lost_answer.transient
+
+    view = scene.client.get_table(str(scene.orders))
+    assert "ORDER BY `id` DESC" in view.view_query
 
 
 def test_the_calls_of_an_import_are_counted(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import operator
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from functools import partial
@@ -21,7 +20,7 @@ from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Pending, Warehouse
 from feed_assets.warehouse.read import read_table
 from feed_assets_tests.emulator import Emulator
-from feed_assets_tests.fault_proxy import FaultProxy, fault_proxy
+from feed_assets_tests.fault_proxy import FaultProxy
 from feed_assets_tests.mortal import Mortal, import_day, into_bigquery, into_duckdb
 
 PARTS = 4  # of the points, so that each test is quick
@@ -79,12 +78,6 @@ def check_all(warehouse: Warehouse, orders: Table) -> None:
 def plain(column: Column) -> Column:
     """As a table shows it, without what only the columns known say."""
     return replace(column, long=False, fields=tuple(plain(f) for f in column.fields))
-
-
-@pytest.fixture(scope="module")
-def proxy(bigquery: Emulator) -> Iterator[FaultProxy]:
-    with fault_proxy(bigquery.url) as running:
-        yield running
 
 
 @pytest.mark.parametrize("part", range(PARTS))

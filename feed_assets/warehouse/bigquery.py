@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -24,6 +23,14 @@ from feed_assets.tables import Table
 from feed_assets.warehouse import parquet
 from feed_assets.warehouse import shards as rules
 from feed_assets.warehouse.bigquery_errors import FAILURES, given_up, passes, translated
+from feed_assets.warehouse.bigquery_jobs import (
+    CALL_SECONDS,
+    FINDING,
+    JOB_SECONDS,
+    PATIENT,
+    TRIES,
+    run,
+)
 from feed_assets.warehouse.bigquery_schema import (
     columns_from,
     fields_for,
@@ -38,16 +45,9 @@ from feed_assets.warehouse.columns import Columns, arrow_schema
 from feed_assets.warehouse.interface import NOWHERE, Known, Load, Origin, Pending
 from feed_assets.warehouse.rows import conform
 
-TRIES = 3  # of a load job that BigQuery itself could not finish
-WAIT_SECONDS = 10.0  # before the second try, twice that before the third: tables take 5 in 10 s
-CALL_SECONDS = 60.0
-"""How long one request may take; the client repeats it for 10 minutes where that may help."""
-JOB_SECONDS = 3600.0
-"""How long a job may take. One that is not done by then is cancelled."""
 ALTERED_AT_ONCE = 8
 LABEL_LENGTH = 63
 _NO_LABEL = re.compile(r"[^a-z0-9_-]")
-PATIENT = bigquery.DEFAULT_RETRY.with_predicate(passes)
 OURS = {"managed_by": "feed_assets"}
 COLUMNS_TABLE = "The columns that the shards {table}_* have had so far. Kept by feed_assets."
 
@@ -272,76 +272,23 @@ class BigQueryWarehouse:
     ) -> bigquery.LoadJob:
         """Runs one load job; asked again under the same `attempt`, finds the job it made."""
         named = hashlib.sha256(f"{self._id(table)} {attempt}".encode()).hexdigest()[:32]
+
+        def make(job_id: str) -> bigquery.LoadJob:
+            file.seek(0)
+            return self._client.load_table_from_file(
+                file, self._id(table), job_id=job_id, job_config=config, timeout=CALL_SECONDS
+            )
+
+        def find(job_id: str) -> bigquery.LoadJob:
+            location = self._location(table.dataset)
+            retry = FINDING.with_timeout(CALL_SECONDS)
+            job: Any = self._client.get_job(
+                job_id, location=location, retry=retry, timeout=CALL_SECONDS
+            )
+            return cast("bigquery.LoadJob", job)
+
         with self._translated(f"loading {table}"):
-            for number in range(TRIES):
-                time.sleep(WAIT_SECONDS * number)
-                job = self._begun(table, file, config, f"feed_assets-{named}-{number}")
-                try:
-                    self._wait(job, table)
-                    return job
-                except FAILURES as failure:
-                    # another job only once this one has failed: else both would load
-                    failed = bool(job.error_result) and passes(failure)
-                    if not failed or number == TRIES - 1:
-                        raise
-            raise AssertionError("the last try returns or raises")
-
-    def _begun(
-        self, table: Table, file: IO[bytes], config: bigquery.LoadJobConfig, job_id: str
-    ) -> bigquery.LoadJob:
-        """The job of that id, which this call or one whose answer was lost has made.
-
-        Whether an upload that failed has made its job is not known; made again under its id, it
-        is refused if it has.
-        https://cloud.google.com/bigquery/docs/error-messages#errortable (backendError, jobs.insert)
-        """
-        for number in range(TRIES):
-            try:
-                time.sleep(WAIT_SECONDS * number)
-                file.seek(0)
-                return self._client.load_table_from_file(
-                    file, self._id(table), job_id=job_id, job_config=config, timeout=CALL_SECONDS
-                )
-            except Conflict:
-                break
-            except FAILURES as failure:
-                lost = isinstance(failure, NotFound)  # the upload's session, perhaps
-                if number == TRIES - 1 or not (lost or passes(failure)):
-                    raise
-        location = self._location(table.dataset)
-        # a job that exists is at times not found at once, says
-        # https://github.com/googleapis/python-bigquery/issues/2134
-        found = PATIENT.with_predicate(lambda why: isinstance(why, NotFound) or passes(why))
-        job: Any = self._client.get_job(
-            job_id, location=location, retry=found.with_timeout(CALL_SECONDS), timeout=CALL_SECONDS
-        )
-        return cast("bigquery.LoadJob", job)
-
-    def _wait(self, job: bigquery.LoadJob, table: Table) -> None:
-        """Returns when the job is done, raises its error, and leaves none behind that runs on.
-
-        It might replace the table when a later import has already done so.
-        """
-        try:
-            job.result(retry=PATIENT, timeout=JOB_SECONDS)
-            return
-        except FAILURES:
-            if job.state == "DONE":
-                raise
-        with suppress(*FAILURES):
-            job.cancel(retry=None, timeout=CALL_SECONDS)
-        with suppress(*FAILURES):
-            job.result(retry=None, timeout=CALL_SECONDS)
-        why = (job.error_result or {}).get("reason")
-        if job.state == "DONE" and why != "stopped":  # it has ended by itself meanwhile
-            job.result()
-            return
-        ended = "was cancelled" if job.state == "DONE" else "could not be cancelled"
-        raise WarehouseFailed(
-            f"{self} did not say within {JOB_SECONDS:.0f} s that {table} is loaded; the job "
-            f"{job.job_id} {ended}; try again later",
-            transient=True,
-        )
+            return run(f"feed_assets-{named}", make, find, of=str(table))
 
     def _widen(self, table: Table, before: Columns, after: Columns) -> None:
         """Turns INTEGER into FLOAT, in place where BigQuery can: not inside arrays.

@@ -25,7 +25,9 @@ PASSING = {
 https://cloud.google.com/bigquery/docs/error-messages#errortable
 https://cloud.google.com/bigquery/docs/troubleshoot-quotas
 """
-PASSING_CODES = {410, 429, 500, 502, 503, 504}  # 410: an upload has lost its session
+PASSING_CODES = {409, 410, 412, 429, 500, 502, 503, 504}
+"""409, 412: somebody else, or this call before its answer was lost, was faster. 410: an upload has
+lost its session."""
 DENIED = "accessDenied"
 QUOTA = "quotaExceeded"
 

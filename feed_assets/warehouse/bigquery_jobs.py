@@ -1,0 +1,94 @@
+"""A load job that is run once, whatever becomes of the answers about it, and that has an end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from google.api_core.exceptions import Conflict, NotFound
+from google.cloud.bigquery import DEFAULT_RETRY, LoadJob
+
+from feed_assets.errors import WarehouseFailed
+from feed_assets.warehouse.bigquery_errors import FAILURES, passes
+
+TRIES = 3
+WAIT_SECONDS = 10.0  # before the second try, twice that before the third: tables take 5 in 10 s
+CALL_SECONDS = 60.0
+"""How long one request may take; the client repeats it for 10 minutes where that may help."""
+JOB_SECONDS = 3600.0
+"""How long a job may take. One that is not done by then is cancelled."""
+PATIENT = DEFAULT_RETRY.with_predicate(passes)
+FINDING = DEFAULT_RETRY.with_predicate(lambda why: isinstance(why, NotFound) or passes(why))
+"""For a job that exists, and at times is not found at once.
+
+https://github.com/googleapis/python-bigquery/issues/2134
+"""
+
+Named = Callable[[str], LoadJob]
+
+
+def run(name: str, make: Named, find: Named, *, of: str) -> LoadJob:
+    """The job that has done a load `of` a table: made, or found if an earlier call has made it.
+
+    `make` and `find` do so by a job's id, of which each begins with `name`. Raises FAILURES, or
+    WarehouseFailed if the job does not end.
+    """
+    for number in range(TRIES):
+        time.sleep(WAIT_SECONDS * number)
+        job = _made(f"{name}-{number}", make, find)
+        try:
+            _wait(job, of)
+            return job
+        except FAILURES as failure:
+            # another job only once this one has failed: else both would load
+            if number == TRIES - 1 or not (job.error_result and passes(failure)):
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def _made(job_id: str, make: Named, find: Named) -> LoadJob:
+    """The job of that id, which this call or one whose answer was lost has made.
+
+    Whether an upload that failed has made its job is not known; made again under its id, it is
+    refused if it has.
+    https://cloud.google.com/bigquery/docs/error-messages#errortable (backendError, jobs.insert)
+    """
+    for number in range(TRIES):
+        try:
+            time.sleep(WAIT_SECONDS * number)
+            return make(job_id)
+        except Conflict:
+            break
+        except FAILURES as failure:
+            lost = isinstance(failure, NotFound)  # the upload's session, perhaps
+            if number == TRIES - 1 or not (lost or passes(failure)):
+                raise
+    return find(job_id)
+
+
+def _wait(job: LoadJob, of: str) -> None:
+    """Returns when the job is done, raises its error, and leaves none behind that runs on.
+
+    It might replace the table when a later import has already done so.
+    """
+    try:
+        job.result(retry=PATIENT, timeout=JOB_SECONDS)
+        return
+    except FAILURES:
+        if job.state == "DONE":
+            raise
+    with suppress(*FAILURES):
+        job.cancel(retry=None, timeout=CALL_SECONDS)
+    with suppress(*FAILURES):
+        job.result(retry=None, timeout=CALL_SECONDS)
+    why = (job.error_result or {}).get("reason")
+    if job.state == "DONE" and why != "stopped":  # it has ended by itself meanwhile
+        job.result()
+        return
+    ended = "was cancelled" if job.state == "DONE" else "could not be cancelled"
+    raise WarehouseFailed(
+        f"BigQuery did not say in time that {of} is loaded; the job {job.job_id} {ended}; "
+        f"try again later",
+        transient=True,
+    )
