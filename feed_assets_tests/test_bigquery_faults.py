@@ -303,13 +303,13 @@ JOBS = {
     ),
     "fails always: backendError": Job(
         [("send upload", failing_job("backendError", "Backend error"), always)],
-        "refused loading crm_.*: Backend error; try again later$",
+        "refused loading .*: Backend error; try again later$",
         jobs=3,
         waits=30,
     ),
     "invalid": Job(
         [("send upload", failing_job("invalid", "Error while reading data."), always)],
-        "refused loading crm_.*: Error while reading data$",
+        "refused loading .*: Error while reading data$",
         transient=False,
     ),
     "quotaExceeded": Job(
