@@ -23,7 +23,7 @@ from feed_assets.ndjson.inferred import Hints, hints_of, merged
 from feed_assets.ndjson.observe import MAX_COLUMNS
 from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.parts import Part, PartReader
-from feed_assets.ndjson.paths import renamed, untyped
+from feed_assets.ndjson.paths import renamed, texts, untyped
 from feed_assets.ndjson.pool import in_order
 from feed_assets.ndjson.refusal import refuse
 from feed_assets.ndjson.resolve import columns
@@ -58,16 +58,23 @@ class Reading:
     """From path as sent to path as stored, where these differ."""
     dropped_nulls: Mapping[str, int]
     """Null elements of arrays, by the array's path."""
+    types: Mapping[str, str]
+    """Which columns of text are JSON or GEOGRAPHY, by path as stored."""
     seen: Seen
     scope: Scope = field(repr=False)
 
     def frame(self) -> pd.DataFrame:
-        """The table as an Arrow-backed DataFrame, on the same mapped pages."""
+        """The table as an Arrow-backed DataFrame, on the same mapped pages.
+
+        Its `attrs` have `types`, if there are any.
+        """
         import pandas as pd
 
         if not self.table.num_columns:
             return pd.DataFrame(index=range(self.rows))
         frame: pd.DataFrame = self.table.to_pandas(types_mapper=pd.ArrowDtype)
+        if self.types:
+            frame.attrs["types"] = dict(self.types)
         return frame
 
     def first_line_unlike(self, path: str, known: pa.DataType) -> int | None:
@@ -84,8 +91,8 @@ def read(
     """Reads NDJSON, also while it is still arriving.
 
     `known` is the schema that the table had before: columns that are STRING there stay STRING,
-    each value as it was sent. Raises NotNdjson, BadLines, ContentError (more columns than a table
-    can have), OSError, and what `source` raises.
+    each value as it was sent; a field with metadata is text of another type. Raises NotNdjson,
+    BadLines, ContentError (more columns than a table can have), OSError, and what `source` raises.
     """
     refuse_foreign(source, max_line_bytes=options.max_line_bytes)
     scope = scope_of(options.types, flexible_names=options.flexible_names)
@@ -103,6 +110,7 @@ def read(
         untyped=untyped(found),
         renamed=renamed(found),
         dropped_nulls=dict(dropped_nulls),
+        types=texts(found),
         seen=seen,
         scope=scope,
     )

@@ -68,7 +68,7 @@ def columns(
         known={field.name for field in known},
     )
     in_order = sorted(seen.fields, key=lambda key: seen.fields[key].first or ())
-    before = {folded(field.name): field.type for field in known}
+    before = {folded(field.name): field.type for field in known if not field.metadata}
     made = []
     for key in (*in_order, *absent):
         of_key, inside = seen.fields.get(key, Seen()), scope.within(key)
