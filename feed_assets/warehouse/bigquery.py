@@ -22,7 +22,7 @@ from google.cloud import bigquery
 
 from feed_assets.errors import IS_A_VIEW, NOT_OUR_VIEW, NotOurs, WarehouseFailed
 from feed_assets.tables import Table
-from feed_assets.warehouse import parquet
+from feed_assets.warehouse import json_lines, parquet
 from feed_assets.warehouse import shards as rules
 from feed_assets.warehouse.bigquery_schema import (
     columns_from,
@@ -41,6 +41,7 @@ from feed_assets.warehouse.rows import conform
 TRANSIENT = {429, 500, 502, 503, 504}
 TRIES = 3  # of a load job that BigQuery itself could not finish
 CALL_SECONDS = 60.0
+DECIMALS = [bigquery.DecimalTargetType.NUMERIC, bigquery.DecimalTargetType.BIGNUMERIC]
 OURS = {"managed_by": "feed_assets"}
 COLUMNS_TABLE = "The columns that the shards {table}_* have had so far. Kept by feed_assets."
 
@@ -88,10 +89,15 @@ class BigQueryWarehouse:
             raise NotOurs(IS_A_VIEW.format(table=table))
         if before is None:
             self._make_dataset(table.dataset)
-        with tempfile.TemporaryFile(prefix="feed_assets-", suffix=".parquet") as file:
-            parquet.write(rows, file)
+        with tempfile.TemporaryFile(prefix="feed_assets-") as file:
+            if json_lines.is_needed(columns):
+                source_format = bigquery.SourceFormat.NEWLINE_DELIMITED_JSON
+                json_lines.write(rows, columns, file)
+            else:
+                source_format = bigquery.SourceFormat.PARQUET
+                parquet.write(rows, file)
             schema = fields_for(columns, _schema(before) if before else ())
-            job = self._load(table, file, _fields(schema), attempt)
+            job = self._load(table, file, source_format, _fields(schema), attempt)
         return Load(job.output_rows, {"bytes loaded": job.output_bytes or 0, "job": job.job_id})
 
     def read(self, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
@@ -201,18 +207,27 @@ class BigQueryWarehouse:
         )
 
     def _load(
-        self, table: Table, file: IO[bytes], schema: list[bigquery.SchemaField], attempt: str
+        self,
+        table: Table,
+        file: IO[bytes],
+        source_format: str,
+        schema: list[bigquery.SchemaField],
+        attempt: str,
     ) -> bigquery.LoadJob:
         """Runs one load job; asked again under the same `attempt`, finds the job it made."""
         options = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]  # nor has this
         options.enable_list_inference = True
         config = bigquery.LoadJobConfig(
-            source_format=bigquery.SourceFormat.PARQUET,
+            source_format=source_format,
             write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
             schema=schema,
             labels=OURS,
         )
-        config.parquet_options = options
+        if source_format == bigquery.SourceFormat.PARQUET:
+            config.parquet_options = options
+            # BIGNUMERIC is none of the targets else
+            # https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoad.FIELDS.decimal_target_types
+            config.decimal_target_types = DECIMALS
         named = hashlib.sha256(f"{self._id(table)} {attempt}".encode()).hexdigest()[:32]
         with self._translated(f"loading {table}"):
             for number in range(TRIES):
