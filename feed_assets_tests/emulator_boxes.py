@@ -18,7 +18,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 from bqemulator.catalog.models import TableFieldSchema
-from bqemulator.domain.errors import ValidationError
 
 BOXED = ("BIGNUMERIC", "GEOGRAPHY", "JSON")
 TYPE = b"bq_type"
@@ -85,7 +84,7 @@ def box_lines(path: Path, fields: Fields) -> Path:
     for line in path.read_bytes().splitlines():
         row = json.loads(line)
         if unknown := row.keys() - {field.name for field in fields}:
-            raise ValidationError(f"no such field: {sorted(unknown)[0]}")
+            raise ValueError(f"no such field: {sorted(unknown)[0]}")
         rows.append({field.name: _read(row.get(field.name), field) for field in fields})
     schema = pa.schema([(field.name, _arrow(field)) for field in fields])
     return _written(path, boxed(pa.Table.from_pylist(rows, schema), fields))
