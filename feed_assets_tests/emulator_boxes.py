@@ -196,8 +196,10 @@ def _unbox(field: pa.Field, values: pa.Array) -> tuple[pa.Field, pa.Array]:
     return pa.field(field.name, found.type, metadata=field.metadata), found
 
 
-def _number(value: Any) -> str:
-    return f"{value:f}" if isinstance(value, Decimal) else str(value)
+def _number(value: Decimal) -> str:
+    """So that equal numbers are equal texts."""
+    digits = f"{value:f}"
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
 
 
 def _json(text: str) -> str:

@@ -221,8 +221,9 @@ def read_as(value: str, have: Field | None, want: Field, depth: int = 0) -> str:
     if have is None:
         return f"CAST(NULL AS {kind})"
     if want.type == "BIGNUMERIC" != have.type and want.mode != "REPEATED":
-        digits = f'struct_pack("BIGNUMERIC" := CAST({value} AS VARCHAR))'
-        return f"CASE WHEN {value} IS NOT NULL THEN {digits} END"
+        digits = f"rtrim(rtrim(CAST(CAST({value} AS DECIMAL(38, 9)) AS VARCHAR), '0'), '.')"
+        boxed = f'struct_pack("BIGNUMERIC" := {digits})'
+        return f"CASE WHEN {value} IS NOT NULL THEN {boxed} END"
     if want.type != "RECORD":
         return f"CAST({value} AS {kind})"
     if want.mode == "REPEATED":

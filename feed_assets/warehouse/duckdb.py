@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Self
@@ -115,8 +115,8 @@ class DuckDBWarehouse:
         with self._session() as run:
             run.execute("SET TimeZone = 'UTC'")
             rows = run.execute(f"SELECT {listed} FROM {_name(table)}").to_arrow_table()
-            named = {column.name: column for column in self.columns(table) or ()}
-        wanted = tuple(named[name] for name in rows.column_names)
+            named = {column.name.casefold(): column for column in self.columns(table) or ()}
+        wanted = tuple(replace(named[name.casefold()], name=name) for name in rows.column_names)
         if wanted == as_held(wanted):
             return rows
         try:

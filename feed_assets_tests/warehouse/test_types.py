@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from datetime import date, time
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from feed_assets.errors import TypeConflict, UnsupportedColumn
+from feed_assets.errors import TypeConflict, UnsupportedColumn, WarehouseFailed
 from feed_assets.importing import to_arrow, to_frame
 from feed_assets.tables import Table
 from feed_assets.warehouse.columns import Column, columns_of, told, types_told
+from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Pending, Warehouse
 from feed_assets.warehouse.read import read_shards, read_table
 from feed_assets.warehouse.store import Stored, store_shard, store_snapshot
@@ -281,3 +284,70 @@ def test_columns_of_any_asset_have_them_too(kind: pa.DataType, column: str) -> N
 def test_what_may_not_fit_is_refused(kind: pa.DataType) -> None:
     with pytest.raises(UnsupportedColumn, match=r"^column c has the type "):
         columns_of(pa.schema([("c", kind)]))
+
+
+@pytest.fixture
+def duckdb_tables(tmp_path: Path) -> DuckDBWarehouse:
+    return DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+
+
+def test_in_duckdb_json_can_be_queried_and_wide_numbers_are_plain_digits(
+    duckdb_tables: DuckDBWarehouse, tmp_path: Path
+) -> None:
+    rows = {"any": ['{"a" : 1.50}'], "big": pa.array([Decimal("1e-38")], WIDE), "b": [1]}
+    store_snapshot(
+        duckdb_tables, Table("crm", "orders"), told(pa.table(rows), {"any": "JSON"}), attempt="1"
+    )
+
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as run:
+        found = run.execute('SELECT "any", "any"->>\'a\', big FROM crm.orders').fetchone()
+        comments = run.execute(
+            "SELECT comment FROM duckdb_columns() WHERE comment != ''"
+        ).fetchall()
+
+    assert found == ('{"a" : 1.50}', "1.5", f"0.{'0' * 37}1")
+    assert comments == [('{"": "JSON"}',), ('{"": "BIGNUMERIC"}',)]
+
+
+def test_a_comment_of_somebody_elses_is_no_type(
+    duckdb_tables: DuckDBWarehouse, tmp_path: Path
+) -> None:
+    table = Table("crm", "orders")
+    store_snapshot(duckdb_tables, table, pa.table({"a": ["1"], "b": ["1"]}), attempt="1")
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as run:
+        run.execute("COMMENT ON COLUMN crm.orders.a IS 'BIGNUMERIC'")
+        run.execute('COMMENT ON COLUMN crm.orders.b IS \'{"": "MONEY"}\'')
+
+    with duckdb_tables:
+        assert duckdb_tables.columns(table) == (Column("a", "STRING"), Column("b", "STRING"))
+
+
+def test_a_view_over_a_shard_from_before_a_declaration_says_what_to_do(
+    duckdb_tables: DuckDBWarehouse,
+) -> None:
+    """In BigQuery `table_*` fails then, too."""
+    table = Table("crm", "orders")
+    text = pa.table({"id": [1], "at": ["2020"], "c": ["n/a"]})
+    store(duckdb_tables, table, DAYS[0], text)
+    number = pa.table({"id": [2], "at": ["2021"], "c": pa.array([LEAST], WIDE)})
+    store_shard(duckdb_tables, table, DAYS[1], lambda known: number, attempt="2", declared=["c"])
+    with duckdb_tables:
+        duckdb_tables.define_latest(table, ["id"], "at")
+
+    with pytest.raises(WarehouseFailed, match=r"'n/a'.* import the days again that were stored"):
+        read_table(duckdb_tables, table)
+
+    store(duckdb_tables, table, DAYS[0], number.set_column(0, "id", pa.array([1])))
+    assert read_table(duckdb_tables, table).column("c").to_pylist() == [LEAST, LEAST]
+
+
+def test_equal_wide_numbers_are_one_key_whichever_day_they_came(
+    warehouse: Warehouse, orders: Table
+) -> None:
+    """One was NUMERIC when it was stored."""
+    for day, kind in ((DAYS[0], pa.decimal128(38, 9)), (DAYS[1], WIDE)):
+        rows = {"id": pa.array([Decimal("1.50"), Decimal(100)], kind), "at": [str(day)] * 2}
+        store(warehouse, orders, day, pa.table(rows))
+    assert warehouse.define_latest(orders, ["id"], "at")
+
+    assert read_table(warehouse, orders).num_rows == 2
