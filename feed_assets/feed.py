@@ -211,10 +211,27 @@ class Feed(Declared):
             raise ValueError(
                 "would send its credentials over plain http; use https, or set allow_insecure: true"
             )
+        self._have_an_order()
         query = parse_qsl(urlsplit(self.url).query)
         if self.partition_by_date and any(key == "date" for key, _ in query):
             raise ValueError("has a date in its url already; it is added for each day")
         return self
+
+    def _have_an_order(self) -> None:
+        """BigQuery compares neither JSON nor geographies, and DuckDB has BIGNUMERIC as text.
+
+        https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#comparable_data_types
+        """
+        from feed_assets.ndjson.declared import TEXTS, check_types
+
+        kinds = check_types(self.types)
+        for name in self.key:
+            if kinds.get(name) in TEXTS:
+                raise ValueError(f"has {name} in its key, which is {kinds[name]}; that is no key")
+        if (kind := kinds.get(self.updated_at or "")) in TEXTS | {"BIGNUMERIC"}:
+            raise ValueError(
+                f"has {self.updated_at} as updated_at, which is {kind}; that is no time"
+            )
 
     @property
     def destination(self) -> Table:

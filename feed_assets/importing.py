@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -24,11 +25,21 @@ from feed_assets.errors import (
 )
 from feed_assets.source import SupersededError
 from feed_assets.tables import Table
-from feed_assets.warehouse.columns import Column, Columns, arrow_schema, paths
+from feed_assets.warehouse.columns import (
+    TEXTS,
+    Column,
+    Columns,
+    arrow_schema,
+    columns_of,
+    paths,
+    told,
+    types_told,
+)
 from feed_assets.warehouse.interface import Origin, Warehouse
 from feed_assets.warehouse.rows import conform
 from feed_assets.warehouse.store import Stored, known_columns, store_shard, store_snapshot
 
+_QUOTED = 80  # characters of a value in a message
 REJECTED_LINES = "The lines of the feed of {table} that were let pass, as they are no rows."
 REJECTED = (Column("line", "INTEGER"), Column("reason", "STRING"), Column("text", "STRING"))
 
@@ -67,7 +78,7 @@ def store(delivery: Delivery, warehouse: Warehouse, *, attempt: str) -> Import:
 def _store_snapshot(delivery: Delivery, warehouse: Warehouse, attempt: str) -> Import:
     table = delivery.feed.destination
     reading = _read(delivery, ())
-    rows = to_arrow(reading.frame())
+    rows = to_arrow(reading.frame(), checked=True)
     with warehouse:
         _check_rows(delivery, table, reading.rows, warehouse)
         _store_rejected(delivery, table.rejected, reading.bad_lines, warehouse, attempt)
@@ -90,7 +101,8 @@ def _store_day(delivery: Delivery, day: date, warehouse: Warehouse, attempt: str
         nonlocal known, reading
         if now != known:  # another import learned more meanwhile
             known, reading = now, _read(delivery, now)
-        return pa.Table.from_arrays(to_arrow(reading.frame()).columns, schema=reading.schema)
+        rows = to_arrow(reading.frame(), checked=True)
+        return told(pa.Table.from_arrays(rows.columns, schema=reading.schema), reading.types)
 
     with warehouse:
         _check_rows(delivery, table.shard(day), reading.rows, warehouse)
@@ -108,7 +120,8 @@ def _store_day(delivery: Delivery, day: date, warehouse: Warehouse, attempt: str
         except TypeConflict as conflict:
             before = dict(paths(known)).get(conflict.column)
             if before is not None:
-                conflict.line = reading.first_line_unlike(conflict.column, before.arrow)
+                kind = pa.null() if before.type in TEXTS else before.arrow
+                conflict.line = reading.first_line_unlike(conflict.column, kind)
             raise
     return Import(delivery, reading, stored)
 
@@ -191,10 +204,23 @@ def _origin(delivery: Delivery) -> Origin:
     return Origin(labels, feed.description or "")
 
 
-def to_arrow(frame: pd.DataFrame) -> pa.Table:
+def to_frame(rows: pa.Table) -> pd.DataFrame:
+    """The rows as an Arrow-backed DataFrame; `attrs["types"]` tells which text is JSON, say.
+
+    pandas has no place for that in a column, and cannot show Arrow's own type for it.
+    """
+    frame: pd.DataFrame = rows.to_pandas(types_mapper=pd.ArrowDtype)
+    if types := types_told(columns_of(rows.schema)):
+        frame.attrs["types"] = types
+    return frame
+
+
+def to_arrow(frame: pd.DataFrame, *, checked: bool = False) -> pa.Table:
     """The rows of a DataFrame; Arrow-backed columns are not copied.
 
-    Raises UnsupportedColumn for an index that has a name, or a column without one type.
+    Text that `attrs["types"]` calls JSON or GEOGRAPHY, by path, is so; it is looked at unless it
+    was `checked`. Raises UnsupportedColumn for an index that has a name, for a column without one
+    type, or text that is not what it is called.
     """
     if any(name is not None for name in frame.index.names):
         raise UnsupportedColumn(
@@ -214,4 +240,24 @@ def to_arrow(frame: pd.DataFrame) -> pa.Table:
         ) from None
     if rows.num_rows != len(frame):
         raise UnsupportedColumn(f"the DataFrame has {len(frame)} rows and no columns to store")
-    return rows.replace_schema_metadata(None)
+    rows = told(rows, frame.attrs.get("types", {}))
+    for column in () if checked else columns_of(rows.schema):
+        if types_told((column,)):
+            _check_texts(rows.column(column.name).to_pylist(), column, column.name)
+    return rows
+
+
+def _check_texts(values: Sequence[Any], column: Column, path: str) -> None:
+    if column.repeated:
+        values = [each for value in values if value for each in value]
+    if column.type == "RECORD":
+        for field in column.fields:
+            inside = [None if value is None else value[field.name] for value in values]
+            _check_texts(inside, field, f"{path}.{field.name}")
+        return
+    for value in values if column.type in TEXTS else ():
+        if value is not None and not ndjson.fits(column.type, value):
+            raise UnsupportedColumn(
+                f"column {path} has {value[:_QUOTED]!r}, which is no {column.type}; correct it, or "
+                f'take the column out of the DataFrame\'s attrs["types"]'
+            )

@@ -39,6 +39,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from feed_assets_tests.emulator_boxes import (
+    TYPE,
+    box_lines,
+    box_parquet,
+    boxed,
+    is_boxed,
+    unboxed,
+)
 from feed_assets_tests.emulator_types import (
     JSON,
     Field,
@@ -58,6 +66,7 @@ from feed_assets_tests.emulator_types import (
     quoted,
     read_schema,
     refusal,
+    types_in,
     widened,
 )
 
@@ -116,10 +125,25 @@ class Rules:
             Route(f"/upload{jobs}", self.start_upload, methods=["POST"]),
             Route(f"/upload{jobs}", self.continue_upload, methods=["PUT"]),
         ]
+        self.unbox_answers()
         put(inner_query, "expand_wildcard_tables", self.expand_wildcards)
         put(job_routes, "execute_query_job", self.execute_query)
         put(job_routes, "_build_job_response", self.job_resource)
         return one_at_a_time(app)
+
+    def unbox_answers(self) -> None:
+        """Have what is boxed answered in BigQuery's types."""
+        fetch, resolve = self.context.engine.fetch_arrow, executor._resolve_bq_type
+
+        def fetched(sql: str, parameters: list[Any] | None = None) -> pa.Table:
+            return unboxed(fetch(sql, parameters))
+
+        def resolved(field: pa.Field, inner: pa.DataType) -> str:
+            told = (field.metadata or {}).get(TYPE)
+            return told.decode() if told else resolve(field, inner)
+
+        self.context.engine.fetch_arrow = fetched  # type: ignore[method-assign]
+        put(executor, "_resolve_bq_type", resolved)
 
     def sql(self, statement: str) -> list[Any]:
         """Run SQL of DuckDB."""
@@ -374,7 +398,7 @@ class Rules:
         fields = fields_of({"fields": executor.JOB_SCHEMAS[job_id]})
         meta = self.catalog.get_table(*key) or self.new(key, {})
         connection = self.context.engine.connection
-        connection.register("query_result", executor.JOB_RESULTS[job_id])
+        connection.register("query_result", boxed(executor.JOB_RESULTS[job_id], fields))
         self.fill(key, f"SELECT {projection(fields, fields)} FROM query_result")
         connection.unregister("query_result")
         self.save(meta, schema_=TableSchema(fields=fields))
@@ -453,16 +477,15 @@ class Rules:
             raise NotFoundError(f"Not found: Table {key}")
         if meta is not None and meta.view_query is not None:
             raise ValidationError(f"{key} is not allowed for this operation because it is a VIEW")
-        if config.get("sourceFormat") != "PARQUET":
+        read = {"PARQUET": self.parquet, "NEWLINE_DELIMITED_JSON": self.json_lines}.get(
+            config.get("sourceFormat")
+        )
+        if read is None:
             raise ValidationError(f"not emulated: loads of {config.get('sourceFormat')}")
-        lists = (config.get("parquetOptions") or {}).get("enableListInference", False)
-        found = [read_schema(path, lists=lists) for path in files]
-        fields = fields_of(config.get("schema")) or fields_of(as_schema(found[0]))
-        for have in found:
-            check_file(have, fields)
+        fields, found = read(config, files)
         sources = [
             f"SELECT {projection(have, fields)} FROM read_parquet({literal(str(path))})"
-            for have, path in zip(found, files, strict=True)
+            for path, have in found
         ]
         properties = config.get("destinationTableProperties") or {}
         new = meta or self.new(key, properties)
@@ -475,6 +498,35 @@ class Rules:
         self.fill(key, " UNION ALL ".join(sources))
         self.save(new, schema_=TableSchema(fields=fields))
         return int(rows)
+
+    def parquet(self, config: JSON, files: list[Path]) -> tuple[Fields, list[tuple[Path, Fields]]]:
+        """The columns to load, and each file that has them with its own."""
+        lists = (config.get("parquetOptions") or {}).get("enableListInference", False)
+        found = [read_schema(path, lists=lists) for path in files]
+        fields = fields_of(config.get("schema")) or fields_of(as_schema(found[0]))
+        # https://cloud.google.com/bigquery/docs/json-data#limitations
+        if any("JSON" in types_in(field) for field in fields):
+            raise ValidationError("Unsupported field type: JSON")
+        # https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoad.FIELDS.decimal_target_types
+        targets = config.get("decimalTargetTypes") or ["NUMERIC"]
+        if any("BIGNUMERIC" in types_in(field) for field in fields) and "BIGNUMERIC" not in targets:
+            raise ValidationError(f"BIGNUMERIC is none of the decimal target types {targets}")
+        found = [check_file(have, fields) for have in found]
+        boxed = is_boxed(fields)
+        return fields, [
+            (box_parquet(path, have) if boxed else path, have)
+            for path, have in zip(files, found, strict=True)
+        ]
+
+    def json_lines(
+        self, config: JSON, files: list[Path]
+    ) -> tuple[Fields, list[tuple[Path, Fields]]]:
+        """The same for NDJSON, which is loaded under the schema that the job gives."""
+        fields = fields_of(config["schema"])
+        try:
+            return fields, [(box_lines(path, fields), fields) for path in files]
+        except (ValueError, TypeError, KeyError) as problem:
+            raise ValidationError(f"Error while reading data, error message: {problem}") from None
 
     def disposed(
         self, config: JSON, key: Key, meta: TableMeta | None, fields: Fields, sources: list[str]

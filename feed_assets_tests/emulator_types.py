@@ -13,6 +13,8 @@ from bqemulator.storage.sql_identifiers import quoted_table_ref
 from bqemulator.storage.type_map import bq_to_duckdb
 from sqlglot import exp
 
+from feed_assets_tests.emulator_boxes import BOXED, as_geographies, box
+
 JSON: TypeAlias = dict[str, Any]
 Field: TypeAlias = TableFieldSchema
 Fields: TypeAlias = tuple[TableFieldSchema, ...]
@@ -162,8 +164,13 @@ def duckdb_type(field: Field) -> str:
         parts = ", ".join(f"{quoted(part.name)} {duckdb_type(part)}" for part in field.fields)
         kind = f"STRUCT({parts})"
     else:
-        kind = bq_to_duckdb(field.type)
+        kind = box(field.type) if field.type in BOXED else bq_to_duckdb(field.type)
     return f"{kind}[]" if field.mode == "REPEATED" else kind
+
+
+def types_in(field: Field) -> set[str]:
+    """The types of a column and of the fields in it."""
+    return {field.type}.union(*map(types_in, field.fields))
 
 
 def quoted(name: str) -> str:
@@ -216,6 +223,10 @@ def read_as(value: str, have: Field | None, want: Field, depth: int = 0) -> str:
     kind = duckdb_type(want)
     if have is None:
         return f"CAST(NULL AS {kind})"
+    if want.type == "BIGNUMERIC" != have.type and want.mode != "REPEATED":
+        digits = f"rtrim(rtrim(CAST(CAST({value} AS DECIMAL(38, 9)) AS VARCHAR), '0'), '.')"
+        boxed = f'struct_pack("BIGNUMERIC" := {digits})'
+        return f"CASE WHEN {value} IS NOT NULL THEN {boxed} END"
     if want.type != "RECORD":
         return f"CAST({value} AS {kind})"
     if want.mode == "REPEATED":
@@ -314,8 +325,9 @@ def as_schema(fields: Fields) -> JSON:
     return {"fields": [_field_to_rest(field) for field in fields]}
 
 
-def check_file(have: Fields, want: Fields) -> None:
+def check_file(have: Fields, want: Fields) -> Fields:
     """A file's columns must be of the types, and among the names, that the job gives."""
+    have = as_geographies(have, want)
     if wrong := difference(have, want):
         name, file_type, table_type = wrong
         raise ValidationError(
@@ -325,3 +337,4 @@ def check_file(have: Fields, want: Fields) -> None:
     for field in have:
         if field.name.lower() not in by_name(want):
             raise ValidationError(f"no such field: {field.name}")
+    return have

@@ -18,10 +18,12 @@ import random
 import sys
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from feed_assets.ndjson.declared import TYPES
 from feed_assets_tests.ndjson.feeds import NUMBERS, STRINGS
 from feed_assets_tests.ndjson.test_parts import assert_same, blocks_of, line_by_line, result_of
 
@@ -87,7 +89,7 @@ def feed(seed: int) -> tuple[bytes, dict[str, Any]]:
         "empty_as_null": chance.random() < 0.2,
     }
     if chance.random() < 0.3:
-        types = ["STRING", "INTEGER", "FLOAT", "NUMERIC", "TIMESTAMP", "DATETIME", "DATE"]
+        types = [each.name for each in TYPES]
         options["types"] = {chance.choice("abcdefgh"): chance.choice(types)}
     data = chance.choice([_alike, _alike, _alike, _hostile])(chance)
     if chance.random() < 0.3:
@@ -144,6 +146,9 @@ _VALUES: list[Value] = [
     _text(lambda chance: chance.choice(STRINGS)),
     _text(_moment),
     _text(lambda chance: _moment(chance)[:10]),
+    _text(lambda chance: f"1{chance.randrange(10)}:30{chance.choice(['', ':00', ':59.1234567'])}"),
+    _text(lambda chance: b64encode(chance.randbytes(chance.randrange(9))).decode()),
+    _text(lambda chance: f"POINT({chance.randrange(-180, 181)} {chance.randrange(-99, 99)}.5)"),
     _object,
     _array,
     lambda chance: "[" + ",".join(_object(chance) for _ in range(chance.randrange(3))) + "]",

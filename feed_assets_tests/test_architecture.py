@@ -22,10 +22,10 @@ ONLY_IN = {
 OURS_SEEN_FROM = {  # and nothing else of ours; __init__.py and demo/ put things together
     "errors.py": (),
     "tables.py": (),
-    "keys.py": (),
+    "arrow_fields.py": (),
     "source.py": (),
-    "ndjson/": ("errors", "keys", "source", "ndjson"),
-    "warehouse/": ("errors", "keys", "tables", "warehouse"),
+    "ndjson/": ("errors", "arrow_fields", "source", "ndjson"),
+    "warehouse/": ("errors", "arrow_fields", "tables", "warehouse"),
     "access.py": ("errors",),
     "feed.py": ("errors", "tables", "access", "ndjson"),  # ndjson: what may stand in `types`
     "collisions.py": ("errors", "tables", "feed"),

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
@@ -136,6 +136,7 @@ EVERYTHING = [
 ]
 MICROSECONDS = pa.timestamp("us")
 INSTANT = pa.timestamp("us", "UTC")
+WIDE = pa.decimal256(76, 38)
 ARROW = pa.schema(
     [
         ("text", pa.string()),
@@ -240,6 +241,86 @@ def test_columns_are_found_by_name(client: bigquery.Client, dataset: str) -> Non
     load(client, f"{dataset}.t", data, schema)
     expected = {"a": 1, "missing": None, "b": "text", "r": {"x": "one", "y": 2}}
     assert read(client, f"{dataset}.t") == [expected]
+
+
+TEXTS = pa.table({"g": ["POINT (1 2)", None], "b": pa.array([Decimal("1e-38"), None], WIDE)})
+TEXT_FIELDS = [SchemaField("g", "GEOGRAPHY"), SchemaField("b", "BIGNUMERIC")]
+BOTH = ["NUMERIC", "BIGNUMERIC"]
+
+
+def test_strings_load_as_geographies_and_wide_decimals_as_bignumeric(
+    client: bigquery.Client, dataset: str
+) -> None:
+    load(client, f"{dataset}.t", TEXTS, TEXT_FIELDS, decimal_target_types=BOTH)
+    client.query(f"CREATE VIEW `{dataset}.v` AS SELECT * FROM `{dataset}.t`").result()
+
+    for rows in (client.list_rows(f"{dataset}.t"), client.query(f"SELECT * FROM `{dataset}.v`")):
+        arrow = rows.to_arrow()
+        assert [field.type for field in arrow.schema] == [pa.string(), WIDE]
+        assert arrow.to_pylist()[0] == {"g": "POINT(1 2)", "b": Decimal("1e-38")}
+    assert types(client.query(f"SELECT * FROM `{dataset}.v`").result().schema) == types(TEXT_FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("data", "fields", "targets", "message"),
+    [
+        (TEXTS, TEXT_FIELDS, None, "none of the decimal target types"),
+        (pa.table({"g": ["POINT(1)"]}), TEXT_FIELDS[:1], BOTH, "POINT"),
+        (pa.table({"j": ["1"]}), [SchemaField("j", "JSON")], BOTH, "Unsupported field type: JSON"),
+    ],
+)
+def test_what_parquet_cannot_bring_changes_nothing(
+    client: bigquery.Client,
+    dataset: str,
+    data: pa.Table,
+    fields: list[SchemaField],
+    targets: list[str] | None,
+    message: str,
+) -> None:
+    shard(client, f"{dataset}.t", [{"a": 1}], a="INTEGER")
+    with pytest.raises(exceptions.BadRequest, match=message):
+        load(client, f"{dataset}.t", data, fields, decimal_target_types=targets)
+    assert read(client, f"{dataset}.t") == [{"a": 1}]
+
+
+JSON_LINES = rb"""{"j":{"b" : 1.50,"a":"\u00e4"},"r":[{"j":[18446744073709551616]}],"at":"01:02:03","raw":"AP8="}
+{"j":"text","r":[],"n":"9007199254740993","x":"NaN","g":"{\"type\":\"Point\",\"coordinates\":[1,2]}"}
+"""  # noqa: E501  (a row is a line)
+JSON_FIELDS = [
+    SchemaField("j", "JSON"),
+    SchemaField("r", "RECORD", "REPEATED", fields=[SchemaField("j", "JSON")]),
+    SchemaField("at", "TIME"),
+    SchemaField("raw", "BYTES"),
+    SchemaField("n", "INTEGER"),
+    SchemaField("x", "FLOAT"),
+    SchemaField("g", "GEOGRAPHY"),
+]
+
+
+def test_json_lines_load_as_json_which_is_not_kept_as_text(
+    client: bigquery.Client, dataset: str
+) -> None:
+    lists = {"source_format": "NEWLINE_DELIMITED_JSON", "parquet_options": None}
+    job = load(client, f"{dataset}.t", JSON_LINES, JSON_FIELDS, **lists)
+
+    one, other = read(client, f"{dataset}.t")
+    assert job.output_rows == 2
+    assert types(client.get_table(f"{dataset}.t").schema) == types(JSON_FIELDS)
+    assert (one["j"], one["r"]) == ('{"a":"ä","b":1.5}', [{"j": "[1.8446744073709552e+19]"}])
+    assert (one["at"], one["raw"]) == (time(1, 2, 3), b"\x00\xff")
+    assert (other["j"], other["n"], str(other["x"])) == ('"text"', 2**53 + 1, "nan")
+    assert other["g"] == "POINT(1 2)"
+
+
+@pytest.mark.parametrize("line", [b"{", b'{"unknown":1}', b'{"n":"x"}', b'{"g":"POINT(1"}'])
+def test_a_line_that_cannot_be_read_changes_nothing(
+    client: bigquery.Client, dataset: str, line: bytes
+) -> None:
+    shard(client, f"{dataset}.t", [{"a": 1}], a="INTEGER")
+    lists = {"source_format": "NEWLINE_DELIMITED_JSON", "parquet_options": None}
+    with pytest.raises(exceptions.BadRequest, match="Error while reading data"):
+        load(client, f"{dataset}.t", JSON_LINES + line, JSON_FIELDS, **lists)
+    assert read(client, f"{dataset}.t") == [{"a": 1}]
 
 
 def test_no_rows_make_an_empty_table(client: bigquery.Client, dataset: str) -> None:

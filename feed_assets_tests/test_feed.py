@@ -70,6 +70,8 @@ def test_the_table_is_named_after_the_feed_unless_it_is_given() -> None:
         ({"partition_by_date": {**BY_DATE, "timezone": "Europe/Atlantis"}}, "no time zone"),
         ({"partition_by_date": {"start_date": "soon"}}, "start_date"),
         ({"types": {"total": "MONEY"}}, "MONEY"),
+        ({"types": {"id": "json"}, "key": ["a", "id"]}, "has id in its key, which is JSON"),
+        ({"types": {"at": "BIGNUMERIC"}, "updated_at": "at"}, "at as updated_at, .* BIGNUMERIC"),
         ({"max_bad_lines": -1}, "max_bad_lines"),
         (
             {

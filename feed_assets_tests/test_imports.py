@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import date, time
 from pathlib import Path
 from typing import IO, Any
 
@@ -266,6 +266,46 @@ def test_numbers_in_a_column_known_as_text_are_stored_as_they_were_sent(by_date:
 
     assert run.success, by_date.reason(run)
     assert by_date.rows(shard("20200102")) == [{"zip": "1.50", "tags": ["1e2", '{"a": 1}']}]
+
+
+def test_declared_types_are_stored_and_kept_across_days(project: Callable[..., Project]) -> None:
+    types = {"big": "BIGNUMERIC", "at": "TIME", "raw": "BYTES", "any": "JSON", "o.at": "GEOGRAPHY"}
+    declared = project(partition_by_date={"start_date": "2020-01-01"}, types=types)
+    declared.server.answer = days_of(
+        d20200101=lines('{"big":1e37,"at":"10:30","raw":"AP8=","any":{"a" : 1.50}}'),
+        d20200102=lines('{"any":"x","o":{"at":"POINT(1 2)"}}'),
+    )
+
+    run = declared.run("2020-01-01", "2020-01-02")
+
+    assert run.success, declared.reason(run)
+    first, second = (declared.rows(shard(f"2020010{day}"))[0] for day in (1, 2))
+    assert first["big"] == 10**37
+    assert (first["at"], first["raw"], first["any"]) == (time(10, 30), b"\x00\xff", '{"a" : 1.50}')
+    assert (second["any"], second["o"]) == ('"x"', {"at": "POINT(1 2)"})
+    kinds = {c.name: str(c) for c in declared.tables.columns(shard("20200102")) or ()}
+    assert kinds == {
+        "big": "BIGNUMERIC",
+        "at": "TIME",
+        "raw": "BYTES",
+        "any": "JSON",
+        "o": "RECORD",
+    }
+
+
+def test_a_declaration_that_was_taken_back_is_a_conflict_with_its_line(
+    by_date: Project, project: Callable[..., Project]
+) -> None:
+    declared = project(partition_by_date={"start_date": "2020-01-01"}, types={"a": "JSON"})
+    declared.server.answer = days_of(
+        d20200101=lines('{"a":1}'), d20200102=lines("{}", '{"a":{"b":1}}')
+    )
+    declared.run("2020-01-01")
+
+    reason = by_date.reason(by_date.run("2020-01-02"))
+
+    assert "column a of crm.orders is JSON in the shards so far and RECORD today" in reason
+    assert "(first at line 2)" in reason
 
 
 def test_columns_of_shards_have_plain_names_and_those_of_snapshots_flexible_ones(

@@ -1,6 +1,8 @@
 """Any asset's DataFrames into tables, and back for those downstream."""
 
 from collections.abc import Iterator
+from datetime import time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,46 @@ def test_a_dataframe_of_numpy_columns_becomes_the_table_its_key_names(
             "DATETIME",
             "STRING",
         ]
+
+
+def test_times_bytes_wide_decimals_and_what_is_called_json_are_stored_as_such(
+    run: Any, tables: DuckDBWarehouse
+) -> None:
+    @dg.asset(key_prefix="mart")
+    def totals() -> pd.DataFrame:
+        frame = pd.DataFrame(
+            {
+                "at": [time(10, 30), None],
+                "raw": [b"\x00", None],
+                "big": [Decimal("0.0000000001"), None],
+                "any": ['{"a": 1}', None],
+            }
+        )
+        frame.attrs["types"] = {"any": "JSON"}
+        return frame
+
+    @dg.asset(key_prefix="mart", ins={"totals": dg.AssetIn(key_prefix="mart")})
+    def copied(totals: pd.DataFrame) -> pd.DataFrame:
+        return totals[totals["at"].notna()]
+
+    assert run(totals).success
+    assert run(copied, upstream=[totals]).success
+    for name, rows in (("totals", 2), ("copied", 1)):
+        table = Table("mart", name)
+        with tables:
+            assert [str(c) for c in tables.columns(table) or ()] == [
+                "TIME",
+                "BYTES",
+                "BIGNUMERIC",
+                "JSON",
+            ]
+            assert tables.count(table) == rows
+            assert tables.read(table).to_pylist()[0] == {
+                "at": time(10, 30),
+                "raw": b"\x00",
+                "big": Decimal("1e-10"),
+                "any": '{"a": 1}',
+            }
 
 
 def test_categories_and_nanoseconds_are_stored_as_what_they_are(

@@ -17,12 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feed_assets.arrow_fields import kept
 from feed_assets.delivery import Delivery
 from feed_assets.download import Download
 from feed_assets.errors import NotOurs, TableError, TypeConflict
 from feed_assets.feed import Feed
 from feed_assets.importing import Import, store
-from feed_assets.keys import kept
 from feed_assets.source import Arriving, nameless
 from feed_assets.tables import Table
 from feed_assets.warehouse.bigquery import BigQueryWarehouse

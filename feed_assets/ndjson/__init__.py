@@ -1,6 +1,6 @@
 """An NDJSON file to exact types to Arrow; knows neither network nor warehouse nor Dagster."""
 
-from feed_assets.ndjson.declared import check_types
+from feed_assets.ndjson.declared import check_types, fits
 from feed_assets.ndjson.notebook import read_ndjson
 from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.reading import Reading, read
@@ -13,6 +13,7 @@ __all__ = [
     "Reading",
     "Seen",
     "check_types",
+    "fits",
     "join",
     "read",
     "read_ndjson",

@@ -34,16 +34,22 @@ def doubles(values: Sequence[float | None]) -> pa.Array:
 
 def decimals(values: Sequence[int | None], to: pa.DataType) -> pa.Array:
     """From integers that count the type's smallest unit."""
-    numbers = b"".join((value or 0).to_bytes(16, "little", signed=True) for value in values)
+    width = to.bit_width // 8
+    numbers = b"".join((value or 0).to_bytes(width, "little", signed=True) for value in values)
     return pa.Array.from_buffers(to, len(values), [_validity(values), pa.py_buffer(numbers)])
 
 
 def strings(values: Sequence[str | None]) -> pa.Array:
     """For STRING; all of them together stay below 2 GiB."""
-    encoded = [b"" if value is None else value.encode() for value in values]
-    ends = array("i", accumulate(map(len, encoded), initial=0))
-    buffers = [_validity(values), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
-    return pa.Array.from_buffers(pa.string(), len(values), buffers)
+    return binaries([None if value is None else value.encode() for value in values], pa.string())
+
+
+def binaries(values: Sequence[bytes | None], to: pa.DataType) -> pa.Array:
+    """For BYTES, or STRING in UTF-8; all of them together stay below 2 GiB."""
+    ends = array("i", accumulate((len(value or b"") for value in values), initial=0))
+    data = pa.py_buffer(b"".join(value or b"" for value in values))
+    buffers = [_validity(values), pa.py_buffer(ends), data]
+    return pa.Array.from_buffers(to, len(values), buffers)
 
 
 def lists(values: Sequence[Sequence[Any] | None], elements: pa.Array) -> pa.Array:

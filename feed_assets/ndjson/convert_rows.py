@@ -10,6 +10,7 @@ from typing import Any, cast
 import pyarrow as pa
 
 from feed_assets.ndjson import arrays
+from feed_assets.ndjson.declared import Declared
 from feed_assets.ndjson.moments import microseconds, moment
 from feed_assets.ndjson.parse import Row
 from feed_assets.ndjson.resolve import Column
@@ -35,7 +36,7 @@ class RowConverter:
 
     def _of_column(self, column: Column, parent: str) -> Conversion:
         if column.declared and column.type != pa.string():
-            return _of_declared(column.declared.convert, column.type)
+            return of_declared(column.declared)
         return self._of_value(column, column.type, f"{parent}{column.key}")
 
     def _of_value(self, column: Column, to: pa.DataType, path: str) -> Conversion:
@@ -76,16 +77,18 @@ class RowConverter:
         return convert
 
 
-def _of_declared(convert: Callable[[Any], Any], to: pa.DataType) -> Conversion:
-    fill: Conversion
+def of_declared(declared: Declared) -> Conversion:
+    """Of values that it holds; not of those that are kept as text."""
+    to, fill = declared.arrow, _filling(arrays.integers, declared.arrow)
     if pa.types.is_decimal(to):
         fill = _filling(arrays.decimals, to)
+    elif pa.types.is_binary(to):
+        fill = _filling(arrays.binaries, to)
     elif pa.types.is_boolean(to):
         fill = arrays.booleans
     elif pa.types.is_floating(to):
         fill = arrays.doubles
-    else:
-        fill = _filling(arrays.integers, to)
+    convert = declared.convert
     return lambda values: fill([None if value is None else convert(value) for value in values])
 
 
@@ -112,7 +115,7 @@ def _microseconds(text: str) -> int:
 
 
 def _strings(values: list[Any]) -> pa.Array:
-    """A string as it is, a number as it was sent; objects and arrays have been cut out by now."""
+    """A string as it is, a number as it was sent; JSON text has been cut out by now."""
     return arrays.strings([_BOOLEANS[each] if type(each) is bool else each for each in values])
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import binascii
+import json
 import re
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation
@@ -11,18 +14,18 @@ from typing import Any
 import pyarrow as pa
 
 from feed_assets.errors import SettingError
-from feed_assets.ndjson.moments import day, microseconds, moment
-from feed_assets.ndjson.numerals import INT64_GREATEST, INT64_LEAST, double
+from feed_assets.ndjson.geography import is_geography
+from feed_assets.ndjson.moments import day, microseconds, moment, time_of_day
+from feed_assets.ndjson.numerals import INT64_GREATEST, INT64_LEAST, UINT64_GREATEST, double
+from feed_assets.ndjson.parse import FloatText, IntText, Refused, nested_too_deep, value_end
 
 _NUMERAL = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _INT64_DIGITS = 19
-_NUMERIC_INTEGER_DIGITS = 29
-_NUMERIC_STEP = Decimal("1e-9")
-_EXACT = Context(prec=60, traps=[Inexact, InvalidOperation])
+_EXACT = Context(prec=100, traps=[Inexact, InvalidOperation])
 
 
 class Unfit(ValueError):
-    """A value that its declared type cannot hold."""
+    """A value that its declared type cannot hold; of a large one, perhaps the part that is why."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +69,22 @@ def _float(value: Any) -> float:
     return number
 
 
-def _numeric(value: Any) -> int:
-    """In billionths, as decimal128(38, 9) stores it."""
-    number = _decimal(_numeral(value))
-    if not number:
-        return 0
-    if number.adjusted() >= _NUMERIC_INTEGER_DIGITS:
-        raise Unfit
-    try:
-        return int(_EXACT.scaleb(_EXACT.quantize(number, _NUMERIC_STEP), 9))
-    except DecimalException:
-        raise Unfit from None
+def _decimals_of(to: pa.DataType) -> Callable[[Any], int]:
+    """In the type's smallest unit, as Arrow stores it."""
+    digits, step = to.precision - to.scale, Decimal(1).scaleb(-to.scale)
+
+    def convert(value: Any) -> int:
+        number = _decimal(_numeral(value))
+        if not number:
+            return 0
+        if number.adjusted() >= digits:
+            raise Unfit
+        try:
+            return int(_EXACT.scaleb(_EXACT.quantize(number, step), to.scale))
+        except DecimalException:
+            raise Unfit from None
+
+    return convert
 
 
 def _decimal(text: str) -> Decimal:
@@ -115,8 +123,69 @@ def _date(value: Any) -> int:
     return found.toordinal() - _EPOCH_DAY
 
 
+def _time(value: Any) -> int:
+    found = time_of_day(value) if type(value) is str else None
+    if found is None:
+        raise Unfit
+    return found
+
+
+def _json(value: Any) -> Any:
+    """Any value of which BigQuery's JSON keeps every number: 64 bits, signed or not, or a double.
+
+    https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#json_type
+    """
+    if type(value) is dict or type(value) is list:
+        for each in value.values() if type(value) is dict else value:
+            _json(each)
+    elif type(value) is IntText:
+        if len(value) > _INTEGER_CHARACTERS or not INT64_LEAST <= int(value) <= UINT64_GREATEST:
+            raise Unfit(value)
+    elif type(value) is FloatText and double(value) is None:
+        raise Unfit(value)
+    return value
+
+
+def _bytes(value: Any) -> bytes:
+    """Base64, padded, of the standard alphabet, and nothing that decoding would pass over."""
+    if type(value) is not str:
+        raise Unfit
+    try:
+        found = b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise Unfit from None
+    if b64encode(found).decode() != value:
+        raise Unfit
+    return found
+
+
+def _geography(value: Any) -> Any:
+    if not is_geography(value):
+        raise Unfit
+    return value
+
+
+def fits(name: str, text: str) -> bool:
+    """Whether a text may stand in a column JSON or GEOGRAPHY; null is no JSON value there."""
+    try:
+        if name == "JSON":
+            text = text.strip(" \t\r\n")
+            value, end = (None, 0) if nested_too_deep(text) else value_end(text, 0)
+            if value is None or end != len(text):
+                return False
+            _json(value)
+        else:
+            _geography(text)
+    except (Unfit, Refused, json.JSONDecodeError, RecursionError):
+        return False
+    return True
+
+
+_INTEGER_CHARACTERS = 20  # of 64 bits, the sign included
+_NUMERIC, _BIGNUMERIC = pa.decimal128(38, 9), pa.decimal256(76, 38)
 _EPOCH_DAY = 719_163  # date(1970, 1, 1).toordinal()
 
+JSON = Declared("JSON", pa.string(), _json)
 TYPES = (
     Declared("STRING", pa.string(), _anything),
     Declared("INTEGER", pa.int64(), _integer),
@@ -124,9 +193,17 @@ TYPES = (
     Declared("BOOLEAN", pa.bool_(), _boolean),
     Declared("DATETIME", pa.timestamp("us"), _datetime),
     Declared("TIMESTAMP", pa.timestamp("us", "UTC"), _timestamp),
-    Declared("NUMERIC", pa.decimal128(38, 9), _numeric),
+    Declared("NUMERIC", _NUMERIC, _decimals_of(_NUMERIC)),
+    # BigQuery's has a part of a 39th digit before the point, which Arrow's cannot have.
+    Declared("BIGNUMERIC", _BIGNUMERIC, _decimals_of(_BIGNUMERIC)),
     Declared("DATE", pa.date32(), _date),
+    Declared("TIME", pa.time64("us"), _time),
+    Declared("BYTES", pa.binary(), _bytes),
+    JSON,
+    Declared("GEOGRAPHY", pa.string(), _geography),
 )
+TEXTS = frozenset({"JSON", "GEOGRAPHY"})
+"""Those that are text in Arrow, so that something beside it has to say what they are."""
 BY_NAME = {each.name: each for each in TYPES}
 BY_NAME |= {
     standard: BY_NAME[legacy]

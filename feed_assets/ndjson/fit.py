@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
 
+from feed_assets.ndjson.convert_rows import of_declared
+from feed_assets.ndjson.declared import JSON, Declared
 from feed_assets.ndjson.indexes import holds_zero
 from feed_assets.ndjson.resolve import Column
 from feed_assets.ndjson.texts import Way
@@ -48,21 +51,23 @@ class Fitting:
 
     def column(self, array: pa.Array, column: Column, parent: Way = ()) -> pa.Array:
         """Raises TextNeededError."""
-        path = (*parent, column.key)
-        if not column.declared or column.type == pa.string() or array.type == column.type:
+        path, declared = (*parent, column.key), column.declared
+        if declared is None or column.type == pa.string():
+            if declared is JSON and pa.types.is_string(array.type) and _holds_something(array):
+                raise TextNeededError  # with its quotes
             return self._value(array, column, column.type, path)
-        if array.null_count == len(array):
-            return self._nulls(column.type, len(array))
+        if array.type == column.type or not _holds_something(array):
+            return self._value(array, column, column.type, path)
         if pa.types.is_int64(array.type) and pa.types.is_decimal(column.type):
             self.made = True
             return array.cast(pa.decimal128(19, 0)).cast(column.type)
-        if pa.types.is_string(array.type) and pa.types.is_decimal(column.type):
-            self.made = True  # numbers, as they were sent
-            return array.cast(column.type)
+        if pa.types.is_string(array.type):
+            self.made = True
+            return _of_strings(array, declared)
         return self._scalar(array, column.type)
 
     def _value(self, array: pa.Array, column: Column, to: pa.DataType, path: Way) -> pa.Array:
-        if array.null_count == len(array) or pa.types.is_null(array.type):
+        if not _holds_something(array):
             return self._nulls(to, len(array))
         if pa.types.is_struct(to) and pa.types.is_struct(array.type):
             return self._object(array, column, to, path)
@@ -100,6 +105,18 @@ class Fitting:
 
 
 _MANY = 1 << 16
+
+
+def _holds_something(array: pa.Array) -> bool:
+    return array.null_count < len(array) and not pa.types.is_null(array.type)
+
+
+def _of_strings(array: pa.Array, declared: Declared) -> pa.Array:
+    """Of strings that fit, and numbers as they were sent."""
+    if pa.types.is_decimal(declared.arrow):
+        with suppress(pa.ArrowInvalid):  # it may not know an exponent of twenty digits
+            return array.cast(declared.arrow)
+    return of_declared(declared)(array.to_pylist())
 
 
 def _from_buffers(

@@ -5,6 +5,7 @@ The grammar is strict ISO 8601, extended format, in ASCII digits:
     date       YYYY-MM-DD
     date-time  YYYY-MM-DD[T ]HH:MM[:SS[.fraction]]
     zoned      a date-time directly followed by Z, ±HH:MM, ±HHMM or ±HH
+    time       HH:MM[:SS[.fraction]], only where it is declared
 
 Years are 0001 to 9999, also after conversion to UTC; days exist in the calendar; hours are 00 to 23
 and seconds 00 to 59, so neither 24:00 nor a leap second. What is not written so is text: 20200120
@@ -23,6 +24,7 @@ _MOMENT = re.compile(
     r"(?:Z|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?)?",
     re.ASCII,
 )
+_TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d)(?:\.(\d+))?)?", re.ASCII)
 _DATE_LENGTH = len("2020-01-20")
 _NAIVE_EPOCH = datetime(1970, 1, 1)  # a DATETIME has no zone
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,6 +51,16 @@ def day(text: str) -> date | None:
         return None
     found = moment(text)
     return found.date() if found else None
+
+
+def time_of_day(text: str) -> int | None:
+    """The microseconds since midnight that `text` writes, those beyond cut; None if it is text."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        return None
+    hours, minutes, seconds, fraction = found.groups(default="0")
+    whole = int(hours) * 3600 + int(minutes) * 60 + int(seconds)
+    return whole * 1_000_000 + int(fraction[:6].ljust(6, "0"))
 
 
 def microseconds(found: datetime) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from feed_assets.ndjson.seen import Kind
 
-INT64_LEAST, INT64_GREATEST = -(2**63), 2**63 - 1
+INT64_LEAST, INT64_GREATEST, UINT64_GREATEST = -(2**63), 2**63 - 1, 2**64 - 1
 
 _EXACT_IN_DOUBLE = 2**53
 _SURELY_EXACT = 15  # characters: every integer this short is below 2^53

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Set
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pyarrow as pa
 from feed_assets.errors import BadLine, ContentError, NotNdjson
 from feed_assets.ndjson.blocks import Block, Extent
 from feed_assets.ndjson.crowd import CrowdedError, refuse_crowd, refuse_new_crowd, width
+from feed_assets.ndjson.declared import JSON, Declared, Unfit
 from feed_assets.ndjson.inferred import Hints, expected, inferred
 from feed_assets.ndjson.lines import lines_in
 from feed_assets.ndjson.observe import Observer
@@ -35,7 +37,14 @@ _FITTING = {
     "DATETIME": {Kind.DATETIME},
     "TIMESTAMP": {Kind.TIMESTAMP},
     "NUMERIC": {Kind.INTEGER, Kind.LONG},
+    "BIGNUMERIC": {Kind.INTEGER, Kind.LONG},
+    "JSON": set(Kind) - {Kind.BEYOND, Kind.OBJECT, Kind.ARRAY},
 }
+_STRINGS = {Kind.DATETIME, Kind.TIMESTAMP, Kind.TEXT}
+_MAY_BE_BEYOND = re.compile(rb"[0-9]{19}|[0-9][eE]")  # what any type of number holds
+
+
+_NOTHING: Mapping[str, set[Kind]] = {}
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,7 @@ class PartReader:
         observer = Observer(self.scope)
         for witness in sorted(survey.witnesses):
             observer.row(rows.row(witness), int(rows.numbers[witness]) + 1)
-        if not _fits(observer.seen, self.scope, self._exact(rows, observer.seen)):
+        if not _fits(observer.seen, self.scope, self._proven(rows, table, observer.seen)):
             raise DistrustedError("a value may not be of its declared type")
         return Part(
             block.extent,
@@ -108,15 +117,33 @@ class PartReader:
             dropped_nulls=survey.dropped_nulls,
         )
 
-    def _exact(self, rows: Rows, seen: Seen) -> set[str]:
-        """The keys whose fractions are all of their declared type."""
-        fractions = {key for key, of in seen.fields.items() if Kind.FRACTION in of.kinds}
-        declared = ((key, self.scope.types[key].arrow) for key in fractions & set(self.scope.types))
-        return {
-            key
-            for key, to in declared
-            if pa.types.is_decimal(to) and fractions_fit(rows.data, key, to)
-        }
+    def _proven(self, rows: Rows, table: pa.Table, seen: Seen) -> Mapping[str, set[Kind]]:
+        """The kinds of which every value under a key was found to be of its declared type."""
+        proven = {}
+        for key in seen.fields.keys() & self.scope.types.keys():
+            declared, kinds = self.scope.types[key], seen.fields[key].kinds.keys()
+            numbers, inside = (
+                kinds & {Kind.FRACTION, Kind.BEYOND},
+                kinds & {Kind.OBJECT, Kind.ARRAY},
+            )
+            if numbers and pa.types.is_decimal(declared.arrow):
+                if fractions_fit(rows.data, key, declared.arrow):
+                    proven[key] = numbers
+            elif kinds <= _STRINGS and not kinds <= _FITTING.get(declared.name, set()):
+                if self._all_fit(table.column(key), declared):
+                    proven[key] = set(kinds)
+            elif inside and declared is JSON and not _MAY_BE_BEYOND.search(rows.data):
+                proven[key] = inside
+        return proven
+
+    def _all_fit(self, strings: pa.ChunkedArray, declared: Declared) -> bool:
+        try:
+            for each in strings.to_pylist():
+                if each is not None and not (self.options.empty_as_null and each == ""):
+                    declared.convert(each)
+        except Unfit:
+            return False
+        return True
 
     def _line_by_line(self, block: Block) -> Part:
         options, observer = self.options, Observer(self.scope)
@@ -173,18 +200,17 @@ def _levels(of: pa.DataType) -> int:
     return 1 + max(inside, default=0)
 
 
-def _fits(seen: Seen, scope: Scope, exact: Set[str] = frozenset()) -> bool:
+def _fits(seen: Seen, scope: Scope, proven: Mapping[str, set[Kind]] = _NOTHING) -> bool:
     """Whether all is of its declared type; where that is not plain to see, the lines will tell.
 
-    Of the keys in `exact` it is known that their fractions are.
+    What is `proven` of a key's kinds need not be plain.
     """
     if not scope.types and not scope.inside:
         return True
     if seen.elements is not None and not _fits(seen.elements, scope):
         return False
     return all(
-        seen.fields[key].kinds.keys() - ({Kind.FRACTION} if key in exact else set())
-        <= _FITTING.get(declared.name, set())
+        seen.fields[key].kinds.keys() - proven.get(key, set()) <= _FITTING.get(declared.name, set())
         for key, declared in scope.types.items()
         if key in seen.fields
     ) and all(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from feed_assets.keys import kept, keyed_field
+from feed_assets.arrow_fields import kept, keyed_field
+from feed_assets.ndjson.declared import TEXTS, Declared
 from feed_assets.ndjson.resolve import Column
 
 
@@ -18,16 +19,17 @@ class Place:
     sent: str
     stored: str
     type: pa.DataType | None
+    declared: Declared | None
 
 
 def places(columns: Sequence[Column]) -> Iterator[Place]:
     """Every column, records before what they hold; nothing inside a column without a type."""
     for column in columns:
-        yield Place(column.key, column.name, column.type)
+        yield Place(column.key, column.name, column.type, column.declared)
         if column.type is not None:
             for inner in places(column.fields):
                 sent, stored = f"{column.key}.{inner.sent}", f"{column.name}.{inner.stored}"
-                yield Place(sent, stored, inner.type)
+                yield Place(sent, stored, inner.type, inner.declared)
 
 
 def keyed(columns: Sequence[Column]) -> pa.Schema:
@@ -62,4 +64,13 @@ def renamed(columns: Sequence[Column]) -> dict[str, str]:
         place.sent: place.stored
         for place in places(columns)
         if place.type is not None and place.sent != place.stored
+    }
+
+
+def texts(columns: Sequence[Column]) -> dict[str, str]:
+    """What the text of a column is, where Arrow has no type for it, by path as stored."""
+    return {
+        place.stored: place.declared.name
+        for place in places(columns)
+        if place.declared is not None and place.declared.name in TEXTS
     }

@@ -23,7 +23,7 @@ from feed_assets.ndjson.inferred import Hints, hints_of, merged
 from feed_assets.ndjson.observe import MAX_COLUMNS
 from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.parts import Part, PartReader
-from feed_assets.ndjson.paths import keyed, renamed, untyped
+from feed_assets.ndjson.paths import keyed, renamed, texts, untyped
 from feed_assets.ndjson.pool import in_order
 from feed_assets.ndjson.refusal import refuse
 from feed_assets.ndjson.resolve import columns
@@ -60,17 +60,24 @@ class Reading:
     """From path as sent to path as stored, where these differ."""
     dropped_nulls: Mapping[str, int]
     """Null elements of arrays, by the array's path."""
+    types: Mapping[str, str]
+    """Which columns of text are JSON or GEOGRAPHY, by path as stored."""
     seen: Seen
     scope: Scope = field(repr=False)
     known: tuple[pa.Field, ...] = field(repr=False)
 
     def frame(self) -> pd.DataFrame:
-        """The table as an Arrow-backed DataFrame, on the same mapped pages."""
+        """The table as an Arrow-backed DataFrame, on the same mapped pages.
+
+        Its `attrs` have `types`, if there are any.
+        """
         import pandas as pd
 
         if not self.table.num_columns:
             return pd.DataFrame(index=range(self.rows))
         frame: pd.DataFrame = self.table.to_pandas(types_mapper=pd.ArrowDtype)
+        if self.types:
+            frame.attrs["types"] = dict(self.types)
         return frame
 
     def first_line_unlike(self, path: str, known: pa.DataType) -> int | None:
@@ -108,6 +115,7 @@ def read(
         untyped=untyped(found),
         renamed=renamed(found),
         dropped_nulls=dict(dropped_nulls),
+        types=texts(found),
         seen=seen,
         scope=scope,
         known=known,

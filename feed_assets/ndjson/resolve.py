@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from feed_assets.keys import sent_as
+from feed_assets.arrow_fields import sent_as, text_of
 from feed_assets.ndjson.declared import Declared
 from feed_assets.ndjson.names import column_names
 from feed_assets.ndjson.scope import NOTHING_DECLARED, Scope
@@ -59,7 +59,7 @@ def columns(
 ) -> tuple[Column, ...]:
     """The columns that the fields of an object make, those without a type included.
 
-    One that is `known` is known by its key, as `keys` tells it of a field.
+    One that is `known` is known by its key, as `arrow_fields` tells it of a field.
 
     They are in the order in which their keys first appeared in the feed, be it with null: by line,
     then by place in the line. Declared ones that never appeared come last, as they were declared.
@@ -71,7 +71,7 @@ def columns(
         known={sent_as(field): field.name for field in known},
     )
     in_order = sorted(seen.fields, key=lambda key: seen.fields[key].first or ())
-    before = {field.name: field.type for field in known}
+    before = {field.name: field.type for field in known if text_of(field) is None}
     made = []
     for key in (*in_order, *absent):
         of_key, inside = seen.fields.get(key, Seen()), scope.within(key)

@@ -35,10 +35,9 @@ class Scope:
         for path, declared, value in self.values_of(row, ""):
             try:
                 declared.convert(value)
-            except Unfit:
-                raise Refused(
-                    f"has {_shown(value)} in column {path}, declared {declared.name}"
-                ) from None
+            except Unfit as unfit:
+                shown = _shown(unfit.args[0] if unfit.args else value)
+                raise Refused(f"has {shown} in column {path}, declared {declared.name}") from None
 
     def values_of(self, row: Row, path: str) -> Iterator[tuple[str, Declared, Any]]:
         """Path, type and value wherever a type is declared; `path` is the row's, with its dot."""

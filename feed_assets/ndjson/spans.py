@@ -1,4 +1,4 @@
-"""The exact JSON text, as it was sent, of objects and arrays that a column stores as text."""
+"""The exact JSON text, as it was sent, of what a column stores as that text."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from feed_assets.ndjson.declared import JSON
 from feed_assets.ndjson.parse import Row, value_end
 from feed_assets.ndjson.resolve import Column
 from feed_assets.ndjson.seen import Kind, Seen
@@ -17,9 +18,13 @@ _JSON_SPACE = " \t\r\n"
 
 @dataclass(frozen=True)
 class Cuts:
-    """The paths on which text is to be cut out: here, in fields, in elements."""
+    """The paths on which text is to be cut out: here, in fields, in elements.
+
+    That of objects and arrays; and of `strings`, quotes included, where a column is JSON.
+    """
 
     here: bool = False
+    strings: bool = False
     fields: Mapping[str, Cuts] = field(default_factory=dict)
     elements: Cuts | None = None
 
@@ -32,14 +37,16 @@ def cuts_in(columns: Sequence[Column]) -> Cuts | None:
 
 
 def cut(text: str, row: Row, cuts: Cuts) -> None:
-    """Puts the text of each such object or array into `row`, in its place."""
-    if any(_is_container(row.get(key)) for key in cuts.fields):
+    """Puts the text of each such value into `row`, in its place."""
+    if any(_may_hold_text(row.get(key), inside) for key, inside in cuts.fields.items()):
         _cut_fields(text, 0, row, cuts)
 
 
 def _in_value(column: Column, to: pa.DataType | None, seen: Seen) -> Cuts | None:
     if to is None:
         return None
+    if column.declared is JSON:
+        return Cuts(here=True, strings=True)
     if to == pa.string():
         return Cuts(here=True) if seen.kinds.keys() & {Kind.OBJECT, Kind.ARRAY} else None
     if pa.types.is_struct(to):
@@ -52,7 +59,7 @@ def _in_value(column: Column, to: pa.DataType | None, seen: Seen) -> Cuts | None
 
 def _cut_value(text: str, start: int, value: Any, cuts: Cuts | None) -> tuple[Any, int]:
     """What to store for the value that begins at `start`, and where it ends."""
-    if cuts is None or not _is_container(value):
+    if cuts is None or not _may_hold_text(value, cuts):
         return value, value_end(text, start)[1]
     if cuts.here:
         end = value_end(text, start)[1]
@@ -91,5 +98,5 @@ def _next(text: str, at: int) -> int:
     return at
 
 
-def _is_container(value: Any) -> bool:
-    return type(value) is dict or type(value) is list
+def _may_hold_text(value: Any, cuts: Cuts) -> bool:
+    return type(value) is dict or type(value) is list or (cuts.strings and type(value) is str)

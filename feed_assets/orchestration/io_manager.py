@@ -83,11 +83,12 @@ def _frame(tables: Iterable[pa.Table]) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
 
+    from feed_assets.importing import to_frame
+
     found = list(tables)
     if not found:  # an input without partitions
         return pd.DataFrame()
-    frame: pd.DataFrame = pa.concat_tables(found).to_pandas(types_mapper=pd.ArrowDtype)
-    return frame
+    return to_frame(pa.concat_tables(found))
 
 
 def _frames(context: dg.OutputContext, obj: Any) -> Mapping[str | None, pd.DataFrame]:

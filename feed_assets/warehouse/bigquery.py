@@ -20,7 +20,7 @@ from google.cloud import bigquery
 
 from feed_assets.errors import IN_THE_WAY, NOT_OUR_VIEW, DiskFailed, NotOurs, WarehouseFailed
 from feed_assets.tables import Table
-from feed_assets.warehouse import parquet
+from feed_assets.warehouse import json_lines, parquet
 from feed_assets.warehouse import shards as rules
 from feed_assets.warehouse.bigquery_errors import FAILURES, given_up, passes, translated
 from feed_assets.warehouse.bigquery_jobs import (
@@ -45,7 +45,9 @@ from feed_assets.warehouse.columns import Columns, arrow_schema
 from feed_assets.warehouse.interface import NOWHERE, Known, Load, Origin, Pending
 from feed_assets.warehouse.rows import conform
 
+DECIMALS = [bigquery.DecimalTargetType.NUMERIC, bigquery.DecimalTargetType.BIGNUMERIC]
 ALTERED_AT_ONCE = 8
+_MAY_WIDEN = "REGEXP_CONTAINS(data_type, 'INT64|NUMERIC')"  # see shards.widened
 LABEL_LENGTH = 63
 _NO_LABEL = re.compile(r"[^a-z0-9_-]")
 OURS = {"managed_by": "feed_assets"}
@@ -103,17 +105,12 @@ class BigQueryWarehouse:
             raise NotOurs(IN_THE_WAY.format(table=table, kind=_kind(before)))
         if before is None:
             self._make_dataset(table.dataset)
-        with tempfile.TemporaryFile(prefix="feed_assets-", suffix=".parquet") as file:
-            try:
-                parquet.write(rows, file)
-            except OSError as failure:
-                raise DiskFailed(
-                    f"the rows for {table} cannot be written to {tempfile.gettempdir()}: "
-                    f"{failure}; is the disk full?"
-                ) from None
-            schema = fields_for(columns, _schema(before) if before else ())
-            config = _load_config(_fields(schema), origin, new=before is None)
-            job = self._load(table, file, config, attempt)
+        with tempfile.TemporaryFile(prefix="feed_assets-") as file:
+            form = _write(rows, columns, file, of=table)
+            schema = _fields(fields_for(columns, _schema(before) if before else ()))
+            job = self._load(
+                table, file, _load_config(form, schema, origin, new=not before), attempt
+            )
         figures = {
             "bytes loaded": job.output_bytes or 0,
             "slot ms": int(job._properties["statistics"].get("totalSlotMs", 0)),
@@ -221,7 +218,7 @@ class BigQueryWarehouse:
         query = (
             f"SELECT table_name, column_name, data_type FROM "
             f"`{self._client.project}.{table.dataset}.INFORMATION_SCHEMA.COLUMNS` "
-            f"WHERE STARTS_WITH(table_name, '{table.name}_') AND data_type LIKE '%INT64%' "
+            f"WHERE STARTS_WITH(table_name, '{table.name}_') AND {_MAY_WIDEN} "
             f"ORDER BY table_name, column_name"
         )
         with self._translated(f"listing the columns of the shards of {table}"):
@@ -393,23 +390,42 @@ class BigQueryWarehouse:
             raise translated(self, doing, self._client.project, failure) from failure
 
 
+def _write(rows: pa.RecordBatchReader, columns: Columns, file: IO[bytes], *, of: Table) -> str:
+    """Writes the rows as a load job can take them, and says in what format that is."""
+    try:
+        if json_lines.is_needed(columns):
+            json_lines.write(rows, columns, file)
+            return bigquery.SourceFormat.NEWLINE_DELIMITED_JSON
+        parquet.write(rows, file)
+        return bigquery.SourceFormat.PARQUET
+    except OSError as failure:
+        raise DiskFailed(
+            f"the rows for {of} cannot be written to {tempfile.gettempdir()}: {failure}; "
+            f"is the disk full?"
+        ) from None
+
+
 def _load_config(
-    schema: list[bigquery.SchemaField], origin: Origin, *, new: bool
+    form: str, schema: list[bigquery.SchemaField], origin: Origin, *, new: bool
 ) -> bigquery.LoadJobConfig:
     """Description and labels of a table go with the job that makes it, so it is never without.
 
     Of a table that stands they are its own: a job that would change them fails.
     https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#DestinationTableProperties
     """
-    options = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]  # nor has this
-    options.enable_list_inference = True
     config = bigquery.LoadJobConfig(
-        source_format=bigquery.SourceFormat.PARQUET,
+        source_format=form,
         write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
         schema=schema,
         labels=_labels(origin),
     )
-    config.parquet_options = options
+    if form == bigquery.SourceFormat.PARQUET:
+        options = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]  # nor has this
+        options.enable_list_inference = True
+        config.parquet_options = options
+        # BIGNUMERIC is none of the targets else
+        # https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoad.FIELDS.decimal_target_types
+        config.decimal_target_types = DECIMALS
     config.job_timeout_ms = round((JOB_SECONDS + CALL_SECONDS) * 1000)  # if we are killed
     if new:
         properties: dict[str, Any] = {"labels": _labels(origin)}

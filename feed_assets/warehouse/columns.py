@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
+from feed_assets.arrow_fields import key_of, keyed_field, text_field, text_of
 from feed_assets.errors import UnsupportedColumn
-from feed_assets.keys import key_of, keyed_field
 
 ARROW: dict[str, pa.DataType] = {
     "BOOLEAN": pa.bool_(),
     "INTEGER": pa.int64(),
     "FLOAT": pa.float64(),
     "NUMERIC": pa.decimal128(38, 9),
+    "BIGNUMERIC": pa.decimal256(76, 38),
     "STRING": pa.string(),
+    "BYTES": pa.binary(),
     "DATE": pa.date32(),
+    "TIME": pa.time64("us"),
     "DATETIME": pa.timestamp("us"),
     "TIMESTAMP": pa.timestamp("us", tz="UTC"),
+    "JSON": pa.string(),
+    "GEOGRAPHY": pa.string(),
 }
-"""BigQuery's legacy type names, as its API and its JSON schemas use them."""
+"""BigQuery's legacy type names, as its API and its JSON schemas use them. Each of them may be in a
+RECORD and REPEATED: an array may hold any type but an array.
+https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#array_type
+"""
+TEXTS = frozenset({"JSON", "GEOGRAPHY"})
+"""Those that are text in Arrow: there a field's metadata says which."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +62,17 @@ class Column:
     @property
     def arrow(self) -> pa.DataType:
         if self.type == "RECORD":
-            inner: pa.DataType = pa.struct(arrow_schema(self.fields))
+            inner: pa.DataType = pa.struct([field.arrow_field for field in self.fields])
         elif self.type in ARROW:
             inner = ARROW[self.type]
         else:
             raise UnsupportedColumn(f"column {self.name} is {self.type}, which is not read here")
         return pa.list_(inner) if self.repeated else inner
+
+    @property
+    def arrow_field(self) -> pa.Field:
+        field = keyed_field(self.name, self.arrow, self.key)
+        return text_field(field, self.type if self.type in TEXTS else None)
 
     @property
     def json(self) -> dict[str, Any]:
@@ -73,8 +88,36 @@ Columns = tuple[Column, ...]
 
 
 def arrow_schema(columns: Columns) -> pa.Schema:
-    """The Arrow schema of rows under these columns, with the keys that they are sent as."""
-    return pa.schema([keyed_field(column.name, column.arrow, column.key) for column in columns])
+    """The Arrow schema of rows under these columns, with what Arrow's types do not tell."""
+    return pa.schema([column.arrow_field for column in columns])
+
+
+def told(rows: pa.Table, types: Mapping[str, str]) -> pa.Table:
+    """The rows, of whose text `types` tell by path what it is: JSON or GEOGRAPHY."""
+    for path, kind in types.items():
+        if kind not in TEXTS:
+            raise UnsupportedColumn(
+                f"column {path} is said to be {kind}, and only JSON and GEOGRAPHY are said so; "
+                f"give it values of that type"
+            )
+    fields = [_told(field, types, field.name) for field in rows.schema]
+    return pa.Table.from_arrays(rows.columns, schema=pa.schema(fields))
+
+
+def _told(field: pa.Field, types: Mapping[str, str], path: str) -> pa.Field:
+    inside, lists = field.type, _is_list(field.type)
+    if lists:
+        inside = inside.value_type
+    if pa.types.is_struct(inside):
+        inside = pa.struct([_told(each, types, f"{path}.{each.name}") for each in inside])
+        field = field.with_type(pa.list_(inside) if lists else inside)
+    kind = types.get(path)
+    return text_field(field, kind)
+
+
+def types_told(columns: Columns) -> dict[str, str]:
+    """What is to be told of the text in these columns, by path."""
+    return {path: column.type for path, column in paths(columns) if column.type in TEXTS}
 
 
 def columns_of(schema: pa.Schema) -> Columns:
@@ -95,15 +138,15 @@ def _columns(fields: Iterable[pa.Field], path: str) -> Columns:
                 f"distinguish; rename one"
             )
         taken[field.name.casefold()] = field.name
-    found = [(field, _column(field.name, field.type, f"{path}{field.name}")) for field in fields]
+    found = [(field, _column(field, field.type, f"{path}{field.name}")) for field in fields]
     return tuple(replace(column, key=key_of(field)) for field, column in found if column)
 
 
-def _column(name: str, kind: pa.DataType, path: str) -> Column | None:
+def _column(field: pa.Field, kind: pa.DataType, path: str) -> Column | None:
     if pa.types.is_null(kind):
         return None
     if _is_list(kind):
-        element = _column(name, kind.value_type, path)
+        element = _column(field, kind.value_type, path)
         if element is not None and element.repeated:
             raise UnsupportedColumn(
                 f"column {path} holds lists of lists, which no column type holds"
@@ -111,30 +154,45 @@ def _column(name: str, kind: pa.DataType, path: str) -> Column | None:
         return element and replace(element, repeated=True)
     if pa.types.is_struct(kind):
         fields = _columns(kind, f"{path}.")
-        return Column(name, "RECORD", fields=fields) if fields else None
-    return Column(name, _scalar(path, kind))
+        return Column(field.name, "RECORD", fields=fields) if fields else None
+    scalar = _scalar(path, kind)
+    return Column(field.name, (text_of(field) or scalar) if scalar == "STRING" else scalar)
 
 
 def _scalar(path: str, kind: pa.DataType) -> str:
-    is_ = pa.types
-    if is_.is_boolean(kind):
-        return "BOOLEAN"
-    if is_.is_integer(kind) and kind != pa.uint64():
-        return "INTEGER"
-    if is_.is_floating(kind):
-        return "FLOAT"
-    if is_.is_string(kind) or is_.is_large_string(kind) or is_.is_string_view(kind):
-        return "STRING"
-    if is_.is_date(kind):
-        return "DATE"
-    if is_.is_timestamp(kind):
-        return "TIMESTAMP" if kind.tz else "DATETIME"
-    if is_.is_decimal128(kind) and kind.scale <= 9 and kind.precision - kind.scale <= 29:
-        return "NUMERIC"
-    raise UnsupportedColumn(
-        f"column {path} has the type {kind}, for which there is no exact column type; "
-        f"convert it first (to a string, say)"
+    found = next((name for is_of, name in _SCALARS if is_of(kind)), None)
+    if found is None:
+        raise UnsupportedColumn(
+            f"column {path} has the type {kind}, for which there is no exact column type; "
+            f"convert it first (to a string, say)"
+        )
+    return found
+
+
+def _is_decimal(digits: int, scale: int) -> Callable[[pa.DataType], bool]:
+    return lambda kind: bool(
+        pa.types.is_decimal(kind) and kind.scale <= scale and kind.precision - kind.scale <= digits
     )
+
+
+_SCALARS: tuple[tuple[Callable[[pa.DataType], bool], str], ...] = (
+    (pa.types.is_boolean, "BOOLEAN"),
+    (lambda kind: pa.types.is_integer(kind) and kind != pa.uint64(), "INTEGER"),
+    (pa.types.is_floating, "FLOAT"),
+    (pa.types.is_string, "STRING"),
+    (pa.types.is_large_string, "STRING"),
+    (pa.types.is_string_view, "STRING"),
+    (pa.types.is_date, "DATE"),
+    (pa.types.is_time, "TIME"),
+    (lambda kind: pa.types.is_timestamp(kind) and kind.tz is not None, "TIMESTAMP"),
+    (pa.types.is_timestamp, "DATETIME"),
+    (_is_decimal(29, 9), "NUMERIC"),
+    (_is_decimal(38, 38), "BIGNUMERIC"),
+    (pa.types.is_binary, "BYTES"),
+    (pa.types.is_large_binary, "BYTES"),
+    (pa.types.is_fixed_size_binary, "BYTES"),
+    (pa.types.is_binary_view, "BYTES"),
+)
 
 
 def _is_list(kind: pa.DataType) -> bool:

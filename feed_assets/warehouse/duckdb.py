@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Self
@@ -18,20 +18,21 @@ import pyarrow as pa
 
 from feed_assets.errors import IN_THE_WAY, NOT_OUR_VIEW, DiskFailed, NotOurs, WarehouseFailed
 from feed_assets.tables import Table
-from feed_assets.warehouse.columns import Column, Columns, columns_of
+from feed_assets.warehouse.columns import Column, Columns, arrow_schema, columns_of
+from feed_assets.warehouse.duckdb_schema import (
+    altered,
+    as_held,
+    comment,
+    literal,
+    quoted,
+    selected,
+    sql_type,
+    understood,
+)
 from feed_assets.warehouse.interface import NOWHERE, Known, Load, Origin, Pending
+from feed_assets.warehouse.rows import conform
 from feed_assets.warehouse.shards import following, latest_by, widened
 
-SQL_TYPES = {
-    "BOOLEAN": "BOOLEAN",
-    "INTEGER": "BIGINT",
-    "FLOAT": "DOUBLE",
-    "NUMERIC": "DECIMAL(38, 9)",
-    "STRING": "VARCHAR",
-    "DATE": "DATE",
-    "DATETIME": "TIMESTAMP",
-    "TIMESTAMP": "TIMESTAMP WITH TIME ZONE",
-}
 BOOKKEEPING = """
 CREATE SCHEMA IF NOT EXISTS feed_assets;
 CREATE TABLE IF NOT EXISTS feed_assets.known_columns (
@@ -85,11 +86,11 @@ class DuckDBWarehouse:
 
     def columns(self, table: Table) -> Columns | None:
         with self._session() as run:
-            if self._kind(run, table) is None:
+            kind = self._kind(run, table)
+            if kind is None:
                 return None
-            return columns_of(
-                run.execute(f"SELECT * FROM {_name(table)} LIMIT 0").to_arrow_table().schema
-            )
+            held = run.execute(f"SELECT * FROM {_name(table)} LIMIT 0").to_arrow_table()
+            return understood(columns_of(held.schema), self._comments(run, table, kind))
 
     def replace(
         self,
@@ -107,23 +108,36 @@ class DuckDBWarehouse:
             if kind == "VIEW":
                 raise NotOurs(IN_THE_WAY.format(table=table, kind="view"))
             before = kind and self.columns(table)
-            run.execute(f"CREATE SCHEMA IF NOT EXISTS {_quoted(table.dataset)}")
-            run.register("incoming_rows", rows)
+            run.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(table.dataset)}")
+            run.register("incoming_rows", conform(rows, as_held(columns)))
+            listed = ", ".join(map(selected, columns))
             try:
                 run.execute(
-                    f"CREATE OR REPLACE TABLE {_name(table)} AS SELECT * FROM incoming_rows"
+                    f"CREATE OR REPLACE TABLE {_name(table)} AS SELECT {listed} FROM incoming_rows"
                 )
             finally:
                 run.unregister("incoming_rows")
+            self._comment(run, table, columns)
             if before != columns:
                 self._refresh_latest(run, table)
             return Load(_one(run, f"SELECT count(*) FROM {_name(table)}"), created=kind is None)
 
     def read(self, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
-        listed = "*" if columns is None else ", ".join(map(_quoted, columns))
+        listed = "*" if columns is None else ", ".join(map(quoted, columns))
         with self._session() as run:
             run.execute("SET TimeZone = 'UTC'")
-            return run.execute(f"SELECT {listed} FROM {_name(table)}").to_arrow_table()
+            rows = run.execute(f"SELECT {listed} FROM {_name(table)}").to_arrow_table()
+            named = {column.name.casefold(): column for column in self.columns(table) or ()}
+        wanted = tuple(replace(named[name.casefold()], name=name) for name in rows.column_names)
+        if wanted == as_held(wanted):
+            return rows
+        try:
+            return pa.Table.from_batches(conform(rows, wanted), arrow_schema(wanted))
+        except pa.ArrowInvalid as failure:  # of a view over a shard from before a declaration
+            raise WarehouseFailed(
+                f"{self} has in {table} what is not of its column's type ({failure}); import the "
+                f"days again that were stored before it was declared"
+            ) from None
 
     def count(self, table: Table) -> int | None:
         with self._session() as run:
@@ -180,12 +194,13 @@ class DuckDBWarehouse:
             held = self.columns(table) or ()
             wanted = following(held, columns)
             for before, after in zip_longest(held, wanted):
-                name, kind = _quoted(after.name), _sql_type(after)
+                name = quoted(after.name)
                 if before is None:
-                    run.execute(f"ALTER TABLE {_name(table)} ADD COLUMN {name} {kind}")
+                    run.execute(f"ALTER TABLE {_name(table)} ADD COLUMN {name} {sql_type(after)}")
                 elif before != after:
-                    run.execute(f"ALTER TABLE {_name(table)} ALTER {name} SET DATA TYPE {kind}")
+                    run.execute(f"ALTER TABLE {_name(table)} ALTER {name} {altered(before, after)}")
             if wanted != held:
+                self._comment(run, table, wanted)
                 self._refresh_latest(run, table)
 
     def widen(self, table: Table, columns: Columns) -> None:
@@ -229,13 +244,13 @@ class DuckDBWarehouse:
         # an import that was killed may have made a column known that no shard has yet
         held = run.execute(f"SELECT * FROM ({union}) LIMIT 0").to_arrow_table().column_names
         has = {name.casefold() for name in held}
-        listed = ", ".join(_quoted(name) for folded, name in known.items() if folded in has)
-        keys = ", ".join(map(_quoted, key))
-        nulls = " OR ".join(f"{_quoted(name)} IS NULL" for name in key)
+        listed = ", ".join(quoted(name) for folded, name in known.items() if folded in has)
+        keys = ", ".join(map(quoted, key))
+        nulls = " OR ".join(f"{quoted(name)} IS NULL" for name in key)
         run.execute(
             f"CREATE OR REPLACE VIEW {_name(table)} AS SELECT {listed} FROM ({union}) "
             f"QUALIFY {nulls} OR row_number() OVER (PARTITION BY {keys} ORDER BY "
-            f"{_quoted(updated_at)} DESC NULLS LAST, {shard} DESC, {row} DESC) = 1"
+            f"{quoted(updated_at)} DESC NULLS LAST, {shard} DESC, {row} DESC) = 1"
         )
 
     def _refresh_latest(self, run: duckdb.DuckDBPyConnection, shard: Table) -> None:
@@ -247,6 +262,26 @@ class DuckDBWarehouse:
         ).fetchone()
         if made is not None and shard.is_shard_of(table) and self._kind(run, table) == "VIEW":
             self._define(run, table, self.shards(table), *made)
+
+    def _comments(
+        self, run: duckdb.DuckDBPyConnection, table: Table, kind: str
+    ) -> dict[str, str | None]:
+        """By column; a view of the latest state has none, and the types of what is known."""
+        if kind == "VIEW":
+            return {column.name: comment(column) for column in self.known(table).columns}
+        return dict(
+            run.execute(
+                "SELECT column_name, comment FROM duckdb_columns() WHERE comment IS NOT NULL "
+                "AND lower(schema_name) = lower(?) AND lower(table_name) = lower(?)",
+                [table.dataset, table.name],
+            ).fetchall()
+        )
+
+    def _comment(self, run: duckdb.DuckDBPyConnection, table: Table, columns: Columns) -> None:
+        for column in columns:
+            if text := comment(column):
+                place = f"{_name(table)}.{quoted(column.name)}"
+                run.execute(f"COMMENT ON COLUMN {place} IS {literal(text)}")
 
     def _kind(self, run: duckdb.DuckDBPyConnection, table: Table) -> str | None:
         """TABLE, VIEW, or None where nothing of that name stands."""
@@ -312,15 +347,6 @@ def _column(described: dict[str, Any]) -> Column:
     return Column(**described | {"fields": tuple(map(_column, described["fields"]))})
 
 
-def _sql_type(column: Column) -> str:
-    if column.type == "RECORD":
-        fields = ", ".join(f"{_quoted(field.name)} {_sql_type(field)}" for field in column.fields)
-        kind = f"STRUCT({fields})"
-    else:
-        kind = SQL_TYPES[column.type]
-    return f"{kind}[]" if column.repeated else kind
-
-
 def _one(run: duckdb.DuckDBPyConnection, query: str, *values: object) -> int:
     row = run.execute(query, list(values)).fetchone()
     assert row is not None
@@ -338,9 +364,5 @@ def _unused(name: str, taken: Container[str]) -> str:
     return name
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _name(table: Table) -> str:
-    return f"{_quoted(table.dataset)}.{_quoted(table.name)}"
+    return f"{quoted(table.dataset)}.{quoted(table.name)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -56,15 +57,17 @@ def _child(values: pa.StructArray, name: str) -> pa.Array:
     return pc.struct_field(values, name)
 
 
-def conform(rows: pa.Table, columns: Columns) -> pa.RecordBatchReader:
+def conform(rows: pa.Table | pa.RecordBatchReader, columns: Columns) -> pa.RecordBatchReader:
     """The rows under `columns`, which must hold them: casts what widened, NULL where none came."""
     schema = arrow_schema(columns)
     return pa.RecordBatchReader.from_batches(schema, _batches(rows, columns, schema))
 
 
-def _batches(rows: pa.Table, columns: Columns, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _batches(
+    rows: pa.Table | pa.RecordBatchReader, columns: Columns, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
     sent = {field.name.casefold(): index for index, field in enumerate(rows.schema)}
-    for batch in rows.to_batches(max_chunksize=BATCH):
+    for batch in rows.to_batches(max_chunksize=BATCH) if isinstance(rows, pa.Table) else rows:
         arrays = [
             _fit(batch.column(sent[column.name.casefold()]), column)
             if column.name.casefold() in sent
@@ -95,12 +98,12 @@ def _fit(values: pa.Array, column: Column) -> pa.Array:
             else pa.nulls(len(values), f.arrow)
             for f in column.fields
         ]
-        fields = [pa.field(f.name, f.arrow) for f in column.fields]
+        fields = [field.arrow_field for field in column.fields]
         return pa.StructArray.from_arrays(children, fields=fields, mask=values.is_null())
-    if column.type == "STRING" and not _is_text(values.type):
-        return pa.array([_json_text(value) for value in values.to_pylist()], pa.string())
-    cut = pa.types.is_timestamp(values.type) and values.type.unit == "ns"  # to microseconds
-    return values.cast(column.arrow, safe=not cut)
+    if column.arrow == pa.string() and not _is_text(values.type):
+        return decimal_texts(values) if pa.types.is_decimal(values.type) else _texts(values)
+    cut = pa.types.is_temporal(values.type) and getattr(values.type, "unit", "") == "ns"
+    return values.cast(column.arrow, safe=not cut)  # cut to microseconds
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -109,7 +112,22 @@ def _is_text(kind: pa.DataType) -> bool:
     )
 
 
+def decimal_texts(values: pa.Array) -> pa.Array:
+    """Decimals in digits, without an exponent and without zeros at their end."""
+    texts = values.cast(pa.string())
+    if pc.any(pc.match_substring(texts, "E")).as_py():
+        plain = [None if value is None else f"{value:f}" for value in values.to_pylist()]
+        texts = pa.array(plain, pa.string())
+    return pc.replace_substring_regex(texts, r"(\.[0-9]*[1-9])0+$|\.0+$", r"\1")
+
+
+def _texts(values: pa.Array) -> pa.Array:
+    return pa.array([_json_text(value) for value in values.to_pylist()], pa.string())
+
+
 def _json_text(value: Any) -> str | None:
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
     if isinstance(value, dict | list | bool | int | float):
-        return json.dumps(value, ensure_ascii=False, default=str)
+        return json.dumps(value, ensure_ascii=False, default=_json_text)
     return None if value is None else str(value)

@@ -9,6 +9,9 @@ from feed_assets.errors import TableError, TypeConflict
 from feed_assets.tables import Table
 from feed_assets.warehouse.columns import Column, Columns, paths
 
+_WIDER = {"INTEGER": "FLOAT", "NUMERIC": "BIGNUMERIC"}
+"""What a type may become: INTEGER only where no value is beyond 2^53."""
+
 
 def union(table: Table, known: Columns, today: Columns, declared: Collection[str] = ()) -> Columns:
     """The known columns in their order, widened where today's need it, then today's new ones.
@@ -48,8 +51,9 @@ def _wider(
         if known.type == today.type:
             return replace(known, long=long)
         lost = any(column.long and column.type == "INTEGER" for column in (known, today))
-        if {known.type, today.type} == {"INTEGER", "FLOAT"} and not lost:
-            return replace(known, type="FLOAT")
+        for narrow, wide in _WIDER.items():
+            if {known.type, today.type} == {narrow, wide} and not lost:
+                return replace(known, type=wide)
     raise TypeConflict(str(table), path, str(known), str(today), declare=sent)
 
 
@@ -59,7 +63,7 @@ def extended(held: Columns, known: Columns) -> Columns:
 
 
 def widened(held: Columns, known: Columns) -> Columns:
-    """The columns that a table holds, INTEGER where FLOAT is known made FLOAT.
+    """The columns that a table holds, INTEGER where FLOAT is known made FLOAT, and so NUMERIC.
 
     No other type follows what is known, nor do integers that no FLOAT holds: the type was declared
     then, and a shard takes it when its day is imported again.
@@ -81,8 +85,8 @@ def _followed(held: Columns, known: Columns, *, add: bool, widen: bool) -> Colum
             if column.type == to.type == "RECORD":
                 fields = _followed(column.fields, to.fields, add=add, widen=widen)
                 column = replace(column, fields=fields)
-            elif widen and (column.type, to.type) == ("INTEGER", "FLOAT") and not to.long:
-                column = replace(column, type="FLOAT")
+            elif widen and _WIDER.get(column.type) == to.type and not to.long:
+                column = replace(column, type=to.type)
         kept.append(column)
     return (*kept, *rest.values()) if add else tuple(kept)
 

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from base64 import b64encode
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feed_assets.arrow_fields import text_field
 from feed_assets.errors import BadLines, SettingError
-from feed_assets.ndjson import check_types
-from feed_assets_tests.ndjson.feeds import made_up, read_column, read_lines, type_of, values_of
+from feed_assets.ndjson import check_types, fits
+from feed_assets_tests.ndjson.feeds import (
+    made_up,
+    read_bytes,
+    read_column,
+    read_lines,
+    type_of,
+    values_of,
+)
 
-NUMERIC, TIMESTAMP = "decimal128(38, 9)", "timestamp[us, tz=UTC]"
+NUMERIC, BIGNUMERIC = "decimal128(38, 9)", "decimal256(76, 38)"
+TIMESTAMP = "timestamp[us, tz=UTC]"
 
 ACCEPTED: list[tuple[str, str, list[str], list[Any]]] = [
     (
@@ -79,6 +90,83 @@ ACCEPTED: list[tuple[str, str, list[str], list[Any]]] = [
         "date32[day]",
         ['"2020-01-20"', '"0001-01-01"', '"1969-12-31"', "null"],
         [date(2020, 1, 20), date(1, 1, 1), date(1969, 12, 31), None],
+    ),
+    (
+        "BIGNUMERIC",
+        BIGNUMERIC,
+        [
+            "96.12",
+            "18446744073709551616",
+            '"1e-38"',
+            f"-{'9' * 38}.{'9' * 38}",
+            '"1.50"',
+            "1E+37",
+            "0e9999",
+            "-0.0",
+            "null",
+        ],
+        [
+            Decimal("96.12"),
+            Decimal(2**64),
+            Decimal("1e-38"),
+            Decimal(f"-{'9' * 38}.{'9' * 38}"),
+            Decimal("1.5"),
+            Decimal("1e37"),
+            Decimal(0),
+            Decimal(0),
+            None,
+        ],
+    ),
+    (
+        "TIME",
+        "time64[us]",
+        ['"10:30"', '"00:00:00"', '"23:59:59.9999999"', '"01:02:03.5"', "null"],
+        [time(10, 30), time(0), time(23, 59, 59, 999999), time(1, 2, 3, 500000), None],
+    ),
+    ("BYTES", "binary", ['"AP8="', '""', '"YWJj"', "null"], [b"\x00\xff", b"", b"abc", None]),
+    (
+        "JSON",
+        "string",
+        [
+            '{"b" : 1.50, "a":[true, null, "\\u00e9"] }',
+            '"\\u00e9 \\"x\\""',
+            '"2020-01-20"',
+            "1.50",
+            "-0",
+            "18446744073709551615",
+            "[ ]",
+            "true",
+            '""',
+            "null",
+        ],
+        [
+            '{"b" : 1.50, "a":[true, null, "\\u00e9"] }',
+            '"\\u00e9 \\"x\\""',
+            '"2020-01-20"',
+            "1.50",
+            "-0",
+            "18446744073709551615",
+            "[ ]",
+            "true",
+            '""',
+            None,
+        ],
+    ),
+    (
+        "GEOGRAPHY",
+        "string",
+        [
+            '"POINT(-121 41.5)"',
+            '"{\\"type\\":\\"Point\\",\\"coordinates\\":[1,2]}"',
+            '{"type": "Point", "coordinates": [1.50, 2]}',
+            "null",
+        ],
+        [
+            "POINT(-121 41.5)",
+            '{"type":"Point","coordinates":[1,2]}',
+            '{"type": "Point", "coordinates": [1.50, 2]}',
+            None,
+        ],
     ),
 ]
 REFUSED = [
@@ -146,6 +234,54 @@ REFUSED = [
             "99999999999999999999999999999.9999999999",
         ],
     ),
+    (
+        "BIGNUMERIC",
+        [
+            "1e38",  # a part of BigQuery's 39th digit would hold it, and Arrow's has 38
+            "1e-39",
+            f"0.{'1' * 39}",
+            '"n/a"',
+            '""',
+            "true",
+            "[1]",
+            "1e99999999999999999999",
+        ],
+    ),
+    (
+        "TIME",
+        [
+            '"24:00"',
+            '"10:60"',
+            '"10:30:60"',
+            '"1:30"',
+            '"10"',
+            '"10:30Z"',
+            '"10:30:00."',
+            '"2020-01-20T10:30"',
+            '""',
+            "1030",
+            "{}",
+        ],
+    ),
+    (
+        "BYTES",
+        ['"AP8"', '"AP8=="', '"AP9="', '"A-_="', '"AP8= "', '"x"', "1", "true", "[]", "{}"],
+    ),
+    (
+        "JSON",
+        [
+            "18446744073709551616",
+            "-9223372036854775809",
+            "1e309",
+            "1e-400",
+            '{"a":[1,{"b":18446744073709551616}]}',
+            '{"a":1e400}',
+        ],
+    ),
+    (
+        "GEOGRAPHY",
+        ['"x"', '""', '"POINT(1)"', '"POINT(1 91)"', "1", "true", "[1,2]", "{}", '"{}"', '"AQ=="'],
+    ),
     ("DATE", ['"2020-01-20T00:00"', '"2020-01-20Z"', '"20.01.2020"', '""', "20200120"]),
 ]
 
@@ -167,6 +303,71 @@ def test_a_value_that_a_declared_type_cannot_hold_makes_its_line_bad(
     reading = read_column(value, types={"c": declared}, max_bad_lines=1)
     assert reading.bad_lines[0].reason.endswith(f" in column c, declared {declared}")
     assert reading.rows == 0
+
+
+@pytest.mark.parametrize(("declared", "type_", "sent", "stored"), ACCEPTED)
+def test_it_accepts_them_in_objects_and_in_arrays_of_objects(
+    declared: str, type_: str, sent: list[str], stored: list[Any]
+) -> None:
+    lines = [f'{{"o":{{"c":{each}}},"l":[{{"c":{each}}},{{"d":1,"c":{each}}}]}}' for each in sent]
+    table = read_lines(*lines, types={"o.c": declared, "l.c": declared}).table
+    assert [row["o"]["c"] for row in table.to_pylist()] == stored
+    assert [[each["c"] for each in row["l"]] for row in table.to_pylist()] == [
+        [each, each] for each in stored
+    ]
+    assert str(table.schema.field("o").type.field("c").type) == type_
+
+
+def test_which_text_is_json_or_geography_is_told_beside_the_table() -> None:
+    types = {"a": "JSON", "o.g": "GEOGRAPHY", "l.j": "json", "never": "JSON", "s": "STRING"}
+    reading = read_lines('{"a":1,"o":{"g":"POINT(1 2)"},"l":[{"j":{}}],"A":2,"s":[]}', types=types)
+    told = {"a_2": "JSON", "o.g": "GEOGRAPHY", "l.j": "JSON", "never": "JSON"}
+    assert reading.types == told
+    assert reading.frame().attrs == {"types": told}
+    assert read_lines('{"a":1}').frame().attrs == {}
+
+
+def test_a_column_that_was_json_is_not_taken_for_text() -> None:
+    known = [
+        text_field(pa.field("a", pa.string()), "JSON"),
+        pa.field("o", pa.struct([text_field(pa.field("a", pa.list_(pa.string())), "JSON")])),
+        pa.field("b", pa.string()),
+    ]
+    reading = read_bytes(b'{"a":1,"b":1,"o":{"a":[1]}}', known=known)
+    assert reading.table.to_pylist() == [{"a": 1, "b": "1", "o": {"a": [1]}}]
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ('{"a":[1,18446744073709551616]}', "18446744073709551616"),
+        ('[{"a":-1e999}]', "-1e999"),
+    ],
+)
+def test_the_reason_for_json_names_the_number(value: str, named: str) -> None:
+    reading = read_column(value, types={"c": "JSON"}, max_bad_lines=1)
+    assert reading.bad_lines[0].reason == f"has {named} in column c, declared JSON"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("JSON", ' {"a": [1, "x", null]}\n', True),
+        ("JSON", '"null"', True),
+        ("JSON", "null", False),  # a null is no value: None
+        ("JSON", "", False),
+        ("JSON", "{", False),
+        ("JSON", '{"a":1,"a":2}', False),
+        ("JSON", "NaN", False),
+        ("JSON", "1 2", False),
+        ("JSON", "18446744073709551616", False),
+        ("JSON", "[" * 100_000, False),
+        ("GEOGRAPHY", "POINT(1 2)", True),
+        ("GEOGRAPHY", "POINT", False),
+    ],
+)
+def test_whether_a_text_fits(name: str, text: str, expected: bool) -> None:
+    assert fits(name, text) is expected
 
 
 def test_the_reason_names_value_column_and_type() -> None:
@@ -232,9 +433,31 @@ def test_numeric_is_exact(number: Decimal, quoted: bool) -> None:
 
 
 @made_up
+@given(st.integers(-(10**76) + 1, 10**76 - 1), st.booleans())
+def test_bignumeric_is_exact(units: int, quoted: bool) -> None:
+    number = Decimal((units < 0, tuple(map(int, str(abs(units)))), -38))
+    sent = f'"{number:f}"' if quoted else f"{number:f}"
+    assert values_of(read_column(sent, types={"c": "BIGNUMERIC"})) == [number]
+
+
+@made_up
+@given(st.binary(max_size=9))
+def test_bytes_are_those_that_were_sent(data: bytes) -> None:
+    sent = f'"{b64encode(data).decode()}"'
+    assert values_of(read_column(sent, types={"c": "BYTES"})) == [data]
+
+
+@made_up
+@given(st.times(), st.booleans())
+def test_a_time_is_the_one_that_was_sent(at: time, twice: bool) -> None:
+    sent = [f'"{at.isoformat()}"'] * (1 + twice)
+    assert values_of(read_column(*sent, types={"c": "TIME"})) == [at] * len(sent)
+
+
+@made_up
 @given(st.text(alphabet="0123456789+-.eE _x", max_size=8))
 def test_what_a_number_type_stores_is_what_was_quoted(text: str) -> None:
-    for name in ("INTEGER", "FLOAT", "NUMERIC"):
+    for name in ("INTEGER", "FLOAT", "NUMERIC", "BIGNUMERIC"):
         reading = read_column(f'"{text}"', types={"c": name}, max_bad_lines=1)
         for value in values_of(reading):
             assert Decimal(value) == Decimal(text) or value == float(text)

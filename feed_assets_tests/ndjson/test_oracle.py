@@ -83,7 +83,7 @@ _SOUND = """{}
 
 
 PATHS = ("a", "b", "c", "a.b", "a.c", "b.a", "b.a.c", "c.ü", "k 1")
-TYPES = ("STRING", "INTEGER", "FLOAT", "BOOLEAN", "DATETIME", "TIMESTAMP", "NUMERIC", "DATE")
+TYPES = tuple(dict.fromkeys(each.name for each in BY_NAME.values()))
 
 
 @made_up

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from feed_assets.errors import FeedAssetsError
 from feed_assets.ndjson import Reading, parts, reading
 from feed_assets.ndjson.blocks import Block
+from feed_assets.ndjson.declared import TYPES
 from feed_assets.ndjson.inferred import Hints
 from feed_assets.ndjson.parse import parse
 from feed_assets.ndjson.parts import Part, PartReader
@@ -96,7 +97,7 @@ def test_any_feed_in_any_blocks(data: bytes, size: int, empty_as_null: bool, bad
     st.integers(1, 200),
     st.dictionaries(
         st.sampled_from(["a", "b", "c", "a.b", "b.a"]),
-        st.sampled_from(["STRING", "INTEGER", "FLOAT", "BOOLEAN", "TIMESTAMP", "NUMERIC", "DATE"]),
+        st.sampled_from([each.name for each in TYPES]),
         max_size=2,
     ),
 )
@@ -265,5 +266,56 @@ decimals = st.one_of(
 def test_a_declared_numeric_is_as_exact_at_once(numbers: list[str], key: str) -> None:
     rows = [f'{{"{key}" : {number} ,"o":{{"{key}":{number}}}}}' for number in numbers]
     data = "\n".join(rows).encode()
-    for types in ({"n": "NUMERIC"}, {"n n": "NUMERIC"}, {"o.n": "NUMERIC"}):
+    for types in ({"n": "NUMERIC"}, {"n n": "BIGNUMERIC"}, {"o.n": "NUMERIC"}, {"n": "BIGNUMERIC"}):
         assert_same_in_blocks(data, 1 << 10, types=types, max_bad_lines=99)
+
+
+DECLARED = {
+    "NUMERIC": ["1.50", '"2"', "null"],
+    "BIGNUMERIC": ["123456789012345678901234567890.5", "1", "18446744073709551616"],
+    "DATE": ['"2020-01-20"', "null"],
+    "TIME": ['"10:30"', '"23:59:59.1234567"', "null"],
+    "BYTES": ['"AP8="', '""'],
+    "GEOGRAPHY": ['"POINT(1 2)"', '"LINESTRING(0 0,1 1)"'],
+    "INTEGER": ['"00123"', '"-7"'],
+    "FLOAT": ['"1.5"', "null"],
+    "JSON": ['{"a":1.50,"b":"x"}', '{"a":2}', "null"],
+}
+
+
+@pytest.mark.parametrize("declared", DECLARED)
+def test_what_fits_its_declared_type_is_read_at_once(declared: str) -> None:
+    values = DECLARED[declared] if declared != "NUMERIC" else DECLARED[declared][::2]
+    lines = [f'{{"id":{row},"c":{values[row % len(values)]}}}' for row in range(3000)]
+    data = "\n".join(lines).encode()
+    for empty_as_null in (False, True):
+        options = {"types": {"c": declared}, "empty_as_null": empty_as_null}
+        with line_by_line():
+            want = result_of(data, **options)
+        with blocks_of(32 << 10, 1 << 10) as found:
+            assert_same(result_of(data, **options), want)
+        assert all(at_once for _, at_once in found)
+
+
+@pytest.mark.parametrize(
+    ("declared", "odd"),
+    [
+        ("BIGNUMERIC", "1e39"),
+        ("DATE", '"2020-01-20T10:00"'),
+        ("TIME", '"24:00"'),
+        ("BYTES", '"x"'),
+        ("GEOGRAPHY", '"POINT(1 2"'),
+        ("JSON", '{"a":18446744073709551616}'),
+    ],
+)
+def test_one_value_that_does_not_fit_is_found_among_those_read_at_once(
+    declared: str, odd: str
+) -> None:
+    values = DECLARED[declared]
+    lines = [f'{{"id":{row},"c":{values[row % len(values)]}}}' for row in range(900)]
+    with blocks_of(16 << 10, 1 << 10) as found:
+        reading = read_lines(
+            *lines, f'{{"c":{odd}}}', *lines, types={"c": declared}, max_bad_lines=1
+        )
+    assert [bad.line for bad in reading.bad_lines] == [901]
+    assert 0 < sum(size for size, at_once in found if not at_once) <= 1 << 10

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feed_assets.keys import keyed_field
+from feed_assets.arrow_fields import keyed_field
 from feed_assets_tests.ndjson import feeds
 from feed_assets_tests.ndjson.feeds import made_up, read_column, read_lines, type_of, values_of
 

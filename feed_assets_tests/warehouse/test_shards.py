@@ -7,7 +7,7 @@ import pytest
 from feed_assets.errors import TypeConflict
 from feed_assets.tables import Table
 from feed_assets.warehouse.bigquery_schema import known_fields, known_from
-from feed_assets.warehouse.columns import Column, Columns
+from feed_assets.warehouse.columns import ARROW, Column, Columns
 from feed_assets.warehouse.shards import (
     added,
     changed,
@@ -19,7 +19,7 @@ from feed_assets.warehouse.shards import (
 )
 
 ORDERS = Table("crm", "orders")
-SCALARS = ["BOOLEAN", "INTEGER", "FLOAT", "NUMERIC", "STRING", "DATE", "DATETIME", "TIMESTAMP"]
+SCALARS = sorted(ARROW)
 
 
 def column(described: str) -> Column:
@@ -42,6 +42,9 @@ def column(described: str) -> Column:
         *[(kind, kind, kind) for kind in [*SCALARS, "LONG", "RECORD", "REPEATED RECORD"]],
         *[("STRING", kind, "STRING") for kind in [*SCALARS, "RECORD", "REPEATED INTEGER"]],
         ("REPEATED INTEGER", "REPEATED FLOAT", "REPEATED FLOAT"),
+        ("NUMERIC", "BIGNUMERIC", "BIGNUMERIC"),
+        ("BIGNUMERIC", "NUMERIC", "BIGNUMERIC"),
+        ("REPEATED NUMERIC", "REPEATED BIGNUMERIC", "REPEATED BIGNUMERIC"),
         ("REPEATED STRING", "REPEATED RECORD", "REPEATED STRING"),
     ],
 )
@@ -61,6 +64,18 @@ def test_what_a_known_column_becomes(known: str, today: str, then: str) -> None:
         ("DATE", "DATETIME"),
         ("RECORD", "STRING"),
         ("INTEGER", "RECORD"),
+        ("INTEGER", "BIGNUMERIC"),
+        ("LONG", "NUMERIC"),
+        ("BIGNUMERIC", "FLOAT"),
+        ("TIME", "DATETIME"),
+        ("TIME", "STRING"),
+        ("JSON", "STRING"),
+        ("JSON", "RECORD"),
+        ("JSON", "REPEATED JSON"),
+        ("RECORD", "JSON"),
+        ("BYTES", "STRING"),
+        ("GEOGRAPHY", "STRING"),
+        ("GEOGRAPHY", "JSON"),
         ("INTEGER", "REPEATED INTEGER"),
         ("REPEATED INTEGER", "INTEGER"),
         ("REPEATED STRING", "STRING"),
@@ -125,6 +140,14 @@ def test_a_shard_follows_in_columns_in_types_or_in_both() -> None:
     assert following(held, known) == (A_FLOAT, record(A_FLOAT, B), C)
 
 
+def test_a_shard_follows_from_numeric_to_bignumeric() -> None:
+    held = (Column("n", "NUMERIC"), record(Column("n", "NUMERIC", repeated=True)))
+    known = (Column("n", "BIGNUMERIC"), record(Column("n", "BIGNUMERIC", repeated=True)))
+
+    assert widened(held, known) == following(held, known) == known
+    assert widened(known, held) == known
+
+
 def test_a_type_that_was_declared_otherwise_waits_for_its_day_to_be_imported_again() -> None:
     assert following((A,), (Column("a", "STRING"),)) == (A,)
 
@@ -169,6 +192,8 @@ def test_a_table_of_known_columns_tells_all_that_is_known_though_its_columns_kee
         (A, record(A), Column("t", "INTEGER", repeated=True)),
         (A_FLOAT, record(A_FLOAT, B), Column("t", "FLOAT", repeated=True), C),
         (Column("a", "STRING"), Column("r", "STRING"), Column("t", "FLOAT", repeated=True), C),
+        (Column("a", "JSON"), Column("r", "JSON"), Column("t", "GEOGRAPHY", repeated=True), C),
+        (Column("a", "BIGNUMERIC"), Column("r", "BYTES"), Column("t", "TIME"), C),
         (A, record(A, B), Column("t", "INTEGER", repeated=True, long=True), C),
     ]
     schema: list[dict[str, object]] = []

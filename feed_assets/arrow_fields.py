@@ -1,4 +1,4 @@
-"""The key that a column was sent as: in the metadata of its Arrow field, and as it is kept."""
+"""What an Arrow field tells in its metadata: the key it was sent as, and what its text is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import json
 
 import pyarrow as pa
 
-_METADATA = b"feed_assets.key"
+_KEY = b"feed_assets.key"
+_TEXT = b"feed_assets.text"
 _MAX_KEPT = 900  # characters
 _DIGEST = "sha256:"
 
@@ -25,12 +26,12 @@ def kept(key: str) -> str:
 
 def keyed_field(name: str, kind: pa.DataType, key: str | None) -> pa.Field:
     """The Arrow field of a column; what is kept of its key, unless that is None, is metadata."""
-    return pa.field(name, kind, metadata=None if key is None else {_METADATA: key})
+    return pa.field(name, kind, metadata=None if key is None else {_KEY: key})
 
 
 def key_of(field: pa.Field) -> str | None:
     """What is kept of the key, if that is another than the name."""
-    key = (field.metadata or {}).get(_METADATA)
+    key = (field.metadata or {}).get(_KEY)
     return None if key is None else key.decode()
 
 
@@ -38,3 +39,14 @@ def sent_as(field: pa.Field) -> str:
     """What is kept of the key; a column of which no other is known was sent under its name."""
     key = key_of(field)
     return str(field.name) if key is None else key
+
+
+def text_field(field: pa.Field, kind: str | None) -> pa.Field:
+    """The field, of which it is told what its text is, unless that is None: JSON or GEOGRAPHY."""
+    return field if kind is None else field.with_metadata({**(field.metadata or {}), _TEXT: kind})
+
+
+def text_of(field: pa.Field) -> str | None:
+    """What its text is, if no STRING."""
+    kind = (field.metadata or {}).get(_TEXT)
+    return None if kind is None else kind.decode()

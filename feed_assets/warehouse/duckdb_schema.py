@@ -1,0 +1,111 @@
+"""Columns as DuckDB holds them; knows no connection.
+
+DuckDB has no decimal beyond 38 digits and, without an extension, no geography. Both are VARCHAR:
+BIGNUMERIC in plain digits, so that equal numbers are equal texts, GEOGRAPHY as it was sent. What
+such a column is, and JSON's, is in its comment, which comes and goes with the column.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+
+from feed_assets.warehouse.columns import Column, Columns, paths
+
+SQL_TYPES = {
+    "BOOLEAN": "BOOLEAN",
+    "INTEGER": "BIGINT",
+    "FLOAT": "DOUBLE",
+    "NUMERIC": "DECIMAL(38, 9)",
+    "BIGNUMERIC": "VARCHAR",
+    "STRING": "VARCHAR",
+    "BYTES": "BLOB",
+    "DATE": "DATE",
+    "TIME": "TIME",
+    "DATETIME": "TIMESTAMP",
+    "TIMESTAMP": "TIMESTAMP WITH TIME ZONE",
+    "JSON": "JSON",
+    "GEOGRAPHY": "VARCHAR",
+}
+_AS_TEXT = {"BIGNUMERIC", "JSON", "GEOGRAPHY"}
+
+
+def sql_type(column: Column) -> str:
+    """The column's type in DDL."""
+    if column.type == "RECORD":
+        fields = ", ".join(f"{quoted(field.name)} {sql_type(field)}" for field in column.fields)
+        kind = f"STRUCT({fields})"
+    else:
+        kind = SQL_TYPES[column.type]
+    return f"{kind}[]" if column.repeated else kind
+
+
+def selected(column: Column) -> str:
+    """The column of rows that are under `as_held`, in its own type."""
+    name = quoted(column.name)
+    is_json = any(each.type == "JSON" for _, each in paths((column,)))
+    return f"CAST({name} AS {sql_type(column)}) AS {name}" if is_json else name
+
+
+def altered(before: Column, after: Column) -> str:
+    """The end of an ALTER that widens a column."""
+    kind = f"SET DATA TYPE {sql_type(after)}"
+    if (before.type, after.type, before.repeated) != ("NUMERIC", "BIGNUMERIC", False):
+        return kind
+    digits = f"CAST({quoted(before.name)} AS VARCHAR)"
+    return f"{kind} USING rtrim(rtrim({digits}, '0'), '.')"
+
+
+def as_held(columns: Columns) -> Columns:
+    """The columns as DuckDB gives and takes them in Arrow."""
+    return tuple(
+        replace(
+            column,
+            type="STRING" if column.type in _AS_TEXT else column.type,
+            fields=as_held(column.fields),
+        )
+        for column in columns
+    )
+
+
+def comment(column: Column) -> str | None:
+    """What DuckDB's type does not tell: what is text, by path from the column on."""
+    types = {
+        path[len(column.name) + 1 :]: each.type
+        for path, each in paths((column,))
+        if each.type in _AS_TEXT
+    }
+    return json.dumps(types, ensure_ascii=False) if types else None
+
+
+def understood(held: Columns, comments: Mapping[str, str | None]) -> Columns:
+    """The columns that are held, with what their comments tell, by name."""
+    return tuple(_understood(column, _types(comments.get(column.name)), "") for column in held)
+
+
+def _understood(column: Column, types: Mapping[str, str], path: str) -> Column:
+    inside = f"{path}." if path else ""
+    fields = tuple(_understood(each, types, f"{inside}{each.name}") for each in column.fields)
+    kind = types.get(path, column.type) if column.type == "STRING" else column.type
+    return replace(column, type=kind, fields=fields)
+
+
+def _types(text: str | None) -> Mapping[str, str]:
+    """A comment may also be somebody else's."""
+    try:
+        found = json.loads(text or "")
+    except ValueError:
+        return {}
+    ours = isinstance(found, dict) and _AS_TEXT.issuperset(map(str, found.values()))
+    return found if ours else {}
+
+
+def quoted(name: str) -> str:
+    """A name in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str | None) -> str:
+    """A text in SQL."""
+    return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
