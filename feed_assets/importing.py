@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
@@ -240,7 +240,13 @@ def to_arrow(frame: pd.DataFrame, *, checked: bool = False) -> pa.Table:
         ) from None
     if rows.num_rows != len(frame):
         raise UnsupportedColumn(f"the DataFrame has {len(frame)} rows and no columns to store")
-    rows = told(rows, frame.attrs.get("types", {}))
+    types = frame.attrs.get("types", {})
+    if not isinstance(types, Mapping):
+        raise UnsupportedColumn(
+            f'the DataFrame\'s attrs["types"] is {types!r}, and has to tell by path which text is '
+            f'JSON or GEOGRAPHY: {{"payload": "JSON"}}'
+        )
+    rows = told(rows, types)
     for column in () if checked else columns_of(rows.schema):
         if types_told((column,)):
             _check_texts(rows.column(column.name).to_pylist(), column, column.name)

@@ -41,10 +41,9 @@ _FITTING = {
     "JSON": set(Kind) - {Kind.BEYOND, Kind.OBJECT, Kind.ARRAY},
 }
 _STRINGS = {Kind.DATETIME, Kind.TIMESTAMP, Kind.TEXT}
-_MAY_BE_BEYOND = re.compile(rb"[0-9]{19}|[0-9][eE]")  # what any type of number holds
-
-
+_NUMBERS = {Kind.FRACTION, Kind.BEYOND}
 _NOTHING: Mapping[str, set[Kind]] = {}
+_MAY_BE_BEYOND = re.compile(rb"[0-9]{19}|[0-9][eE]")  # what any type of number holds
 
 
 @dataclass(frozen=True)
@@ -122,18 +121,17 @@ class PartReader:
         proven = {}
         for key in seen.fields.keys() & self.scope.types.keys():
             declared, kinds = self.scope.types[key], seen.fields[key].kinds.keys()
-            numbers, inside = (
-                kinds & {Kind.FRACTION, Kind.BEYOND},
-                kinds & {Kind.OBJECT, Kind.ARRAY},
-            )
-            if numbers and pa.types.is_decimal(declared.arrow):
-                if fractions_fit(rows.data, key, declared.arrow):
-                    proven[key] = numbers
-            elif kinds <= _STRINGS and not kinds <= _FITTING.get(declared.name, set()):
-                if self._all_fit(table.column(key), declared):
-                    proven[key] = set(kinds)
-            elif inside and declared is JSON and not _MAY_BE_BEYOND.search(rows.data):
-                proven[key] = inside
+            doubtful = kinds - _FITTING.get(declared.name, set())
+            if not doubtful:
+                continue
+            if kinds <= _STRINGS:
+                fits = self._all_fit(table.column(key), declared)
+            elif pa.types.is_decimal(declared.arrow):
+                fits = doubtful <= _NUMBERS and fractions_fit(rows.data, key, declared.arrow)
+            else:
+                fits = declared is JSON and not _MAY_BE_BEYOND.search(rows.data)
+            if fits:
+                proven[key] = doubtful
         return proven
 
     def _all_fit(self, strings: pa.ChunkedArray, declared: Declared) -> bool:

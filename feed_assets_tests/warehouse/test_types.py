@@ -254,6 +254,14 @@ def test_text_that_is_not_what_a_frame_calls_it_is_refused(
         to_arrow(frame)
 
 
+def test_attrs_that_tell_no_types_are_named() -> None:
+    frame = pd.DataFrame({"c": ["x"]})
+    frame.attrs["types"] = ["JSON"]
+
+    with pytest.raises(UnsupportedColumn, match="has to tell by path which text is JSON"):
+        to_arrow(frame)
+
+
 @pytest.mark.parametrize(
     ("kind", "column"),
     [
