@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import replace
 
 from feed_assets.errors import TableError, TypeConflict
 from feed_assets.tables import Table
 from feed_assets.warehouse.columns import Column, Columns, paths
+
+Path = tuple[str, ...]
+"""The names down to a field: `("customer", "id")`."""
+INCOMPARABLE = frozenset({"RECORD", "JSON", "GEOGRAPHY"})
 
 
 def union(table: Table, known: Columns, today: Columns, declared: Collection[str] = ()) -> Columns:
@@ -110,12 +114,39 @@ def changed(before: Columns, after: Columns) -> dict[str, tuple[str, str]]:
     }
 
 
-def require_columns(table: Table, columns: Columns, needed: Iterable[str]) -> None:
-    """Raises TableError where the latest state of `table` is made by a column that it lacks."""
-    names = {column.name.casefold() for column in columns}
-    for name in needed:
-        if name.casefold() not in names:
+def key_path(table: Table, columns: Columns, path: str) -> Path:
+    """Where to find a part of the key: the names of a column and of its fields, as stored.
+
+    Raises TableError where nothing is there, or what cannot be a key. In BigQuery, rows are not
+    partitioned by floating point numbers.
+    https://cloud.google.com/bigquery/docs/reference/standard-sql/window-function-calls#def_window_spec
+    """
+    return _path(table, columns, path, INCOMPARABLE | {"FLOAT"})
+
+
+def order_path(table: Table, columns: Columns, path: str) -> Path:
+    """Where to find what tells which row is newest, as `key_path` does."""
+    return _path(table, columns, path, INCOMPARABLE)
+
+
+def _path(table: Table, columns: Columns, path: str, refused: Collection[str]) -> Path:
+    found: list[Column] = []
+    for name in path.split("."):
+        among = found[-1].fields if found else columns
+        column = next((c for c in among if c.name.casefold() == name.casefold()), None)
+        if column is None:
+            before = "".join(f"{each.name}." for each in found)
             raise TableError(
-                f"{table} has no column {name}, which its latest state is made by; it has "
-                f"{', '.join(column.name for column in columns)}"
+                f"{table} has no column {path}, which its latest state is made by; it has "
+                f"{', '.join(f'{before}{c.name}' for c in among) or before.rstrip('.')}"
             )
+        found.append(column)
+        if column.repeated:
+            break
+    last, names = found[-1], tuple(column.name for column in found)
+    if last.repeated or last.type in refused:
+        raise TableError(
+            f"the latest state of {table} cannot be made by {path}, as {'.'.join(names)} is "
+            f"{last}; name a column or field that has one value to compare, or declare its type"
+        )
+    return names
