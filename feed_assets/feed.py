@@ -78,8 +78,12 @@ class Feed(Declared):
         None, description="One shard a day. Left out, the feed is a snapshot, replaced whole."
     )
     schedule: str = Field("0 5 * * *", description="When to import, as a cron expression.")
-    key: tuple[str, ...] = Field((), description="The columns that tell one row from another.")
-    updated_at: str | None = Field(None, description="The column with a row's last change.")
+    key: tuple[str, ...] = Field(
+        (), description="The columns (or fields: customer.id) that are a row's key."
+    )
+    updated_at: str | None = Field(
+        None, description="The column (or field) with a row's last change."
+    )
     types: Mapping[str, str] = Field(
         default_factory=dict, description="Columns whose type is fixed: {total: NUMERIC}."
     )

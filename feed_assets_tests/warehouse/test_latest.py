@@ -467,10 +467,16 @@ HISTORIES = st.builds(
 
 def is_as_the_snapshot(warehouse: Warehouse, history: History, *, moments: bool) -> None:
     crm = CRM(moments)
-    orders, snapshot = Table(f"crm_{uuid4().hex[:12]}", "orders"), Table("now", uuid4().hex)
+    orders = Table(f"crm_{uuid4().hex[:12]}", "orders")
+    snapshot = Table(orders.dataset, "snapshot")
     history.happen(warehouse, orders, crm)
     store_snapshot(warehouse, snapshot, table_of(crm.snapshot()), attempt="1")
     assert rows_of(warehouse, orders) == rows_of(warehouse, snapshot)
+    if isinstance(warehouse, DuckDBWarehouse):
+        with warehouse._session() as run:  # thousands of tables would slow the next ones down
+            run.execute(f"DROP SCHEMA {orders.dataset} CASCADE")
+            for view in views(warehouse):
+                run.execute(f'DROP VIEW feed_assets."{view}"')
 
 
 @pytest.fixture(scope="module")
