@@ -752,8 +752,8 @@ def test_a_view_is_said_to_have_the_columns_it_had_when_its_query_last_changed(
     query(client, f"CREATE VIEW {dataset}.v AS SELECT * FROM {dataset}.t")
     query(client, f"ALTER TABLE {dataset}.t ADD COLUMN b STRING")
     assert query(client, f"SELECT * FROM {dataset}.v") == [{"a": 1, "b": None}]
-    view = client.get_table(f"{dataset}.v")
-    assert list(types(client.update_table(view, ["view_query"]).schema)) == ["a"]
+    view = client.update_table(client.get_table(f"{dataset}.v"), ["view_query"])
+    assert list(types(view.schema)) == ["a"]
     view.view_query += " -- changed"
     assert list(types(client.update_table(view, ["view_query"]).schema)) == ["a", "b"]
 
