@@ -27,6 +27,7 @@ bench: setup ## measure; POLARS and DLT name a Python that has polars, or dlt
 	@mkdir -p var/bench
 	$(BIN)/python -m bench.engine var/bench $(if $(POLARS),--polars $(POLARS))
 	$(BIN)/python -m bench.memory var/bench
+	$(BIN)/python -m bench.history var/bench
 	$(BIN)/python -m bench.imports var/bench $(if $(DLT),--dlt $(DLT))
 
 setup: $(READY) $(DAGSTER_HOME)/dagster.yaml ## a .venv with the pinned versions; nothing, the second time

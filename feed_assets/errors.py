@@ -188,8 +188,8 @@ IN_THE_WAY = (
     "{table} is a {kind}, so rows cannot be stored there; drop it or name the table otherwise"
 )
 NOT_OUR_VIEW = (
-    "{table} is a {kind} that feed_assets did not make, so the view of the latest state cannot "
-    "go there; drop it or name the feed's table otherwise"
+    "{table} ({kind}) was not made by feed_assets, so the view of the latest state cannot go "
+    "there; drop it or name the feed's table otherwise"
 )
 
 

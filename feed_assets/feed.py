@@ -88,7 +88,7 @@ class Feed(Declared):
     )
     schedule: str = Field("0 5 * * *", description="When to import, as a cron expression.")
     key: tuple[str, ...] = Field(
-        (), description="What tells one row from another, as the feed sends it."
+        (), description="What tells one row from another, as the feed sends it: id, customer.id."
     )
     updated_at: str | None = Field(
         None, description="Where a row's last change is, as the feed sends it."

@@ -261,7 +261,10 @@ class Rules:
             labels = meta.labels | (body["labels"] or {})
             changes["labels"] = {k: v for k, v in labels.items() if v is not None}
         if view := body.get("view"):
-            meta = await self.create_view(key, view["query"], body, meta)
+            # "The reported schema will remain inaccurate until the view SQL definition is changed":
+            # https://cloud.google.com/bigquery/docs/views#view_limitations
+            if view["query"] != meta.view_query:
+                meta = await self.create_view(key, view["query"], body, meta)
         elif body.get("schema"):
             fields = extended(meta.schema_.fields, fields_of(body["schema"]), key)
             meta = self.reshape(key, meta, fields)
@@ -738,6 +741,8 @@ def instant(milliseconds: str | None) -> datetime | None:
 def changes_schema(statement: exp.Expr) -> bool:
     """Whether a statement changes the columns of a table, or a view."""
     kind = str(statement.args.get("kind")).upper()
+    if statement.find(exp.MaterializedProperty):
+        return False
     return (isinstance(statement, exp.Alter) and kind == "TABLE") or (
         isinstance(statement, exp.Create | exp.Drop) and kind == "VIEW"
     )

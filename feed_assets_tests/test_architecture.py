@@ -17,7 +17,7 @@ ONLY_IN = {
     "google": ("warehouse/bigquery",),
     "requests": ("download/",),
     "urllib3": ("download/",),
-    "duckdb": ("warehouse/duckdb.py",),
+    "duckdb": ("warehouse/duckdb",),
 }
 OURS_SEEN_FROM = {  # and nothing else of ours; __init__.py and demo/ put things together
     "errors.py": (),

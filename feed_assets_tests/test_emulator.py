@@ -855,6 +855,19 @@ def test_a_view_is_replaced_and_deleted(client: bigquery.Client, dataset: str) -
         client.get_table(f"{dataset}.v")
 
 
+def test_a_view_is_said_to_have_the_columns_it_had_when_its_query_last_changed(
+    client: bigquery.Client, dataset: str
+) -> None:
+    shard(client, f"{dataset}.t", [{"a": 1}], a="INTEGER")
+    query(client, f"CREATE VIEW {dataset}.v AS SELECT * FROM {dataset}.t")
+    query(client, f"ALTER TABLE {dataset}.t ADD COLUMN b STRING")
+    assert query(client, f"SELECT * FROM {dataset}.v") == [{"a": 1, "b": None}]
+    view = client.update_table(client.get_table(f"{dataset}.v"), ["view_query"])
+    assert list(types(view.schema)) == ["a"]
+    view.view_query += " -- changed"
+    assert list(types(client.update_table(view, ["view_query"]).schema)) == ["a", "b"]
+
+
 def test_a_view_has_no_rows_of_its_own(client: bigquery.Client, dataset: str) -> None:
     query(client, f"CREATE VIEW {dataset}.v AS SELECT 1 AS a")
     with pytest.raises(exceptions.BadRequest, match="Cannot list a table of type VIEW"):

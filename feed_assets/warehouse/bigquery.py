@@ -39,6 +39,7 @@ from feed_assets.warehouse.bigquery_schema import (
     known_from,
     quoted,
     sql_cast,
+    sql_path,
     sql_type,
 )
 from feed_assets.warehouse.columns import Columns, arrow_schema
@@ -239,29 +240,36 @@ class BigQueryWarehouse:
         standing, known = self.shards(table), self.known(table).columns
         if not standing:
             return False
-        *key, updated_at = rules.latest_by(table, known, (*key, updated_at))
+        query = self._latest(table, known, key, updated_at)
         found = self._get(table)
         if found is not None and not (
             found.table_type == "VIEW" and OURS.items() <= found.labels.items()
         ):
             raise NotOurs(NOT_OUR_VIEW.format(table=table, kind=_kind(found)))
         view = bigquery.Table(self._id(table))
-        view.view_query = self._latest(table, key, updated_at)
+        view.view_query = query
         view.labels = OURS
         with self._translated(f"making the view {table}"):
             if found is None:
                 self._create(view)
-            else:
+            elif found.view_query != query:
                 self._update(view, ["view_query", "labels"], etag=found.etag)
         return True
 
-    def _latest(self, table: Table, key: Sequence[str], updated_at: str) -> str:
-        keys = ", ".join(f"`{name}`" for name in key)
-        nulls = " OR ".join(f"`{name}` IS NULL" for name in key)
+    def _latest(self, table: Table, known: Columns, key: Sequence[str], updated_at: str) -> str:
+        """Its `*` sees later columns, and the mark of those known has BigQuery show them, too.
+
+        A view answers with the columns its tables have, but what it is said to have is as old as
+        its query: https://cloud.google.com/bigquery/docs/views#view_limitations
+        """
+        keys = [sql_path(rules.key_path(table, known, path)) for path in key]
+        newest = sql_path(rules.order_path(table, known, updated_at))
+        nulls = " OR ".join(f"{field} IS NULL" for field in keys)
+        mark = hashlib.sha256(repr(fields_for(known)).encode()).hexdigest()[:16]
         return (
             f"SELECT * FROM `{self._id(table)}_*` WHERE TRUE "
-            f"QUALIFY {nulls} OR ROW_NUMBER() OVER (PARTITION BY {keys} "
-            f"ORDER BY `{updated_at}` DESC NULLS LAST, _TABLE_SUFFIX DESC) = 1"
+            f"QUALIFY {nulls} OR ROW_NUMBER() OVER (PARTITION BY {', '.join(keys)} "
+            f"ORDER BY {newest} DESC NULLS LAST, _TABLE_SUFFIX DESC) = 1 -- of columns {mark}"
         )
 
     def _load(

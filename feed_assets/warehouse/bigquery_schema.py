@@ -141,3 +141,8 @@ def in_place(before: Column, after: Column) -> bool:
 def quoted(name: str) -> str:
     """A name in SQL. Column names cannot have a backtick."""
     return f"`{name}`"
+
+
+def sql_path(names: Sequence[str]) -> str:
+    """A field of a column, by the names on the way to it."""
+    return ".".join(map(quoted, names))

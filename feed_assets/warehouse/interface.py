@@ -122,6 +122,10 @@ class Warehouse(Protocol):
     def define_latest(self, table: Table, key: Sequence[str], updated_at: str) -> bool:
         """Makes the view `table`: the newest row of each key over all its shards, now and later.
 
+        Key and updated_at are columns or, by paths in dots, fields of RECORDs. A row whose key
+        has a null is never merged. Of rows of one time, the later shard's is newer; within a shard
+        DuckDB takes the later line, BigQuery any. Nothing is done where the view stands already.
+
         False where no shard stands yet. Raises NotOurs where a table, or a view that somebody
-        else made, stands in its place, and TableError where key or updated_at is no column.
+        else made, stands in its place, and TableError where nothing to compare is at a path.
         """

@@ -34,13 +34,13 @@ def read_shards(
     """
     with warehouse:
         columns = _select(table, known_columns(warehouse, table).columns, names)
-        standing = set(warehouse.shards(table))
         read = {}
         for day in days:
-            if table.shard(day) not in standing:
+            held = warehouse.columns(table.shard(day))
+            if held is None:
                 read[day] = arrow_schema(columns).empty_table()
                 continue
-            has = {c.name.casefold() for c in warehouse.columns(table.shard(day)) or ()}
+            has = {column.name.casefold() for column in held}
             wanted = [column.name for column in columns if column.name.casefold() in has]
             rows = warehouse.read(table.shard(day), wanted)
             read[day] = pa.Table.from_batches(conform(rows, columns), arrow_schema(columns))

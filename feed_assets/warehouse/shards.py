@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import replace
 
 from feed_assets.errors import TableError, TypeConflict
@@ -11,6 +11,9 @@ from feed_assets.warehouse.columns import Column, Columns, paths
 
 _WIDER = {"INTEGER": "FLOAT", "NUMERIC": "BIGNUMERIC"}
 """What a type may become: INTEGER only where no value is beyond 2^53."""
+Path = tuple[str, ...]
+"""The names down to a field: `("customer", "id")`."""
+INCOMPARABLE = frozenset({"RECORD", "JSON", "GEOGRAPHY"})
 
 
 def union(table: Table, known: Columns, today: Columns, declared: Collection[str] = ()) -> Columns:
@@ -115,17 +118,41 @@ def changed(before: Columns, after: Columns) -> dict[str, tuple[str, str]]:
     }
 
 
-def latest_by(table: Table, columns: Columns, wanted: Iterable[str]) -> list[str]:
-    """The names of the columns that a feed sends as `wanted`, or else that are named so.
+def key_path(table: Table, columns: Columns, path: str) -> Path:
+    """Where to find a part of the key: the names of a column and of its fields, as stored.
 
-    Raises TableError where the latest state of `table` is made by a column that it lacks.
+    `path` has them as the feed sends them, or else as they are stored.
+
+    Raises TableError where nothing is there, or what cannot be a key. In BigQuery, rows are not
+    partitioned by floating point numbers.
+    https://cloud.google.com/bigquery/docs/reference/standard-sql/window-function-calls#def_window_spec
     """
-    names = {column.name: column.name for column in columns}
-    names |= {column.sent: column.name for column in columns}
-    for name in wanted:
-        if name not in names:
+    return _path(table, columns, path, INCOMPARABLE | {"FLOAT"})
+
+
+def order_path(table: Table, columns: Columns, path: str) -> Path:
+    """Where to find what tells which row is newest, as `key_path` does."""
+    return _path(table, columns, path, INCOMPARABLE)
+
+
+def _path(table: Table, columns: Columns, path: str, refused: Collection[str]) -> Path:
+    found: list[Column] = []
+    for name in path.split("."):
+        among = found[-1].fields if found else columns
+        named = [c for c in among if c.sent == name] or [c for c in among if c.name == name]
+        if not named:
+            before = "".join(f"{each.name}." for each in found)
             raise TableError(
-                f"{table} has no column {name}, which its latest state is made by; it has "
-                f"{', '.join(column.name for column in columns)}"
+                f"{table} has no column {path}, which its latest state is made by; it has "
+                f"{', '.join(f'{before}{c.name}' for c in among) or before.rstrip('.')}"
             )
-    return [names[name] for name in wanted]
+        found += named
+        if found[-1].repeated:
+            break
+    last, names = found[-1], tuple(column.name for column in found)
+    if last.repeated or last.type in refused:
+        raise TableError(
+            f"the latest state of {table} cannot be made by {path}, as {'.'.join(names)} is "
+            f"{last}; name a column or field that has one value to compare, or declare its type"
+        )
+    return names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from feed_assets.errors import TypeConflict
+from feed_assets.errors import TableError, TypeConflict
 from feed_assets.tables import Table
 from feed_assets.warehouse.bigquery_schema import known_fields, known_from
 from feed_assets.warehouse.columns import ARROW, Column, Columns
@@ -13,7 +13,9 @@ from feed_assets.warehouse.shards import (
     changed,
     extended,
     following,
+    key_path,
     latest_wins,
+    order_path,
     union,
     widened,
 )
@@ -202,3 +204,47 @@ def test_a_table_of_known_columns_tells_all_that_is_known_though_its_columns_kee
         schema = known_fields(columns, schema)
         assert known_from(schema) == columns
         assert before.items() <= {field["name"]: field["type"] for field in schema}.items()
+
+
+LATEST = (
+    Column("Id", "STRING"),
+    Column("total", "FLOAT"),
+    record(A, Column("deep", "RECORD", fields=(B,))),
+    Column("tags", "STRING", repeated=True),
+    Column("lines", "RECORD", repeated=True, fields=(B,)),
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [("id", ("Id",)), ("R.A", ("r", "a")), ("r.deep.b", ("r", "deep", "b"))],
+)
+def test_a_path_finds_a_column_or_a_field_and_case_does_not_distinguish(
+    path: str, found: tuple[str, ...]
+) -> None:
+    assert key_path(ORDERS, LATEST, path) == order_path(ORDERS, LATEST, path) == found
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("nope", "no column nope, .*; it has Id, total, r, tags, lines"),
+        ("r.nope", r"no column r\.nope, .*; it has r\.a, r\.deep"),
+        ("Id.a", r"no column Id\.a, .*; it has Id"),
+        ("r", "by r, as r is RECORD"),
+        ("r.deep", r"by r\.deep, as r\.deep is RECORD"),
+        ("tags", "by tags, as tags is REPEATED STRING"),
+        ("lines.b", r"by lines\.b, as lines is REPEATED RECORD"),
+    ],
+)
+def test_a_path_to_what_cannot_be_compared_is_refused(path: str, reason: str) -> None:
+    for find in (key_path, order_path):
+        with pytest.raises(TableError, match=reason):
+            find(ORDERS, LATEST, path)
+
+
+def test_a_fraction_tells_which_row_is_newest_and_is_no_key() -> None:
+    """BigQuery does not partition by floating point numbers."""
+    assert order_path(ORDERS, LATEST, "total") == ("total",)
+    with pytest.raises(TableError, match="as total is FLOAT"):
+        key_path(ORDERS, LATEST, "total")

@@ -1,0 +1,64 @@
+"""What stands in a DuckDB file, looked up by name: a list of its tables grows with each day."""
+
+from __future__ import annotations
+
+import duckdb
+
+from feed_assets.tables import Table
+from feed_assets.warehouse.duckdb_schema import quoted
+
+
+def kind(run: duckdb.DuckDBPyConnection, table: Table) -> str | None:
+    """TABLE, VIEW, or None where nothing of that name stands.
+
+    Views are few, so they are listed. With 3,000 tables a list takes 20 ms, a look 0.3 ms.
+    """
+    if comment(run, table) is not None:
+        return "VIEW"
+    try:
+        run.execute(f"SELECT 1 FROM {named(table)} LIMIT 0")
+    except duckdb.CatalogException:
+        return None
+    return "TABLE"
+
+
+def comment(run: duckdb.DuckDBPyConnection, view: Table) -> str | None:
+    """What a view's comment says, "" where it has none; None where no such view stands."""
+    row = run.execute(
+        "SELECT coalesce(comment, '') FROM duckdb_views() "
+        "WHERE lower(schema_name) = lower(?) AND lower(view_name) = lower(?)",
+        [view.dataset, view.name],
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+def shards(run: duckdb.DuckDBPyConnection, table: Table) -> list[Table]:
+    """The shards that stand, in the order of their creation."""
+    names = run.execute(
+        "SELECT table_name FROM duckdb_tables() WHERE lower(schema_name) = lower(?) "
+        "AND starts_with(lower(table_name), lower(?)) ORDER BY table_oid",
+        [table.dataset, f"{table.name}_"],
+    ).fetchall()
+    standing = [Table(table.dataset, name) for (name,) in names]
+    return [shard for shard in standing if shard.is_shard_of(table)]
+
+
+def column_comments(run: duckdb.DuckDBPyConnection, table: Table) -> dict[str, str | None]:
+    """The comments of a table's columns, where there are any."""
+    return dict(
+        run.execute(
+            "SELECT column_name, comment FROM duckdb_columns() WHERE comment IS NOT NULL "
+            "AND lower(schema_name) = lower(?) AND lower(table_name) = lower(?)",
+            [table.dataset, table.name],
+        ).fetchall()
+    )
+
+
+def key(table: Table) -> str:
+    """What bookkeeping knows a table by: to DuckDB, case does not distinguish."""
+    return str(table).casefold()
+
+
+def named(table: Table) -> str:
+    """A table in SQL."""
+    return f"{quoted(table.dataset)}.{quoted(table.name)}"
