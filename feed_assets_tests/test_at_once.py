@@ -87,6 +87,17 @@ def test_an_import_between_any_two_calls_of_another(
 
 
 @pytest.mark.parametrize("name", BOTH)
+def test_the_later_day_first(name: str, warehouse: Warehouse, dataset: str) -> None:
+    orders = Table(dataset, "orders")
+    import_day(warehouse, orders, FIRST, PLAIN, "first")
+
+    for day, rows in reversed(BOTH[name]):
+        import_day(warehouse, orders, day, rows, str(rows))
+
+    check(warehouse, orders, *BOTH[name])
+
+
+@pytest.mark.parametrize("name", BOTH)
 def test_threads(name: str, warehouse: Warehouse, dataset: str) -> None:
     orders = Table(dataset, "orders")
     import_day(warehouse, orders, FIRST, PLAIN, "first")

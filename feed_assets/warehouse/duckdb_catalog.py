@@ -33,10 +33,10 @@ def comment(run: duckdb.DuckDBPyConnection, view: Table) -> str | None:
 
 
 def shards(run: duckdb.DuckDBPyConnection, table: Table) -> list[Table]:
-    """The shards that stand, in the order of their creation."""
+    """The shards that stand, by name: `table_oid` is renumbered when the file is opened."""
     names = run.execute(
         "SELECT table_name FROM duckdb_tables() WHERE lower(schema_name) = lower(?) "
-        "AND starts_with(lower(table_name), lower(?)) ORDER BY table_oid",
+        "AND starts_with(lower(table_name), lower(?)) ORDER BY lower(table_name)",
         [table.dataset, f"{table.name}_"],
     ).fetchall()
     standing = [Table(table.dataset, name) for (name,) in names]

@@ -108,7 +108,10 @@ class Warehouse(Protocol):
         """Replaces what is known, if it is still `then`; False if someone else was faster."""
 
     def shards(self, table: Table) -> list[Table]:
-        """The shards that stand, in the order of their creation."""
+        """The shards that stand, in the order of their creation, or without wildcards by name.
+
+        DuckDB numbers its tables anew, by name, whenever a file is opened.
+        """
 
     def alter(self, table: Table, columns: Columns) -> None:
         """Has a table follow `columns` in place, by `shards.following`, keeping its rows."""

@@ -137,17 +137,18 @@ def order_path(table: Table, columns: Columns, path: str) -> Path:
 
 def _path(table: Table, columns: Columns, path: str, refused: Collection[str]) -> Path:
     found: list[Column] = []
-    for name in path.split("."):
+    rest = path
+    while rest:
         among = found[-1].fields if found else columns
-        named = [c for c in among if c.sent == name] or [c for c in among if c.name == name]
-        if not named:
+        column, rest = _step(among, rest)
+        if column is None:
             before = "".join(f"{each.name}." for each in found)
             raise TableError(
                 f"{table} has no column {path}, which its latest state is made by; it has "
                 f"{', '.join(f'{before}{c.name}' for c in among) or before.rstrip('.')}"
             )
-        found += named
-        if found[-1].repeated:
+        found.append(column)
+        if column.repeated:
             break
     last, names = found[-1], tuple(column.name for column in found)
     if last.repeated or last.type in refused:
@@ -156,3 +157,11 @@ def _path(table: Table, columns: Columns, path: str, refused: Collection[str]) -
             f"{last}; name a column or field that has one value to compare, or declare its type"
         )
     return names
+
+
+def _step(among: Columns, path: str) -> tuple[Column | None, str]:
+    """The column that a path begins with, and the rest of the path. A key may have dots itself."""
+    named = [(c, c.sent) for c in among] + [(c, c.name) for c in among]
+    whole = [(column, "") for column, name in named if name == path]
+    parts = [(c, path[len(name) + 1 :]) for c, name in named if path.startswith(f"{name}.")]
+    return next(iter(whole or parts), (None, path))

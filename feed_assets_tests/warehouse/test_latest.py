@@ -28,6 +28,7 @@ from feed_assets.warehouse.interface import Warehouse
 from feed_assets.warehouse.read import read_table
 from feed_assets.warehouse.store import store_shard, store_snapshot
 from feed_assets_tests.emulator import Emulator
+from feed_assets_tests.real_bigquery import new_dataset
 
 Row = dict[str, Any]
 FIRST = date(2020, 1, 30)  # so that histories cross from one month to the next
@@ -99,7 +100,7 @@ def test_a_key_of_several_columns_is_one_key_and_never_merged_where_one_is_null(
 ) -> None:
     sold = [{**N1, "shop": shop} for shop in ("a", "b", "b", None, None)]
     store(warehouse, orders, DAYS[0], sold)
-    warehouse.define_latest(orders, ["shop", "ORDERID"], "UPDATEDAT")
+    warehouse.define_latest(orders, ["shop", "orderId"], "updatedAt")
 
     assert rows_of(warehouse, orders) == rows([sold[0], sold[1], *sold[3:]])
 
@@ -452,7 +453,7 @@ class History:
         self.define(warehouse, orders)
 
     def define(self, warehouse: Warehouse, orders: Table) -> None:
-        warehouse.define_latest(orders, ["shop", "ID.number"], "meta.changedAt")
+        warehouse.define_latest(orders, ["shop", "id.number"], "meta.changedAt")
 
 
 HISTORIES = st.builds(
@@ -467,7 +468,7 @@ HISTORIES = st.builds(
 
 def is_as_the_snapshot(warehouse: Warehouse, history: History, *, moments: bool) -> None:
     crm = CRM(moments)
-    orders = Table(f"crm_{uuid4().hex[:12]}", "orders")
+    orders = Table(new_dataset(), "orders")
     snapshot = Table(orders.dataset, "snapshot")
     history.happen(warehouse, orders, crm)
     store_snapshot(warehouse, snapshot, table_of(crm.snapshot()), attempt="1")

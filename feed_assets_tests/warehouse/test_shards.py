@@ -209,7 +209,9 @@ def test_a_table_of_known_columns_tells_all_that_is_known_though_its_columns_kee
 LATEST = (
     Column("Id", "STRING"),
     Column("total", "FLOAT"),
-    record(A, Column("deep", "RECORD", fields=(B,))),
+    record(A, Column("deep", "RECORD", fields=(B,)), Column("v1_2", "STRING", key="v1.2")),
+    Column("order_id", "STRING", key="order-id"),
+    Column("v1_2", "STRING", key="v1.2"),
     Column("tags", "STRING", repeated=True),
     Column("lines", "RECORD", repeated=True, fields=(B,)),
 )
@@ -217,9 +219,17 @@ LATEST = (
 
 @pytest.mark.parametrize(
     ("path", "found"),
-    [("id", ("Id",)), ("R.A", ("r", "a")), ("r.deep.b", ("r", "deep", "b"))],
+    [
+        ("Id", ("Id",)),
+        ("r.a", ("r", "a")),
+        ("r.deep.b", ("r", "deep", "b")),
+        ("order-id", ("order_id",)),
+        ("order_id", ("order_id",)),
+        ("v1.2", ("v1_2",)),
+        ("r.v1.2", ("r", "v1_2")),
+    ],
 )
-def test_a_path_finds_a_column_or_a_field_and_case_does_not_distinguish(
+def test_a_path_finds_a_column_or_a_field_as_it_is_sent_or_stored(
     path: str, found: tuple[str, ...]
 ) -> None:
     assert key_path(ORDERS, LATEST, path) == order_path(ORDERS, LATEST, path) == found
@@ -228,8 +238,8 @@ def test_a_path_finds_a_column_or_a_field_and_case_does_not_distinguish(
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("nope", "no column nope, .*; it has Id, total, r, tags, lines"),
-        ("r.nope", r"no column r\.nope, .*; it has r\.a, r\.deep"),
+        ("nope", "no column nope, .*; it has Id, total, r, order_id, v1_2, tags, lines"),
+        ("r.nope", r"no column r\.nope, .*; it has r\.a, r\.deep, r\.v1_2"),
         ("Id.a", r"no column Id\.a, .*; it has Id"),
         ("r", "by r, as r is RECORD"),
         ("r.deep", r"by r\.deep, as r\.deep is RECORD"),
