@@ -46,7 +46,9 @@ def cloud_storage(folder: Path) -> Iterator[CloudStorage]:
             length = int(self.headers["Content-Length"])
             named = json.loads(self.rfile.read(length))["name"]
             if not (folder / bucket).is_dir():
-                self.answer(404, {"error": {"code": 404, "message": f"no bucket {bucket}"}})
+                self.answer(
+                    404, {"error": {"code": 404, "message": "The specified bucket does not exist."}}
+                )
                 return
             upload = str(len(uploads))
             uploads[upload] = (folder / bucket / named, named)
@@ -113,5 +115,5 @@ def described(path: Path, named: str) -> dict[str, str]:
         "name": named,
         "size": str(path.stat().st_size),
         "crc32c": base64.b64encode(checksum).decode(),
-        "timeCreated": made.isoformat(),
+        "timeCreated": made.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }

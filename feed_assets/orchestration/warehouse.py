@@ -15,10 +15,12 @@ import dagster as dg
 from feed_assets.errors import FeedAssetsError, SettingError
 
 if TYPE_CHECKING:
+    from feed_assets.warehouse.bigquery_staging import StagingBucket
     from feed_assets.warehouse.interface import Warehouse
 
 VARIABLE = "FEED_ASSETS_WAREHOUSE"
 FORMS = "write duckdb:///path/to/file.duckdb or bigquery://PROJECT?location=EU"
+BIGQUERY_OPTIONS = ("location", "staging_bucket")
 CHECKOUT = Path(__file__).parents[2]
 
 
@@ -46,21 +48,24 @@ class WarehouseResource(dg.ConfigurableResource[None]):
 
             yield DuckDBWarehouse(Path(unquote(path)))
         elif url.startswith("bigquery://"):
-            project, location = _bigquery_names(url)
-            with _bigquery(project, location) as warehouse:
+            project, options = _bigquery_names(url)
+            with _bigquery(project, **options) as warehouse:
                 yield warehouse
         else:
             raise SettingError(f"{VARIABLE} is {_shown(url)}, which names no warehouse; {FORMS}")
 
 
-def _bigquery_names(url: str) -> tuple[str, str | None]:
+def _bigquery_names(url: str) -> tuple[str, dict[str, str]]:
     parts = urlsplit(url)
     query = parse_qs(parts.query)
     if not parts.netloc:
         raise SettingError(f"{VARIABLE} is {_shown(url)}, which names no warehouse; {FORMS}")
-    if unknown := query.keys() - {"location"}:
-        raise SettingError(f"{VARIABLE} is {_shown(url)}: {min(unknown)} is no option; {FORMS}")
-    return parts.netloc, query.get("location", [None])[0]
+    if unknown := query.keys() - set(BIGQUERY_OPTIONS):
+        raise SettingError(
+            f"{VARIABLE} is {_shown(url)}: {min(unknown)} is no option; there are "
+            f"{' and '.join(BIGQUERY_OPTIONS)}"
+        )
+    return parts.netloc, {name: values[0] for name, values in query.items()}
 
 
 def _shown(url: str) -> str:
@@ -69,7 +74,9 @@ def _shown(url: str) -> str:
 
 
 @contextmanager
-def _bigquery(project: str, location: str | None) -> Iterator[Warehouse]:
+def _bigquery(
+    project: str, location: str | None = None, staging_bucket: str | None = None
+) -> Iterator[Warehouse]:
     from feed_assets.warehouse.bigquery import (
         BigQueryWarehouse,
         GoogleAuthError,
@@ -77,17 +84,30 @@ def _bigquery(project: str, location: str | None) -> Iterator[Warehouse]:
     )
 
     if os.environ.get("BIGQUERY_EMULATOR_HOST"):
-        yield BigQueryWarehouse(emulator_client(project, location))
+        client = emulator_client(project, location)
+        yield BigQueryWarehouse(client, _staging(project, staging_bucket, emulated=True))
         return
     from dagster_gcp import BigQueryResource
 
     try:
         with BigQueryResource(project=project, location=location).get_client() as client:
-            yield BigQueryWarehouse(client)
+            yield BigQueryWarehouse(client, _staging(project, staging_bucket))
     except GoogleAuthError as failure:
         raise SettingError(
             f"BigQuery cannot be used without Google's credentials: {failure}"
         ) from None
+
+
+def _staging(project: str, bucket: str | None, *, emulated: bool = False) -> StagingBucket | None:
+    if bucket is None:
+        return None
+    from feed_assets.warehouse.bigquery_staging import StagingBucket, emulator_storage
+
+    if emulated:
+        return StagingBucket(emulator_storage(), bucket)
+    from dagster_gcp import GCSResource
+
+    return StagingBucket(GCSResource(project=project).get_client(), bucket)
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import groupby
 from operator import itemgetter
-from typing import IO, Any, Self, cast
+from os import SEEK_END
+from typing import IO, TYPE_CHECKING, Any, Self, cast
 
 import pyarrow as pa
 from google.api_core.exceptions import BadRequest, Conflict, Forbidden, NotFound, PreconditionFailed
@@ -46,8 +47,13 @@ from feed_assets.warehouse.columns import Columns, arrow_schema
 from feed_assets.warehouse.interface import NOWHERE, Known, Load, Origin, Pending
 from feed_assets.warehouse.rows import conform
 
+if TYPE_CHECKING:
+    from feed_assets.warehouse.bigquery_staging import StagingBucket
+
 DECIMALS = [bigquery.DecimalTargetType.NUMERIC, bigquery.DecimalTargetType.BIGNUMERIC]
 ALTERED_AT_ONCE = 8
+STAGED_BYTES = 100 << 20
+"""From what size on a file goes through the staging bucket: it would take several requests."""
 _MAY_WIDEN = "REGEXP_CONTAINS(data_type, 'INT64|NUMERIC')"  # see shards.widened
 LABEL_LENGTH = 63
 _NO_LABEL = re.compile(r"[^a-z0-9_-]")
@@ -66,8 +72,9 @@ class BigQueryWarehouse:
 
     wildcards = True
 
-    def __init__(self, client: bigquery.Client) -> None:
-        self._client = client
+    def __init__(self, client: bigquery.Client, staging: StagingBucket | None = None) -> None:
+        """Loads of STAGED_BYTES and more go by way of `staging`."""
+        self._client, self._staging = client, staging
         self._datasets: set[str] = set()
 
     def __repr__(self) -> str:
@@ -237,10 +244,10 @@ class BigQueryWarehouse:
         ]
 
     def define_latest(self, table: Table, key: Sequence[str], updated_at: str) -> bool:
-        standing, known = self.shards(table), self.known(table).columns
-        if not standing:
+        known = self.known(table)
+        if known.version is None and not self.shards(table):
             return False
-        query = self._latest(table, known, key, updated_at)
+        query = self._latest(table, known.columns, key, updated_at)
         found = self._get(table)
         if found is not None and not (
             found.table_type == "VIEW" and OURS.items() <= found.labels.items()
@@ -250,10 +257,15 @@ class BigQueryWarehouse:
         view.view_query = query
         view.labels = OURS
         with self._translated(f"making the view {table}"):
-            if found is None:
-                self._create(view)
-            elif found.view_query != query:
-                self._update(view, ["view_query", "labels"], etag=found.etag)
+            try:
+                if found is None:
+                    self._create(view)
+                elif found.view_query != query:
+                    self._update(view, ["view_query", "labels"], etag=found.etag)
+            except (BadRequest, NotFound):
+                if self.shards(table):
+                    raise
+                return False  # an import was killed before it made the first
         return True
 
     def _latest(self, table: Table, known: Columns, key: Sequence[str], updated_at: str) -> str:
@@ -277,11 +289,16 @@ class BigQueryWarehouse:
     ) -> bigquery.LoadJob:
         """Runs one load job; asked again under the same `attempt`, finds the job it made."""
         named = hashlib.sha256(f"{self._id(table)} {attempt}".encode()).hexdigest()[:32]
+        options: Any = {"job_config": config, "timeout": CALL_SECONDS}
 
         def make(job_id: str) -> bigquery.LoadJob:
+            if uri is not None:
+                return self._client.load_table_from_uri(
+                    uri, self._id(table), job_id=job_id, **options
+                )
             file.seek(0)
             return self._client.load_table_from_file(
-                file, self._id(table), job_id=job_id, job_config=config, timeout=CALL_SECONDS
+                file, self._id(table), job_id=job_id, **options
             )
 
         def find(job_id: str) -> bigquery.LoadJob:
@@ -292,8 +309,17 @@ class BigQueryWarehouse:
             )
             return cast("bigquery.LoadJob", job)
 
-        with self._translated(f"loading {table}"):
+        with self._translated(f"loading {table}"), self._staged(table, file, named) as uri:
             return run(f"feed_assets-{named}", make, find, of=str(table))
+
+    @contextmanager
+    def _staged(self, table: Table, file: IO[bytes], attempt: str) -> Iterator[str | None]:
+        """Where a large file is in the staging bucket, if there is one."""
+        if self._staging is None or file.seek(0, SEEK_END) < STAGED_BYTES:
+            yield None
+            return
+        with self._staging.holding(file, self._id(table), attempt) as uri:
+            yield uri
 
     def _widen(self, table: Table, before: Columns, after: Columns) -> None:
         """Turns INTEGER into FLOAT, in place where BigQuery can: not inside arrays.

@@ -91,7 +91,9 @@ def _first(failure: GoogleAPICallError) -> dict[str, str]:
 def _advice(failure: Exception, said: str, project: str) -> str:
     if not isinstance(failure, GoogleAPICallError):
         return "check Google's credentials"
-    if _reason(failure) == DENIED:
+    if "bucket does not exist" in said:
+        return "name one that does as staging_bucket in FEED_ASSETS_WAREHOUSE"
+    if _reason(failure) == DENIED or "storage." in said:
         return f"give the account that imports the role {_role(said, project)}"
     if _reason(failure) == QUOTA:
         return "wait until the quota is refilled, or ask Google to raise it"
@@ -105,6 +107,8 @@ def _role(said: str, project: str) -> str:
 
     https://cloud.google.com/bigquery/docs/access-control#bigquery
     """
+    if "storage." in said:
+        return "Storage Object User on the staging bucket"
     if "bigquery.jobs." in said:
         return f"BigQuery Job User on the project {project}"
     if "bigquery.datasets.create" in said:

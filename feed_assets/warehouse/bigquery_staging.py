@@ -25,7 +25,7 @@ class StagingBucket:
     Its methods raise what Google's client raises.
     """
 
-    def __init__(self, client: Any, name: str) -> None:
+    def __init__(self, client: storage.Client, name: str) -> None:
         self._client = client
         self._bucket = client.bucket(name)
 
@@ -59,6 +59,6 @@ class StagingBucket:
             blob.delete(timeout=CALL_SECONDS)
 
 
-def emulated_bucket(name: str) -> StagingBucket:
-    """A bucket of the server that STORAGE_EMULATOR_HOST names, without credentials."""
-    return StagingBucket(storage.Client.create_anonymous_client(), name)
+def emulator_storage() -> storage.Client:
+    """A client without credentials; it reads STORAGE_EMULATOR_HOST itself."""
+    return storage.Client.create_anonymous_client()
