@@ -262,6 +262,11 @@ class DuckDBWarehouse:
                 yield self._connection
             except duckdb.Error as failure:
                 raise self._failed("refused", failure) from failure
+            except RuntimeError as failure:
+                if str(failure) != "Query interrupted":
+                    raise
+                self._connection.interrupt()
+                raise KeyboardInterrupt from None  # DuckDB has lost what a signal's handler raised
 
     def _failed(self, what: str, failure: Exception) -> WarehouseFailed:
         if "Ambiguous reference to catalog" in str(failure):
