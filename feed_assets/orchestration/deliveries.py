@@ -144,7 +144,7 @@ class Deliveries:
         wanted = set(map(_key, self.days))
         found = {key: each for key, each in recorded.items() if key in wanted}
         for key, each in found.items():
-            if each.run_id != self.context.run_id:
+            if each.run_id != self.context.run.run_id:
                 by = {"imported in": dg.MetadataValue.dagster_run(each.run_id)}
                 self._log(key, {**by, **each.metadata}, each.tags)
         return set(found)
