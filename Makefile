@@ -28,6 +28,7 @@ bench: setup ## measure; POLARS and DLT name a Python that has polars, or dlt
 	$(BIN)/python -m bench.engine var/bench $(if $(POLARS),--polars $(POLARS))
 	$(BIN)/python -m bench.memory var/bench
 	$(BIN)/python -m bench.history var/bench
+	$(BIN)/python -m bench.backfill var/bench
 	$(BIN)/python -m bench.imports var/bench $(if $(DLT),--dlt $(DLT))
 
 setup: $(READY) $(DAGSTER_HOME)/dagster.yaml ## a .venv with the pinned versions; nothing, the second time
@@ -44,7 +45,9 @@ $(READY): requirements.lock pyproject.toml
 
 $(DAGSTER_HOME)/dagster.yaml:
 	@mkdir -p $(@D)
-	@printf 'telemetry: {enabled: false}\nnux: {enabled: false}\n' > $@
+	@printf '%s\n' 'telemetry: {enabled: false}' 'nux: {enabled: false}' \
+		'concurrency: {pools: {default_limit: 1, granularity: op}}  # one run at a time of each feed' \
+		'run_monitoring: {enabled: true, free_slots_after_run_end_seconds: 60}' > $@
 
 lock: ## pins anew what pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

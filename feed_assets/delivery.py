@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -51,12 +51,14 @@ def deliver(
     *,
     log: logging.Logger = LOG,
     unless: Validators | None = None,
-) -> Iterator[tuple[date | None, Delivered]]:
+    waiting: Callable[[], None] = lambda: None,
+) -> Generator[tuple[date | None, Delivered]]:
     """Downloads the days in their order, `feed.parallel_requests` of them ahead and at once.
 
     A day that fails is delivered as its error, and the others go on; but once the server has
     refused the credentials, it is not asked again. Each can be read until the next is asked for.
-    A snapshot that still has the validators `unless` is not downloaded.
+    A snapshot that still has the validators `unless` is not downloaded. `waiting` is called
+    before it waits for the server.
     """
     refused: list[AccessRefused] = []
 
@@ -81,12 +83,12 @@ def deliver(
         try:
             for day in days:
                 if len(under_way) == feed.parallel_requests:
-                    yield from _taken(under_way)
+                    yield from _taken(under_way, waiting)
                 transfer = Transfer(redact(feed.url_for(day)), feed.download_timeout)
                 under_way.append((day, transfer, Future()))
                 pool.submit(fetch, *under_way[-1])
             while under_way:
-                yield from _taken(under_way)
+                yield from _taken(under_way, waiting)
         finally:
             for _, transfer, _ in under_way:  # nobody takes these
                 transfer.leave()
@@ -94,11 +96,13 @@ def deliver(
 
 
 def _taken(
-    under_way: deque[tuple[date | None, Transfer, Future[Delivered]]],
+    under_way: deque[tuple[date | None, Transfer, Future[Delivered]]], waiting: Callable[[], None]
 ) -> Iterator[tuple[date | None, Delivered]]:
     """The first of them, for as long as it is wanted."""
     day, transfer, delivered = under_way.popleft()
     try:
+        if not delivered.done():
+            waiting()
         yield day, delivered.result()
     finally:
         transfer.leave()

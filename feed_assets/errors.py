@@ -210,12 +210,15 @@ class WarehouseFailed(TableError):
 
 
 class ImportFailed(FeedAssetsError):
-    """An import of `feed` failed for `days` (for a snapshot: none), each with its reason."""
+    """An import of `feed` failed for `days` (for a snapshot: none), each with its reason.
+
+    Trying again can help if it can for one of them.
+    """
 
     def __init__(self, feed: str, reasons: Mapping[str | None, FeedAssetsError]) -> None:
         self.feed = feed
         self.reasons = dict(reasons)
-        self.transient = all(reason.transient for reason in reasons.values())
+        self.transient = any(reason.transient for reason in reasons.values())
         days: dict[str, list[str | None]] = {}
         for day, reason in reasons.items():
             days.setdefault(str(reason), []).append(day)

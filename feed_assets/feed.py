@@ -130,6 +130,15 @@ class Feed(Declared):
         True, description="Have a snapshot's server say so if nothing has changed (ETag)."
     )
     parallel_requests: int = Field(4, ge=1, description="Requests at once in a backfill.")
+    days_per_run: int | None = Field(
+        None, ge=1, description="Split a backfill into runs of so many days. Default: one run."
+    )
+    run_retries: int = Field(
+        3, ge=0, description="How often Dagster runs an import again that failed for now."
+    )
+    run_retry_wait: float = Field(
+        60, ge=0, description="Seconds before it does so first; doubled for each further time."
+    )
     labels: Mapping[str, str] = Field(
         default_factory=dict, description="Labels of its tables and load jobs in BigQuery."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class Project:
         self.server = server
         self.instance = instance
         url = server.url + attributes.pop("query", "")
-        named = {"name": "orders", "url": url, "dataset": "crm", "retry_wait": 0}
+        named = {"name": "orders", "url": url, "dataset": "crm", "retry_wait": 0, "run_retries": 0}
         self.feed = Feed(**{**named, **attributes})
         self.url = f"duckdb://{path / 'warehouse.duckdb'}"
         self.tables: Warehouse = DuckDBWarehouse(path / "warehouse.duckdb")
@@ -46,7 +47,10 @@ class Project:
             self.url = "bigquery://test-project?location=EU"
             self.tables = BigQueryWarehouse(bigquery.client())
 
-    def run(self, *days: str, asset: str = "orders") -> dg.ExecuteInProcessResult:
+    def run(
+        self, *days: str, asset: str = "orders", tags: Mapping[str, str] | None = None
+    ) -> dg.ExecuteInProcessResult:
+        range_of_days = {RANGE_START: days[0], RANGE_END: days[-1]} if days else {}
         warehouse = WarehouseResource(url=self.url)
         assets = [feed_asset(self.feed)]
         if self.feed.has_latest:
@@ -56,7 +60,7 @@ class Project:
         return job.execute_in_process(
             instance=self.instance,
             asset_selection=[dg.AssetKey(asset)],
-            tags={RANGE_START: days[0], RANGE_END: days[-1]} if days else {},
+            tags={**(tags or {}), **range_of_days},
             raise_on_error=False,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )

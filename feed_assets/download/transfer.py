@@ -34,6 +34,7 @@ class Transfer:
         self._began = 0.0
         self._left = threading.Event()
         self._connection: _Noticed | None = None
+        self._socket: socket.socket | None = None
         self._timer = threading.Timer(seconds, self._cut)
         self._timer.daemon = True
 
@@ -84,19 +85,20 @@ class Transfer:
     def takes(self, connection: _Noticed) -> None:
         """Remembers the connection it goes over."""
         connection.transfer = self
-        self._connection = connection
+        self._connection, self._socket = connection, connection.sock
         self.check()
 
     def lets_go(self) -> None:
         """Forgets the connection, which is another's to use."""
-        self._connection = None
+        self._connection = self._socket = None
 
     def _cut(self) -> None:
         """Ends what the thread waits for; `check` then says why."""
         connection = self._connection
         if connection is None or connection.transfer is not self:  # by now another's
             return
-        if (sock := connection.sock) is not None:
+        # of an answer that ends with its connection, only the answer itself has the socket left
+        if (sock := connection.sock or self._socket) is not None:
             with suppress(OSError):  # not SSLSocket's, after which ciphertext could be read
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 

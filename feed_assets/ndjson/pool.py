@@ -19,14 +19,14 @@ def in_order(tasks: Iterable[Callable[[], Result]]) -> Iterator[Result]:
     for first in source:
         yield first()
         break
-    with ThreadPoolExecutor(_THREADS, "ndjson") as pool:
-        under_way: deque[Future[Result]] = deque()
-        try:
-            for task in source:
-                under_way.append(pool.submit(task))
-                if len(under_way) == _AHEAD:
-                    yield under_way.popleft().result()
-            while under_way:
+    pool = ThreadPoolExecutor(_THREADS, "ndjson")
+    under_way: deque[Future[Result]] = deque()
+    try:
+        for task in source:
+            under_way.append(pool.submit(task))
+            if len(under_way) == _AHEAD:
                 yield under_way.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        while under_way:
+            yield under_way.popleft().result()
+    finally:  # tasks that nobody wants may wait for bytes of which nobody will hear
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -5,7 +5,7 @@ from datetime import timedelta
 import dagster as dg
 
 from feed_assets.feed import Feed
-from feed_assets.orchestration.deliveries import Deliveries
+from feed_assets.orchestration.deliveries import BY_ITSELF, Deliveries
 from feed_assets.orchestration.warehouse import WarehouseResource, as_failure
 from feed_assets.tables import parse_day
 
@@ -21,7 +21,7 @@ def feed_asset(feed: Feed) -> dg.AssetsDefinition:
         group_name=feed.dataset,
         kinds={"ndjson", "table"},
         partitions_def=partitions(feed),
-        backfill_policy=dg.BackfillPolicy.single_run() if feed.partition_by_date else None,
+        backfill_policy=_backfills(feed) if feed.partition_by_date else None,
         io_manager_key=IO_MANAGER,
         metadata={"dagster/table_name": str(feed.destination)},
         code_version=feed.fingerprint,
@@ -29,7 +29,8 @@ def feed_asset(feed: Feed) -> dg.AssetsDefinition:
     )
     def import_feed(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]  # Dagster would take the annotation for the type that downstream assets load
         keys = context.partition_keys if feed.partition_by_date else [None]
-        return Deliveries(context, feed, [key and parse_day(key) for key in keys])
+        deliveries = Deliveries(context, feed, [key and parse_day(key) for key in keys])
+        return dg.Output(deliveries, metadata=BY_ITSELF if len(keys) > 1 else None)
 
     return import_feed
 
@@ -62,6 +63,12 @@ def latest_asset(feed: Feed) -> dg.AssetsDefinition:
         return dg.MaterializeResult(metadata={"dagster/table_name": str(feed.destination)})
 
     return define_latest
+
+
+def _backfills(feed: Feed) -> dg.BackfillPolicy:
+    if feed.days_per_run is None:
+        return dg.BackfillPolicy.single_run()
+    return dg.BackfillPolicy.multi_run(feed.days_per_run)
 
 
 def partitions(feed: Feed) -> dg.DailyPartitionsDefinition | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -12,11 +15,27 @@ import dagster as dg
 from feed_assets.errors import FeedAssetsError, ImportFailed
 from feed_assets.feed import Feed
 from feed_assets.orchestration.metadata import import_metadata, summary
+from feed_assets.orchestration.progress import Progress
+from feed_assets.orchestration.retries import recorded_days, retried
 from feed_assets.orchestration.unchanged import LastImport, last_import
 
 if TYPE_CHECKING:
     from feed_assets.delivery import Delivered
     from feed_assets.warehouse.interface import Warehouse
+
+GivenUp = dict[str | None, FeedAssetsError]
+"""Days that failed for good, and why."""
+
+BY_ITSELF = {"__source_asset_observation__": True}
+"""Has Dagster record nothing at the end of a run of many days, which records each as it is stored.
+
+Else it would record all of them once more, also those that an earlier attempt has imported. This
+is what Dagster marks the outputs of steps with that have recorded what they did:
+`dagster._core.definitions.source_asset.SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION`.
+"""
+SMALL = 8 << 20
+"""Bytes of a day that is read while the warehouse is held."""
+_UNRECORDED = 4  # days that may be stored and not yet recorded
 
 
 @dataclass(frozen=True)
@@ -27,44 +46,65 @@ class Deliveries:
     feed: Feed
     days: Sequence[date | None]
 
-    def store(self, warehouse: Warehouse) -> None:
+    def retried(self) -> AbstractContextManager[None]:
+        """Has Dagster run the step again where that can help."""
+        return retried(self.feed, self.context.retry_number)
+
+    def store(self, warehouse: Warehouse, given_up: GivenUp) -> None:
         """Fetches and stores each day, and goes on with the others where one fails.
 
-        Raises ImportFailed naming those that failed, with the others recorded as materialized.
+        Of several, each is recorded as materialized when it is stored, and left out where this run
+        or one that it resumes has recorded it, or where it is among `given_up`, to which those are
+        added that fail for good. Raises ImportFailed naming all that failed.
         """
-        from feed_assets.delivery import deliver
-
-        log = self.context.log
-        done: dict[str | None, dict[str, Any]] = {}
-        failed: dict[str | None, FeedAssetsError] = {}
+        failed = dict(given_up)
+        done = self._recorded()
+        days = [day for day in self.days if _key(day) not in done and _key(day) not in failed]
+        if len(days) < len(self.days):
+            self.context.log.info(f"{len(days)} of {len(self.days)} days are left to be imported")
         try:
             self.feed.credentials()
             before = last_import(self.context, self.feed, warehouse)
         except FeedAssetsError as failure:
-            keys = (day.isoformat() if day else None for day in self.days)
-            raise ImportFailed(self.feed.name, dict.fromkeys(keys, failure)) from None
-        try:
+            failed |= dict.fromkeys(map(_key, days), failure)
+            raise ImportFailed(self.feed.name, failed) from None
+        failed |= self._store_all(days, before, warehouse)
+        given_up |= {key: why for key, why in failed.items() if not why.transient}
+        if failed:
+            raise ImportFailed(self.feed.name, failed)
+
+    def _store_all(
+        self, days: Sequence[date | None], before: LastImport | None, warehouse: Warehouse
+    ) -> dict[str | None, FeedAssetsError]:
+        """Those that fail. What is stored is recorded, also when the run is ended from outside."""
+        from feed_assets.delivery import deliver
+        from feed_assets.warehouse.turns import Turns
+
+        log, failed = self.context.log, dict[str | None, FeedAssetsError]()
+        progress = Progress(log, len(days))
+        under_way: deque[Future[None]] = deque()
+        # In a thread of its own, as a signal may end whatever the main thread is doing
+        with ThreadPoolExecutor(1, "record") as recording, Turns(warehouse) as turns:
             unless = before.validators if before else None
-            for day, delivered in deliver(self.feed, self.days, log=log, unless=unless):
-                key = day.isoformat() if day else None
-                progress = f"{len(done) + len(failed) + 1} of {len(self.days)}"
-                try:
-                    done[key], said = self._store(delivered, before, warehouse)
-                    log.info(f"{progress}: {said}")
-                except FeedAssetsError as failure:
-                    failed[key] = failure
-                    log.error(f"{progress}: {ImportFailed(self.feed.name, {key: failure})}")
-            if failed:
-                raise ImportFailed(self.feed.name, failed)
-        except BaseException:  # also when the run is ended from outside
-            self._record(done)
-            raise
-        for key, metadata in done.items():
-            self.context.add_asset_metadata(metadata, partition_key=key)
-        if len(done) == 1:  # of several partitions, Dagster takes no versions
-            (metadata,) = done.values()
-            version = dg.DataVersion(metadata["content hash"])
-            self.context.set_data_version(self.context.asset_key, version)
+            arriving = deliver(self.feed, days, log=log, unless=unless, waiting=turns.end)
+            with closing(arriving):
+                for day, delivered in arriving:
+                    key = _key(day)
+                    try:
+                        turns.go_on() if _is_small(delivered) else turns.end()
+                        metadata, said = self._store(delivered, before, warehouse)
+                    except FeedAssetsError as failure:
+                        turns.end()
+                        failed[key] = failure
+                        progress.failed(str(ImportFailed(self.feed.name, {key: failure})))
+                        continue
+                    under_way.append(recording.submit(self._record, key, metadata))
+                    progress.stored(metadata["dagster/row_count"], said)
+                    while len(under_way) > _UNRECORDED:
+                        under_way.popleft().result()
+            for each in under_way:
+                each.result()
+        return failed
 
     def _store(
         self, delivered: Delivered, before: LastImport | None, warehouse: Warehouse
@@ -82,12 +122,48 @@ class Deliveries:
         imported = store(delivered, warehouse, attempt=attempt)
         return import_metadata(imported), summary(imported)
 
-    def _record(self, done: dict[str | None, dict[str, Any]]) -> None:
-        """Records days as materialized in a run that fails, where Dagster itself records none."""
-        for key, metadata in done.items():
-            tags = {"dagster/data_version": metadata["content hash"]}
-            self.context.log_event(
-                dg.AssetMaterialization(
-                    self.context.asset_key, partition=key, metadata=metadata, tags=tags
-                )
+    def _record(self, key: str | None, metadata: dict[str, Any]) -> None:
+        """Records one of several days as materialized; one alone Dagster records, with versions."""
+        if len(self.days) == 1:
+            self.context.add_asset_metadata(metadata, partition_key=key)
+            version = dg.DataVersion(metadata["content hash"])
+            self.context.set_data_version(self.context.asset_key, version)
+            return
+        tags = {
+            "dagster/data_version": metadata["content hash"],
+            "dagster/code_version": self.feed.fingerprint,
+        }
+        self._log(key, metadata, tags)
+
+    def _recorded(self) -> set[str | None]:
+        """The days of this run that are imported; those by a run that it resumes are its own now.
+
+        Dagster would else show as failed, should this run fail, what it has planned and not done.
+        """
+        recorded = recorded_days(self.context) if len(self.days) > 1 else {}
+        wanted = set(map(_key, self.days))
+        found = {key: each for key, each in recorded.items() if key in wanted}
+        for key, each in found.items():
+            if each.run_id != self.context.run.run_id:
+                by = {"imported in": dg.MetadataValue.dagster_run(each.run_id)}
+                self._log(key, {**by, **each.metadata}, each.tags)
+        return set(found)
+
+    def _log(self, key: str | None, metadata: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        self.context.log_event(
+            dg.AssetMaterialization(
+                self.context.asset_key, partition=key, metadata=metadata, tags=tags
             )
+        )
+
+
+def _key(day: date | None) -> str | None:
+    return day.isoformat() if day else None
+
+
+def _is_small(delivered: Delivered) -> bool:
+    """Whether it is here whole, and soon read."""
+    from feed_assets.delivery import Delivery
+
+    whole = delivered.download.whole if isinstance(delivered, Delivery) else None
+    return bool(whole and whole.done() and whole.result().bytes < SMALL)

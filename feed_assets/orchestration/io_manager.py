@@ -7,9 +7,10 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, get_origin
 
 import dagster as dg
+from pydantic import PrivateAttr
 
 from feed_assets.errors import SettingError
-from feed_assets.orchestration.deliveries import Deliveries
+from feed_assets.orchestration.deliveries import Deliveries, GivenUp
 from feed_assets.orchestration.metadata import stored_metadata
 from feed_assets.orchestration.warehouse import WarehouseResource, as_failure
 from feed_assets.tables import Table, parse_day
@@ -34,12 +35,16 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
     """
 
     warehouse: WarehouseResource
+    _given_up: dict[dg.AssetKey, GivenUp] = PrivateAttr(default_factory=dict)
+    """What failed for good in earlier attempts of this run, whose steps share a process."""
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        if isinstance(obj, Deliveries):
+            given_up = self._given_up.setdefault(context.asset_key, {})
+            with obj.retried(), as_failure(), self.warehouse.open() as warehouse:
+                obj.store(warehouse, given_up)
+            return
         with as_failure(), self.warehouse.open() as warehouse:
-            if isinstance(obj, Deliveries):
-                obj.store(warehouse)
-                return
             for key, frame in _frames(context, obj).items():
                 self._store(context, warehouse, key, frame)
 

@@ -234,6 +234,11 @@ class DuckDBWarehouse:
                 yield self._connection
             except duckdb.Error as failure:
                 raise self._failed("refused", failure) from failure
+            except RuntimeError as failure:
+                if str(failure) != "Query interrupted":
+                    raise
+                self._connection.interrupt()
+                raise KeyboardInterrupt from None  # DuckDB has lost what a signal's handler raised
 
     def _failed(self, what: str, failure: Exception) -> WarehouseFailed | DiskFailed:
         reason = str(failure).splitlines()[0]

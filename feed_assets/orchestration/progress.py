@@ -1,0 +1,55 @@
+"""How far a run of many days is, in its log."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+FEW = 31
+"""Days of which each gets its line."""
+EVERY = 5.0
+"""Seconds between two lines, where there are more."""
+
+
+class Progress:
+    """Counts the days of a run, and says how far it is; not after each day where there are many."""
+
+    def __init__(self, log: logging.Logger, days: int) -> None:
+        self._log, self._days = log, days
+        self._done = self._failed = self._rows = 0
+        self._began, self._said = time.monotonic(), float("-inf")
+
+    def stored(self, rows: int, said: str) -> None:
+        """One more is in its table."""
+        self._done, self._rows = self._done + 1, self._rows + rows
+        now = time.monotonic()
+        if self._days <= FEW or not self._left or now - self._said >= EVERY:
+            self._said = now
+            self._log.info(self._so_far(now) + said)
+
+    def failed(self, said: str) -> None:
+        """One more has failed, which is always said."""
+        self._failed += 1
+        self._log.error(self._so_far(time.monotonic()) + said)
+
+    @property
+    def _left(self) -> int:
+        return self._days - self._done - self._failed
+
+    def _so_far(self, now: float) -> str:
+        if self._days == 1:
+            return ""
+        seconds = max(now - self._began, 1e-3)
+        over = self._done + self._failed
+        parts = [f"{over} of {self._days} days"]
+        parts += [f"{self._failed} failed"] if self._failed else []
+        parts += [f"{self._rows:,} rows", f"{self._rows / seconds:,.0f} rows/s"]
+        parts += [f"{_time(seconds / over * self._left)} left"] if self._left else []
+        return f"{', '.join(parts)}: "
+
+
+def _time(seconds: float) -> str:
+    """As a person says it: 45 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,69 @@
+"""When Dagster runs a failed import again, and which of its days need not be imported again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from feed_assets.feed import Feed
+
+JITTER = 0.5  # of a wait, left to chance: what failed together is not run again together
+PARENT = "dagster/parent_run_id"
+RESUMES = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
+"""The tags of a run that Dagster made to do what failed in its parent run."""
+
+
+@contextmanager
+def retried(feed: Feed, attempt: int) -> Iterator[None]:
+    """Asks Dagster to run the step again, later, where its failure may pass by itself.
+
+    `attempt` counts from 0. The step asks, and the asset has no RetryPolicy, because under a policy
+    Dagster runs a step again that was cancelled.
+    """
+    try:
+        yield
+    except dg.Failure as failure:
+        if not failure.allow_retries or attempt >= feed.run_retries:
+            raise
+        wait = feed.run_retry_wait * 2**attempt * random.uniform(1 - JITTER, 1)  # noqa: S311  no secret
+        raise dg.RetryRequested(feed.run_retries, wait) from failure
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What was recorded of a day, and the run that imported it."""
+
+    run_id: str
+    metadata: Mapping[str, Any]
+    tags: Mapping[str, str]
+
+
+def recorded_days(context: dg.AssetExecutionContext) -> Mapping[str, Recorded]:
+    """The days that earlier attempts of this run have imported, and the runs that it resumes."""
+    runs = [context.run] if context.retry_number else []
+    run = context.run
+    while any(run.tags.get(tag) == "true" for tag in RESUMES):
+        parent = context.instance.get_run_by_id(run.tags[PARENT])
+        if parent is None:  # deleted
+            break
+        runs.append(run := parent)
+    found: dict[str, Recorded] = {}
+    for each in reversed(runs):
+        for entry in context.instance.all_logs(
+            each.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+        ):
+            event = entry.dagster_event.step_materialization_data if entry.dagster_event else None
+            if event and event.materialization.asset_key == context.asset_key:
+                made = event.materialization
+                if made.partition:
+                    found[made.partition] = Recorded(each.run_id, made.metadata, _versions(made))
+    return found
+
+
+def _versions(made: dg.AssetMaterialization) -> Mapping[str, str]:
+    return {name: tag for name, tag in (made.tags or {}).items() if name.endswith("_version")}
