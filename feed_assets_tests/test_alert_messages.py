@@ -179,6 +179,13 @@ def test_a_feed_that_was_late_is_on_time_with_its_day_or_a_later_one(done: int, 
     assert state.settle("orders", {WEEK[done]}) == ({WEEK[1]} if well else set(), True)
 
 
+def test_a_feed_that_is_removed_is_forgotten() -> None:
+    state = State(after=0, due={"orders": NOW, "leads": NOW})
+    state.add_trouble("orders", WEEK)
+    state.keep_only({"leads", "leads_latest"})
+    assert state == State(after=0, due={"leads": NOW})
+
+
 def test_a_message_is_kept_for_whom_it_has_not_reached_until_it_is_given_up() -> None:
     state = State(after=0)
     message = recovered("orders", {""}, LINK)

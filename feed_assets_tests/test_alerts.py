@@ -455,10 +455,17 @@ def test_more_runs_than_one_tick_looks_at_are_all_told_in_their_order(
     assert titles == ["leads: import failed"] * 3 + ["leads: recovered"]
 
 
-def test_a_run_that_ended_this_moment_is_left_to_the_next_tick(office: Office) -> None:
+@pytest.mark.parametrize(
+    "later",
+    [timedelta(minutes=1), timedelta(minutes=-5)],
+    ids=["a minute later", "a clock that is behind"],
+)
+def test_a_run_that_ended_this_moment_is_left_to_the_next_tick(
+    office: Office, later: timedelta
+) -> None:
     office.server.answer = failing("leads")
     office.run(assets=["leads"])
     office.later = timedelta(0)
     assert office.told() == []
-    office.later = timedelta(minutes=1)
+    office.later = later
     assert office.told() == ["leads: import failed"]

@@ -232,14 +232,20 @@ def test_the_view_of_the_latest_state_comes_by_itself_and_by_hand(office: Office
     assert before.columns["orders"] == after.columns["orders"] == TYPES
 
 
-def test_an_import_that_fails_is_told_to_the_chat_and_by_mail(office: Office) -> None:
+def test_what_fails_is_told_to_the_chat_and_by_mail(office: Office) -> None:
+    office.answers[date(2020, 1, 15)] = [{"orderId": "N4", "total": float("nan")}]
+    backfill_id = office.dagster.launch_backfill("crm_orders", ["2020-01-15"])
     run_id = office.dagster.launch_run("crm_leads")
+    assert office.dagster.backfill(backfill_id).status == "COMPLETED_FAILED"
     assert office.dagster.run(run_id).status == "FAILURE"
 
-    def told() -> dict[str, Any] | None:
-        return next((sent for sent in office.hook.received if run_id in sent["message"]), None)
+    def told(link: str) -> dict[str, Any] | None:
+        return next((sent for sent in office.hook.received if link in sent["message"]), None)
 
-    alert = waited_for("the alert", told)
+    backfill = waited_for("the alert of the backfill", lambda: told(f"/runs/b/{backfill_id}"))
+    assert backfill["title"] == "crm_orders: backfill of 2020-01-15 failed"
+    assert backfill["message"].startswith("2020-01-15: line 1 is not JSON (NaN is no number there)")
+    alert = waited_for("the alert of the run", lambda: told(f"/runs/{run_id}"))
     assert alert["title"] == "crm_leads: import failed"
     assert alert["message"] == (
         "the environment variable CRM_LEADS_PASSWORD is not set; the feed's basic_auth reads it"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from pydantic import BaseModel, Field
@@ -57,6 +57,11 @@ class State(BaseModel):
     """By feed, the last moment it was due that was looked at."""
     troubles: list[Trouble] = Field(default_factory=list)
     outbox: list[Pending] = Field(default_factory=list)
+
+    def keep_only(self, assets: Collection[str]) -> None:
+        """Forgets what is remembered of others, which are no more."""
+        self.due = {feed: moment for feed, moment in self.due.items() if feed in assets}
+        self.troubles = [each for each in self.troubles if each.asset in assets]
 
     def add_trouble(self, asset: str, items: Iterable[str], *, late: bool = False) -> None:
         """What fails again belongs to the newer alert alone."""

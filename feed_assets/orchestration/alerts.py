@@ -25,9 +25,6 @@ from feed_assets.orchestration.scaffold import AlertsScaffolder
 from feed_assets.orchestration.staleness import is_late, last_due, last_import
 
 UI_URL = "FEED_ASSETS_UI_URL"
-SETTLED = timedelta(seconds=3)
-"""Before, more may be written of a run that has ended."""
-
 FOR_RETRY = timedelta(hours=1)
 """How long a promised retry of a run is waited for before the failure is told."""
 
@@ -183,7 +180,8 @@ class _Tick:
     def look(self, feeds: Sequence[Feed]) -> None:
         assets = {feed.name for feed in feeds}
         assets |= {f"{feed.name}_latest" for feed in feeds if feed.has_latest}
-        found, complete = ends(self.instance, self.state.after, self.now - SETTLED)
+        self.state.keep_only(assets)
+        found, complete = ends(self.instance, self.state.after, self.now)
         for place, run_id in found:
             self.state.after = place
             if run := self.instance.get_run_by_id(run_id):

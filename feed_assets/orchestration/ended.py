@@ -15,6 +15,9 @@ from feed_assets.orchestration.metadata import FAILED
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
 
 AT_ONCE = 100  # runs to look at in one tick
+SETTLED = 3.0  # seconds
+"""Before, more may be written of a run that has ended."""
+
 ENDS = (
     dg.DagsterEventType.RUN_SUCCESS,
     dg.DagsterEventType.RUN_FAILURE,
@@ -52,12 +55,13 @@ def last_end(instance: dg.DagsterInstance) -> int:
 
 
 def ends(
-    instance: dg.DagsterInstance, after: int, before: datetime
+    instance: dg.DagsterInstance, after: int, now: datetime
 ) -> tuple[Sequence[tuple[int, str]], bool]:
     """Places and ids of the next runs that ended, in their order, and whether that is all.
 
-    Only of those that ended `before`: Dagster says a moment later whether it will retry a run, and
-    where processes write at once, a smaller place may be seen after a larger one.
+    Not of one that ended this moment, nor of what came after it: Dagster says a moment later
+    whether it will retry a run, and where processes write at once, a smaller place may be seen
+    after a larger one.
     """
     found: list[tuple[int, str]] = []
     reached: list[int] = []
@@ -65,7 +69,7 @@ def ends(
         chosen = dg.RunStatusChangeRecordsFilter(end, after_storage_id=after)  # type: ignore[arg-type]  # it is one of those
         records = instance.fetch_run_status_changes(chosen, AT_ONCE, ascending=True).records
         for record in records:
-            if record.timestamp > before.timestamp():
+            if abs(now.timestamp() - record.timestamp) < SETTLED:  # a clock may be ahead
                 reached.append(record.storage_id - 1)
                 break
             found.append((record.storage_id, record.run_id))
