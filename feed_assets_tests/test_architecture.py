@@ -29,7 +29,7 @@ OURS_SEEN_FROM = {  # and nothing else of ours; __init__.py and demo/ put things
     "warehouse/": ("errors", "keys", "tables", "warehouse"),
     "access.py": ("errors",),
     "feed.py": ("errors", "tables", "access", "ndjson"),  # ndjson: what may stand in `types`
-    "alerts/": ("errors", "access", "alerts"),
+    "alerts/": ("errors", "access", "feed", "alerts"),
     "collisions.py": ("errors", "tables", "feed"),
     "download/": ("errors", "access", "feed", "source", "download"),
     "delivery.py": ("errors", "access", "feed", "download"),

@@ -12,9 +12,9 @@ import pytest
 from dagster.components.core.component_tree import ComponentTreeException
 from pydantic import ValidationError
 
+from feed_assets.alerts.declared import Alerts
 from feed_assets.definitions import defs
 from feed_assets.errors import SettingError
-from feed_assets.orchestration.alerts import Alerts
 from feed_assets.orchestration.warehouse import WarehouseResource
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 

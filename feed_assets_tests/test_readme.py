@@ -19,13 +19,13 @@ import pytest
 import requests
 import yaml
 
+from feed_assets.alerts.declared import Alerts
 from feed_assets.delivery import Delivery
 from feed_assets.demo.__main__ import UI_PORT
 from feed_assets.demo.server import HOST, PORT
 from feed_assets.download import Download
 from feed_assets.feed import Feed
 from feed_assets.importing import store
-from feed_assets.orchestration.alerts import Alerts
 from feed_assets.orchestration.scaffold import alerts_yaml, feed_yaml
 from feed_assets.source import Arriving, nameless
 from feed_assets.warehouse.duckdb import DuckDBWarehouse

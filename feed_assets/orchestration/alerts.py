@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import dagster as dg
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError
 
-from feed_assets.access import Declared, redact
 from feed_assets.alerts import messages
+from feed_assets.alerts.declared import Alerts
 from feed_assets.alerts.messages import Message, Problem
 from feed_assets.alerts.sending import Sent, addresses, send
 from feed_assets.alerts.state import State, Waiting, items_of
-from feed_assets.errors import SettingError
-from feed_assets.feed import NAME, Feed
+from feed_assets.feed import Feed
 from feed_assets.orchestration.component import JsonFeed
 from feed_assets.orchestration.ended import RETRY, WILL_RETRY, Ended, ends, last_end, read_run
 from feed_assets.orchestration.scaffold import AlertsScaffolder
 from feed_assets.orchestration.staleness import is_late, last_due, last_import
 
-UI_URL = "FEED_ASSETS_UI_URL"
 FOR_RETRY = timedelta(hours=1)
 """How long a promised retry of a run is waited for before the failure is told."""
 
@@ -35,55 +30,6 @@ SECONDS = 25.0
 """To send in one tick, which Dagster ends after sixty."""
 
 ENDED = ("COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "CANCELED", "FAILED")
-
-
-class Alerts(Declared):
-    """Where alerts go, and what they link to."""
-
-    urls_env: str = Field(
-        "FEED_ASSETS_ALERTS",
-        validate_default=True,
-        description="Environment variable holding Apprise URLs, with spaces or lines between.",
-    )
-    ui_url: str = Field(
-        "",
-        description=f"Where the Dagster UI is, for links. Default: what {UI_URL} holds.",
-    )
-    late_after_hours: float = Field(
-        3, gt=0, description="A feed not imported so long after its schedule is late."
-    )
-    name: str = Field("import_alerts", description="Names the sensor, if there are several.")
-
-    @field_validator("urls_env")
-    @classmethod
-    def _holds_urls(cls, value: str) -> str:
-        if not re.fullmatch(NAME, value):
-            raise ValueError("is no name of an environment variable; put the URLs into one")
-        try:
-            addresses(value)
-        except SettingError as mistake:
-            raise ValueError(str(mistake)) from None
-        return value
-
-    @field_validator("ui_url")
-    @classmethod
-    def _is_http(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.query):
-            raise ValueError(f"{redact(value)!r} is no http or https URL of a Dagster UI")
-        return value
-
-    @field_validator("name")
-    @classmethod
-    def _is_a_name(cls, value: str) -> str:
-        if not NAME.fullmatch(value):
-            raise ValueError(f"{value!r} must be of letters, digits and _")
-        return value
-
-    def link(self, path: str, else_: str) -> str:
-        """Where to look in the UI; where that is not known, what to look for."""
-        url = self.ui_url or os.environ.get(UI_URL, "")
-        return f"{redact(url).rstrip('/')}/{path}" if url else else_
 
 
 @dg.scaffold_with(AlertsScaffolder)

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 from pydantic import BaseModel
 
+from feed_assets.alerts.declared import Alerts
 from feed_assets.feed import Feed
 
 SET: dict[str, str] = {
@@ -62,8 +63,6 @@ class AlertsScaffolder(dg.Scaffolder[Any]):
 
 def alerts_yaml(name: str) -> str:
     """Alerts with all attributes of the model, their sensor named."""
-    from feed_assets.orchestration.alerts import Alerts  # which names this scaffolder
-
     lines = ["type: feed_assets.ImportAlerts", "attributes:"]
     for attribute, field in Alerts.model_fields.items():
         value = {"name": name, "ui_url": "https://dagster.example.com"}.get(attribute)
