@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from feed_assets.feed import Feed
     from feed_assets.ndjson import read_ndjson
+    from feed_assets.orchestration.alerts import ImportAlerts
     from feed_assets.orchestration.component import JsonFeed
 
 # Arrow chooses its allocator when it is first imported. With jemalloc, which its Linux wheels have,
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 if sys.platform == "linux":
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
 
-__all__ = ["Feed", "JsonFeed", "read_ndjson"]
+__all__ = ["Feed", "ImportAlerts", "JsonFeed", "read_ndjson"]
 
 _HOMES = {
     "Feed": "feed_assets.feed",
+    "ImportAlerts": "feed_assets.orchestration.alerts",
     "JsonFeed": "feed_assets.orchestration.component",
     "read_ndjson": "feed_assets.ndjson",
 }

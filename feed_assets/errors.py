@@ -219,10 +219,16 @@ class ImportFailed(FeedAssetsError):
         self.feed = feed
         self.reasons = dict(reasons)
         self.transient = any(reason.transient for reason in reasons.values())
+        lines = (f"{_subject(feed, days)}: {why}" for why, days in self.by_reason.items())
+        super().__init__("\n".join(lines))
+
+    @property
+    def by_reason(self) -> Mapping[str, Sequence[str | None]]:
+        """The days of each reason; of a snapshot, the one None."""
         days: dict[str, list[str | None]] = {}
-        for day, reason in reasons.items():
+        for day, reason in self.reasons.items():
             days.setdefault(str(reason), []).append(day)
-        super().__init__("\n".join(f"{_subject(feed, of)}: {why}" for why, of in days.items()))
+        return days
 
     @property
     def days(self) -> Sequence[str]:

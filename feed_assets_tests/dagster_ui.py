@@ -240,6 +240,8 @@ def copied_project(to: Path, url: str, more: Mapping[str, Mapping[str, Any]]) ->
     shutil.copytree(PROJECT / "feed_assets", package, ignore=shutil.ignore_patterns("__pycache__"))
     for path in package.glob("defs/*/defs.yaml"):
         declared = yaml.safe_load(path.read_text())
+        if declared["type"] != "feed_assets.JsonFeed":
+            continue
         _declare(path, declared["attributes"] | {"url": f"{url}/feed.ndjson"})
     for name, attributes in more.items():
         path = package / "defs" / name / "defs.yaml"

@@ -15,6 +15,7 @@ ONLY_IN = {
     "dagster": ("orchestration/", "definitions.py", "demo/__main__.py"),
     "dagster_gcp": ("orchestration/warehouse.py",),
     "google": ("warehouse/bigquery",),
+    "apprise": ("alerts/sending.py",),
     "requests": ("download/",),
     "urllib3": ("download/",),
     "duckdb": ("warehouse/duckdb",),
@@ -28,6 +29,7 @@ OURS_SEEN_FROM = {  # and nothing else of ours; __init__.py and demo/ put things
     "warehouse/": ("errors", "arrow_fields", "tables", "warehouse"),
     "access.py": ("errors",),
     "feed.py": ("errors", "tables", "access", "ndjson"),  # ndjson: what may stand in `types`
+    "alerts/": ("errors", "access", "feed", "alerts"),
     "collisions.py": ("errors", "tables", "feed"),
     "download/": ("errors", "access", "feed", "source", "download"),
     "delivery.py": ("errors", "access", "feed", "download"),

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster.components.core.component_tree import ComponentTreeException
+from pydantic import ValidationError
 
+from feed_assets.alerts.declared import Alerts
 from feed_assets.definitions import defs
 from feed_assets.errors import SettingError
 from feed_assets.orchestration.warehouse import WarehouseResource
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 
+ALERTS = "FEED_ASSETS_ALERTS"
 VARIABLE = "FEED_ASSETS_WAREHOUSE"
 
 
@@ -29,11 +34,49 @@ def test_the_examples_feeds_become_assets_and_schedules(monkeypatch: pytest.Monk
         "crm_orders_schedule",
         "crm_orders_snapshot_schedule",
     }
+    assert "import_alerts" in {sensor.name for sensor in loaded.sensors or ()}
     daily = loaded.resolve_assets_def("crm_orders")
     assert isinstance(daily.partitions_def, dg.DailyPartitionsDefinition)
     days = daily.partitions_def.get_partition_keys()
     assert (days[0], days[-1], len(days)) == ("2020-01-10", "2020-01-20", 11)
     assert loaded.resolve_assets_def("crm_orders_snapshot").partitions_def is None
+
+
+def test_alerts_are_on_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ALERTS, raising=False)
+    sensor = defs().get_repository_def().get_sensor_def("import_alerts")
+    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+
+
+def test_an_alert_url_that_apprise_does_not_know_is_refused_by_component_and_field(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(ALERTS, "json://localhost slak://hunter2/x")
+    with pytest.raises(ComponentTreeException) as refused:
+        defs()
+    said = "".join(traceback.format_exception(refused.value))
+    assert "attributes.urls_env at" in said
+    assert "defs/alerts/defs.yaml" in said
+    assert f"{ALERTS} holds URL 2 of 2 that Apprise does not know (it begins with slak://)" in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    ("attributes", "says"),
+    [
+        ({"urls_env": "slack://hunter2/b"}, "is no name of an environment variable"),
+        ({"urls_env": "{{ env.SLACK }}"}, "is no name of an environment variable"),
+        ({"ui_url": "dagster.example.com"}, "is no http or https URL of a Dagster UI"),
+        ({"ui_url": "https://me:hunter2@/"}, "is no http or https URL of a Dagster UI"),
+        ({"late_after_hours": 0}, "late_after_hours"),
+        ({"name": "my alerts"}, "must be of letters, digits and _"),
+        ({"url": "x"}, "Extra inputs are not permitted"),
+    ],
+)
+def test_alerts_declared_wrongly_are_refused(attributes: dict[str, object], says: str) -> None:
+    with pytest.raises(ValidationError, match=says) as refused:
+        Alerts.model_validate(attributes)
+    assert "hunter2" not in str(refused.value)
 
 
 def test_a_warehouse_that_is_none_is_left_to_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,9 +139,9 @@ def test_a_feed_in_yaml_brings_nothing_heavy_into_the_process() -> None:
     """Dagster itself loads dagster_gcp, for its documentation; our own modules must not."""
     code = (
         "import sys; import feed_assets.orchestration.component; "
-        "import feed_assets.orchestration.io_manager; "
-        "print([m for m in ('pandas', 'pyarrow', 'duckdb', 'google.cloud.bigquery', 'requests') "
-        "if m in sys.modules])"
+        "import feed_assets.orchestration.io_manager; import feed_assets.orchestration.alerts; "
+        "heavy = 'pandas', 'pyarrow', 'duckdb', 'google.cloud.bigquery', 'requests', 'apprise'; "
+        "print([module for module in heavy if module in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True

@@ -19,13 +19,14 @@ import pytest
 import requests
 import yaml
 
+from feed_assets.alerts.declared import Alerts
 from feed_assets.delivery import Delivery
 from feed_assets.demo.__main__ import UI_PORT
 from feed_assets.demo.server import HOST, PORT
 from feed_assets.download import Download
 from feed_assets.feed import Feed
 from feed_assets.importing import store
-from feed_assets.orchestration.scaffold import feed_yaml
+from feed_assets.orchestration.scaffold import alerts_yaml, feed_yaml
 from feed_assets.source import Arriving, nameless
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 
@@ -87,6 +88,7 @@ def test_every_command_is_tried() -> None:
         "make demo",
         "make ui",
         ".venv/bin/dg scaffold defs feed_assets.JsonFeed shop_orders",
+        ".venv/bin/dg scaffold defs feed_assets.ImportAlerts team_alerts",
         ".venv/bin/dg check defs",
         *RUN_ELSEWHERE,
     }
@@ -156,8 +158,8 @@ def test_dg_check_points_at_a_mistake_by_file_line_and_attribute(clone: Path) ->
     assert "datset" in said
 
 
-def test_dg_scaffold_writes_a_feed_that_dg_finds_valid(clone: Path) -> None:
-    scaffold = next(command for command in COMMANDS if "scaffold" in command)
+def test_dg_scaffold_writes_what_dg_finds_valid(clone: Path) -> None:
+    scaffold = " && ".join(command for command in COMMANDS if "scaffold" in command)
     with started(f"{scaffold} && .venv/bin/dg check defs", clone) as dg:
         said, _ = dg.communicate(timeout=120)
 
@@ -166,14 +168,18 @@ def test_dg_scaffold_writes_a_feed_that_dg_finds_valid(clone: Path) -> None:
     assert written == feed_yaml("shop_orders")
     for attribute in Feed.model_fields:
         assert f" {attribute}: " in written
+    alerts = (clone / "feed_assets" / "defs" / "team_alerts" / "defs.yaml").read_text()
+    assert alerts == alerts_yaml("team_alerts")
+    for attribute in Alerts.model_fields:
+        assert f" {attribute}: " in alerts
 
 
 @pytest.mark.parametrize("block", blocks("yaml"))
-def test_each_yaml_is_a_feed(block: str) -> None:
+def test_each_yaml_declares_what_it_says(block: str) -> None:
     document = yaml.safe_load(block)
 
-    assert document["type"] == "feed_assets.JsonFeed"
-    Feed(**document["attributes"])
+    models = {"feed_assets.JsonFeed": Feed, "feed_assets.ImportAlerts": Alerts}
+    models[document["type"]](**document["attributes"])
 
 
 def test_the_example_day_becomes_the_table_it_shows(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from feed_assets_tests.dagster_ui import (
     dagster_over,
     waited_for,
 )
+from feed_assets_tests.receiving import Mailbox, Webhook, mail_server, webhook
 
 pytestmark = [
     pytest.mark.timeout(900),  # beside other tests, a run takes a minute to start
@@ -74,6 +75,8 @@ class Office:
     url: str
     file: Path
     answers: dict[date | None, Rows]
+    hook: Webhook
+    mailbox: Mailbox
 
 
 @dataclass(frozen=True)
@@ -103,16 +106,18 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
         "FEED_ASSETS_WAREHOUSE": f"duckdb://{file}",
         "CRM_FEED_USERNAME": USERNAME,
         "CRM_FEED_PASSWORD": PASSWORD,
+        "FEED_ASSETS_UI_URL": "https://dagster.example.com",
     }
 
     def orders(day: date | None) -> Rows:
         return answers.get(day, crm.now() if day is None else crm.updated_on(day))
 
-    with serving({"/feed.ndjson": orders}) as url:
+    with serving({"/feed.ndjson": orders}) as url, webhook() as hook, mail_server() as mailbox:
+        environment["FEED_ASSETS_ALERTS"] = f"{hook.url} {mailbox.url}"
         project = copied_project(here / "project", url, MORE_FEEDS)
         with dagster_over(project, here / "home", environment) as dagster:
             assert dagster.location() == "LOADED"
-            yield Office(dagster, url, file, answers)
+            yield Office(dagster, url, file, answers, hook, mailbox)
 
 
 @pytest.fixture(scope="module")
@@ -225,3 +230,28 @@ def test_the_view_of_the_latest_state_comes_by_itself_and_by_hand(office: Office
     assert by_itself.status == by_hand.status == "SUCCESS"
     assert before.rows["orders"] == after.rows["orders"] == NOW
     assert before.columns["orders"] == after.columns["orders"] == TYPES
+
+
+def test_what_fails_is_told_to_the_chat_and_by_mail(office: Office) -> None:
+    office.answers[date(2020, 1, 15)] = [{"orderId": "N4", "total": float("nan")}]
+    backfill_id = office.dagster.launch_backfill("crm_orders", ["2020-01-15"])
+    run_id = office.dagster.launch_run("crm_leads")
+    assert office.dagster.backfill(backfill_id).status == "COMPLETED_FAILED"
+    assert office.dagster.run(run_id).status == "FAILURE"
+
+    def told(link: str) -> dict[str, Any] | None:
+        return next((sent for sent in office.hook.received if link in sent["message"]), None)
+
+    backfill = waited_for("the alert of the backfill", lambda: told(f"/runs/b/{backfill_id}"))
+    assert backfill["title"] == "crm_orders: backfill of 2020-01-15 failed"
+    assert backfill["message"].startswith("2020-01-15: line 1 is not JSON (NaN is no number there)")
+    alert = waited_for("the alert of the run", lambda: told(f"/runs/{run_id}"))
+    assert alert["title"] == "crm_leads: import failed"
+    assert alert["message"] == (
+        "the environment variable CRM_LEADS_PASSWORD is not set; the feed's basic_auth reads it"
+        "\n\nThe table is as before. Once the cause is gone, materialize crm_leads again."
+        f"\n\nRun: https://dagster.example.com/runs/{run_id}"
+    )
+    assert waited_for(
+        "the mail", lambda: any(run_id in mail.get_content() for mail in office.mailbox.received)
+    )

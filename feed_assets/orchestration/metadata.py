@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from feed_assets.errors import FeedAssetsError, ImportFailed
 from feed_assets.orchestration.unchanged import held_metadata
 
 if TYPE_CHECKING:
     from feed_assets.importing import Import
     from feed_assets.warehouse.columns import Columns
     from feed_assets.warehouse.store import Stored
+
+FAILED = "failed"
+"""In the metadata of a failed import: why."""
 
 
 def import_metadata(imported: Import) -> dict[str, Any]:
@@ -48,6 +52,21 @@ def stored_metadata(stored: Stored) -> dict[str, Any]:
         **_listed("new columns", [f"{path}: {column}" for path, column in stored.added.items()]),
         **_listed("changed types", changed),
     }
+
+
+def failure_metadata(failure: FeedAssetsError) -> dict[str, Any]:
+    """Of an import that failed: its reasons, each with its days and its kind of error."""
+    if not isinstance(failure, ImportFailed):
+        return {}
+    facts = [
+        {
+            "days": [day for day in days if day],
+            "reason": reason,
+            "kind": type(failure.reasons[days[0]]).__name__,
+        }
+        for reason, days in failure.by_reason.items()
+    ]
+    return {FAILED: dg.MetadataValue.json(facts)}
 
 
 def summary(imported: Import) -> str:

@@ -1,4 +1,4 @@
-"""What `dg scaffold defs feed_assets.JsonFeed NAME` writes: every attribute, each explained."""
+"""What `dg scaffold defs` writes of a feed, or of alerts: every attribute, each explained."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 from pydantic import BaseModel
 
+from feed_assets.alerts.declared import Alerts
 from feed_assets.feed import Feed
 
 SET: dict[str, str] = {
@@ -48,6 +49,27 @@ def feed_yaml(name: str) -> str:
             default = field.get_default(call_default_factory=True)
             lines.append(f"  # {attribute}: {EXAMPLES.get(attribute, json.dumps(default))}")
         lines.extend(_inner(field.annotation) if attribute == "partition_by_date" else ())
+    return "\n".join(lines) + "\n"
+
+
+class AlertsScaffolder(dg.Scaffolder[Any]):
+    """Writes the defs.yaml of alerts, valid as it stands."""
+
+    def scaffold(self, request: dg.ScaffoldRequest[Any]) -> None:
+        request.target_path.mkdir(parents=True, exist_ok=True)
+        text = alerts_yaml(request.target_path.name)
+        (request.target_path / "defs.yaml").write_text(text, encoding="utf-8")
+
+
+def alerts_yaml(name: str) -> str:
+    """Alerts with all attributes of the model, their sensor named."""
+    lines = ["type: feed_assets.ImportAlerts", "attributes:"]
+    for attribute, field in Alerts.model_fields.items():
+        value = {"name": name, "ui_url": "https://dagster.example.com"}.get(attribute)
+        if value is None:
+            value = field.default
+        unset = "# " if attribute == "ui_url" else ""
+        lines += [f"  # {field.description}", f"  {unset}{attribute}: {value}"]
     return "\n".join(lines) + "\n"
 
 

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import dagster as dg
 
 from feed_assets.errors import FeedAssetsError, SettingError
+from feed_assets.orchestration.metadata import failure_metadata
 
 if TYPE_CHECKING:
     from feed_assets.warehouse.bigquery_staging import StagingBucket
@@ -116,4 +117,6 @@ def as_failure() -> Iterator[None]:
     try:
         yield
     except FeedAssetsError as failure:
-        raise dg.Failure(str(failure), allow_retries=failure.transient) from None
+        raise dg.Failure(
+            str(failure), metadata=failure_metadata(failure), allow_retries=failure.transient
+        ) from None

@@ -1,0 +1,50 @@
+"""Days as a person names them, and as many of them are kept in little room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+
+DAY = timedelta(days=1)
+
+
+def spans(days: Iterable[str]) -> Sequence[tuple[date, date]]:
+    """Days (YYYY-MM-DD, in any order) as the first and last of each unbroken stretch."""
+    found: list[tuple[date, date]] = []
+    for day in sorted({date.fromisoformat(text) for text in days}):
+        if found and day - found[-1][1] == DAY:
+            found[-1] = (found[-1][0], day)
+        else:
+            found.append((day, day))
+    return found
+
+
+def between(first: str, last: str) -> Sequence[str]:
+    """Each day from the first to the last."""
+    start, end = date.fromisoformat(first), date.fromisoformat(last)
+    return [(start + DAY * number).isoformat() for number in range((end - start).days + 1)]
+
+
+def packed(items: Iterable[str]) -> tuple[str, ...]:
+    """Days as ISO 8601 intervals, `2024-05-01/2024-05-07`; whatever is no day, as it is."""
+    found = set(items)
+    days = {item for item in found if is_day(item)}
+    stretches = (str(first) if first == last else f"{first}/{last}" for first, last in spans(days))
+    return (*sorted(found - days), *stretches)
+
+
+def unpacked(items: Iterable[str]) -> set[str]:
+    """What was packed."""
+    found: set[str] = set()
+    for item in items:
+        first, slash, last = item.partition("/")
+        found.update(between(first, last) if slash and is_day(first) else [item])
+    return found
+
+
+def is_day(text: str) -> bool:
+    """Whether it is one, written YYYY-MM-DD."""
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False

@@ -1,0 +1,65 @@
+"""Alerts as their user declares them."""
+
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from feed_assets.access import Declared, redact
+from feed_assets.alerts.sending import addresses
+from feed_assets.errors import SettingError
+from feed_assets.feed import NAME
+
+UI_URL = "FEED_ASSETS_UI_URL"
+
+
+class Alerts(Declared):
+    """Where alerts go, and what they link to."""
+
+    urls_env: str = Field(
+        "FEED_ASSETS_ALERTS",
+        validate_default=True,
+        description="Environment variable holding Apprise URLs, with spaces or lines between.",
+    )
+    ui_url: str = Field(
+        "",
+        description=f"Where the Dagster UI is, for links. Default: what {UI_URL} holds.",
+    )
+    late_after_hours: float = Field(
+        3, gt=0, description="A feed not imported so long after its schedule is late."
+    )
+    name: str = Field("import_alerts", description="Names the sensor, if there are several.")
+
+    @field_validator("urls_env")
+    @classmethod
+    def _holds_urls(cls, value: str) -> str:
+        if not re.fullmatch(NAME, value):
+            raise ValueError("is no name of an environment variable; put the URLs into one")
+        try:
+            addresses(value)
+        except SettingError as mistake:
+            raise ValueError(str(mistake)) from None
+        return value
+
+    @field_validator("ui_url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.query):
+            raise ValueError(f"{redact(value)!r} is no http or https URL of a Dagster UI")
+        return value
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            raise ValueError(f"{value!r} must be of letters, digits and _")
+        return value
+
+    def link(self, path: str, else_: str) -> str:
+        """Where to look in the UI; where that is not known, what to look for."""
+        url = self.ui_url or os.environ.get(UI_URL, "")
+        return f"{redact(url).rstrip('/')}/{path}" if url else else_

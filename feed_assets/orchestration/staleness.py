@@ -1,0 +1,51 @@
+"""Whether a feed is late: its schedule had a moment, time has passed, and nothing has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+from dagster._utils.schedules import reverse_cron_string_iterator
+
+from feed_assets.feed import Feed
+
+
+@dataclass(frozen=True)
+class Due:
+    """What should have come: the moment of the schedule, and its day (of a snapshot, "")."""
+
+    moment: datetime
+    day: str
+
+
+def last_due(feed: Feed, now: datetime) -> Due | None:
+    """What the schedule was last to import; None if then there was no day, before or after all."""
+    by_date = feed.partition_by_date
+    timezone = by_date.timezone if by_date else "UTC"
+    times = reverse_cron_string_iterator(now.timestamp(), feed.schedule, timezone)
+    moment = next(time for time in times if time <= now)
+    if by_date is None:
+        return Due(moment, "")
+    day = moment.astimezone(ZoneInfo(timezone)).date()
+    if not by_date.include_today:
+        day -= timedelta(days=1)
+    if day < by_date.start_date or (by_date.end_date is not None and day > by_date.end_date):
+        return None
+    return Due(moment, day.isoformat())
+
+
+def is_late(due: Due, last: datetime | None) -> bool:
+    """Whether the last import of what was due is none since then."""
+    return last is None or last < due.moment
+
+
+def last_import(instance: dg.DagsterInstance, feed: Feed, day: str = "") -> datetime | None:
+    """When a feed, or a day of it, was last imported."""
+    chosen = dg.AssetRecordsFilter(dg.AssetKey(feed.name), [day] if day else None)
+    records = instance.fetch_materializations(chosen, limit=1).records
+    if not records:
+        return None
+    timezone = feed.partition_by_date.timezone if feed.partition_by_date else "UTC"
+    return datetime.fromtimestamp(records[0].timestamp, ZoneInfo(timezone))
