@@ -245,7 +245,7 @@ def test_nothing_that_a_run_writes_has_a_secret(faulty: FaultyServer, tmp_path: 
         cut(999),
     )
     url = f"{faulty.url}?key={IN_THE_URL}"
-    declared = {"url": url, "retry_wait": 0, "max_attempts": 2, "schedule": "0 0 29 2 *", **auth}
+    declared = {"url": url, "retry_wait": 0, "max_attempts": 2, "run_retries": 0, **auth}
     names = ["first", "second", "third"]
     project = copied_project(tmp_path / "project", faulty.url, dict.fromkeys(names, declared))
     home = tmp_path / "home"
