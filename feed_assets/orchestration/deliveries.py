@@ -14,6 +14,7 @@ import dagster as dg
 
 from feed_assets.errors import FeedAssetsError, ImportFailed
 from feed_assets.feed import Feed
+from feed_assets.orchestration.checks import check_specs, evaluations, last_evaluations
 from feed_assets.orchestration.metadata import import_metadata, summary
 from feed_assets.orchestration.progress import Progress
 from feed_assets.orchestration.retries import recorded_days, retried
@@ -92,13 +93,13 @@ class Deliveries:
                     key = _key(day)
                     try:
                         turns.go_on() if _is_small(delivered) else turns.end()
-                        metadata, said = self._store(delivered, before, warehouse)
+                        metadata, checks, said = self._store(delivered, before, warehouse)
                     except FeedAssetsError as failure:
                         turns.end()
                         failed[key] = failure
                         progress.failed(str(ImportFailed(self.feed.name, {key: failure})))
                         continue
-                    under_way.append(recording.submit(self._record, key, metadata))
+                    under_way.append(recording.submit(self._record, key, metadata, checks))
                     progress.stored(metadata["dagster/row_count"], said)
                     while len(under_way) > _UNRECORDED:
                         under_way.popleft().result()
@@ -108,7 +109,7 @@ class Deliveries:
 
     def _store(
         self, delivered: Delivered, before: LastImport | None, warehouse: Warehouse
-    ) -> tuple[dict[str, Any], str]:
+    ) -> tuple[dict[str, Any], Sequence[dg.AssetCheckEvaluation], str]:
         """What to record of one day, and to say."""
         from feed_assets.download import Unchanged
         from feed_assets.importing import store
@@ -117,13 +118,22 @@ class Deliveries:
             raise delivered
         if isinstance(delivered, Unchanged):
             assert before is not None  # else nobody asked
-            return before.metadata, f"{delivered.url} is unchanged, so nothing is loaded"
+            checks = last_evaluations(self.context, check_specs(self.feed, None))
+            return before.metadata, checks, f"{delivered.url} is unchanged, so nothing is loaded"
         attempt = f"{self.context.run.run_id} {self.context.retry_number}"
         imported = store(delivered, warehouse, attempt=attempt)
-        return import_metadata(imported), summary(imported)
+        checks = evaluations(self.context.asset_key, _key(delivered.day), imported.checked)
+        return import_metadata(imported), checks, summary(imported)
 
-    def _record(self, key: str | None, metadata: dict[str, Any]) -> None:
+    def _record(
+        self,
+        key: str | None,
+        metadata: dict[str, Any],
+        checks: Sequence[dg.AssetCheckEvaluation],
+    ) -> None:
         """Records one of several days as materialized; one alone Dagster records, with versions."""
+        for check in checks:
+            self.context.log_event(check)
         if len(self.days) == 1:
             self.context.add_asset_metadata(metadata, partition_key=key)
             version = dg.DataVersion(metadata["content hash"])
@@ -146,6 +156,8 @@ class Deliveries:
         for key, each in found.items():
             if each.run_id != self.context.run.run_id:
                 by = {"imported in": dg.MetadataValue.dagster_run(each.run_id)}
+                for check in each.checks:
+                    self.context.log_event(check)
                 self._log(key, {**by, **each.metadata}, each.tags)
         return set(found)
 
