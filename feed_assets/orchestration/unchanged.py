@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 HELD = "validators"
 HASH = "content hash"
-KEPT = (HELD, "dagster/row_count", "dagster/column_schema", "dagster/table_name")
+ROWS = "dagster/row_count"
+KEPT = (HELD, ROWS, "dagster/column_schema", "dagster/table_name")
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,10 @@ def last_import(
     from feed_assets.download import Validators
 
     kept = {name: recorded[name] for name in KEPT}
+    plain = {name: recorded[name].value for name in (HASH, ROWS)}
     return LastImport(
         Validators(held.get("etag"), held.get("last_modified")),
-        {**kept, HASH: recorded[HASH].value, "unchanged": True},
+        {**kept, **plain, "unchanged": True},
     )
 
 

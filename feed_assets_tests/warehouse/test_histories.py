@@ -14,6 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 import duckdb
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,7 +30,9 @@ from feed_assets.warehouse.interface import Pending, Warehouse
 from feed_assets_tests.emulator import Emulator
 from feed_assets_tests.real_bigquery import new_dataset
 
-TIMES = int(os.environ.get("HISTORIES", "1"))  # 10 takes half an hour
+TIMES = int(os.environ.get("HISTORIES", "1"))
+
+pytestmark = pytest.mark.timeout(300 * TIMES)
 
 Row = Mapping[str, Any]
 
