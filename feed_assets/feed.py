@@ -6,7 +6,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -54,6 +54,16 @@ class PartitionByDate(Declared):
     def _begins_before_it_ends(self) -> PartitionByDate:
         if self.end_date is not None and self.end_date < self.start_date:
             raise ValueError(f"end_date {self.end_date} is before start_date {self.start_date}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_begun(self) -> PartitionByDate:
+        today = datetime.now(ZoneInfo(self.timezone)).date()
+        if self.start_date > today:
+            raise ValueError(
+                f"start_date {self.start_date} is in the future, as it is {today} in "
+                f"{self.timezone}; name the first day that the feed has"
+            )
         return self
 
     @field_validator("timezone")
