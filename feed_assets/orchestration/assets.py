@@ -7,6 +7,7 @@ import dagster as dg
 from feed_assets.feed import Feed
 from feed_assets.orchestration.checks import check_specs
 from feed_assets.orchestration.deliveries import BY_ITSELF, Deliveries
+from feed_assets.orchestration.freshness import freshness_policy
 from feed_assets.orchestration.warehouse import WarehouseResource, as_failure
 from feed_assets.tables import parse_day
 
@@ -25,6 +26,7 @@ def feed_asset(feed: Feed) -> dg.AssetsDefinition:
         kinds={"ndjson", "table"},
         partitions_def=days,
         check_specs=specs,
+        freshness_policy=freshness_policy(feed),
         backfill_policy=_backfills(feed) if feed.partition_by_date else None,
         io_manager_key=IO_MANAGER,
         metadata={"dagster/table_name": str(feed.destination)},
