@@ -39,6 +39,9 @@ def evaluated(project: Project, day: str | None = None) -> dict[str, dg.AssetChe
         )
         for record in records:
             assert record.evaluation, f"{name} is planned, and was never evaluated"
+            target = record.evaluation.target_materialization_data
+            assert target, f"{name} is a check of nothing"
+            assert target.run_id == record.run_id
             found[name] = record.evaluation
     return found
 

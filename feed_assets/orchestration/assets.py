@@ -37,7 +37,9 @@ def feed_asset(feed: Feed) -> dg.AssetsDefinition:
         keys = context.partition_keys if feed.partition_by_date else [None]
         deliveries = Deliveries(context, feed, [key and parse_day(key) for key in keys])
         yield dg.Output(deliveries, metadata=BY_ITSELF if len(keys) > 1 else None)
-        for spec in specs:  # whose evaluations are logged day by day, as days are stored
+        if len(keys) == 1:
+            deliveries.log_checks()
+        for spec in specs:  # of several days, logged as each was stored
             yield dg.Output(None, spec.get_python_identifier())
 
     return import_feed

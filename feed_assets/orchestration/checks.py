@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._record import replace
 
 from feed_assets.feed import Feed
 
@@ -60,6 +64,14 @@ def evaluations(
         )
         for each in checked
     ]
+
+
+def targeted(check: dg.AssetCheckEvaluation, record: dg.EventLogRecord) -> dg.AssetCheckEvaluation:
+    """The check as one of that very materialization, which Dagster has by its place in the log."""
+    target = AssetCheckEvaluationTargetMaterializationData(
+        storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+    )
+    return replace(check, target_materialization_data=target)
 
 
 def last_evaluations(

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,12 @@ import dagster as dg
 
 from feed_assets.errors import FeedAssetsError, ImportFailed
 from feed_assets.feed import Feed
-from feed_assets.orchestration.checks import check_specs, evaluations, last_evaluations
+from feed_assets.orchestration.checks import (
+    check_specs,
+    evaluations,
+    last_evaluations,
+    targeted,
+)
 from feed_assets.orchestration.metadata import import_metadata, summary
 from feed_assets.orchestration.progress import Progress
 from feed_assets.orchestration.retries import recorded_days, retried
@@ -46,6 +51,7 @@ class Deliveries:
     context: dg.AssetExecutionContext
     feed: Feed
     days: Sequence[date | None]
+    _to_log: list[dg.AssetCheckEvaluation] = field(default_factory=list)
 
     def retried(self) -> AbstractContextManager[None]:
         """Has Dagster run the step again where that can help."""
@@ -132,9 +138,8 @@ class Deliveries:
         checks: Sequence[dg.AssetCheckEvaluation],
     ) -> None:
         """Records one of several days as materialized; one alone Dagster records, with versions."""
-        for check in checks:
-            self.context.log_event(check)
         if len(self.days) == 1:
+            self._to_log.extend(checks)
             self.context.add_asset_metadata(metadata, partition_key=key)
             version = dg.DataVersion(metadata["content hash"])
             self.context.set_data_version(self.context.asset_key, version)
@@ -143,7 +148,11 @@ class Deliveries:
             "dagster/data_version": metadata["content hash"],
             "dagster/code_version": self.feed.fingerprint,
         }
-        self._log(key, metadata, tags)
+        self._log(key, metadata, tags, checks)
+
+    def log_checks(self) -> None:
+        """Of one day alone, once Dagster has recorded it."""
+        self._log_checks(_key(self.days[0]), self._to_log)
 
     def _recorded(self) -> set[str | None]:
         """The days of this run that are imported; those by a run that it resumes are its own now.
@@ -156,17 +165,30 @@ class Deliveries:
         for key, each in found.items():
             if each.run_id != self.context.run.run_id:
                 by = {"imported in": dg.MetadataValue.dagster_run(each.run_id)}
-                for check in each.checks:
-                    self.context.log_event(check)
-                self._log(key, {**by, **each.metadata}, each.tags)
+                self._log(key, {**by, **each.metadata}, each.tags, each.checks)
         return set(found)
 
-    def _log(self, key: str | None, metadata: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+    def _log(
+        self,
+        key: str | None,
+        metadata: Mapping[str, Any],
+        tags: Mapping[str, str],
+        checks: Sequence[dg.AssetCheckEvaluation],
+    ) -> None:
         self.context.log_event(
             dg.AssetMaterialization(
                 self.context.asset_key, partition=key, metadata=metadata, tags=tags
             )
         )
+        self._log_checks(key, checks)
+
+    def _log_checks(self, key: str | None, checks: Sequence[dg.AssetCheckEvaluation]) -> None:
+        """As checks of what is recorded: else the UI takes them for those of something older."""
+        asset = self.context.asset_key
+        chosen = dg.AssetRecordsFilter(asset, [key] if key else None)
+        (record,) = self.context.instance.fetch_materializations(chosen, limit=1).records
+        for check in checks:
+            self.context.log_event(targeted(check, record))
 
 
 def _key(day: date | None) -> str | None:

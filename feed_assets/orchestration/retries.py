@@ -68,7 +68,7 @@ def recorded_days(context: dg.AssetExecutionContext) -> Mapping[str, Recorded]:
             assert isinstance(made, dg.AssetMaterialization | dg.AssetCheckEvaluation)
             if made.asset_key != context.asset_key or made.partition is None:
                 continue
-            if isinstance(made, dg.AssetCheckEvaluation):  # which come before their day
+            if isinstance(made, dg.AssetCheckEvaluation):
                 checks[made.partition].append(made)
                 continue
             which = checks[made.partition]
