@@ -178,7 +178,7 @@ def test_the_checks_tab_has_each_day_and_the_feed_its_deadline(office: Office) -
     all_days = [("SUCCEEDED", DAYS[0], DAYS[-1])]
     names = ("rows", "key", "updated_at", "schema")
     assert office.dagster.checks("crm_orders") == dict.fromkeys(names, all_days)
-    assert office.dagster.deadline("crm_orders")["deadlineCron"] == "0 8 * * *"
+    assert office.dagster.deadline("crm_orders_snapshot")["deadlineCron"] == "0 3 29 2 *"
 
 
 def test_each_day_has_its_shard_and_the_snapshot_its_table(imported: Imported) -> None:
