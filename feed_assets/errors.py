@@ -15,7 +15,8 @@ FeedAssetsError
 │   ├── NotNdjson             no NDJSON at all: a page, an array, a binary file
 │   ├── BadLines              more bad lines than `max_bad_lines`
 │   ├── EmptyFeed             no rows, where a snapshot must have some
-│   └── TooFewRows            fewer than `min_rows`, or than `max_shrink` leaves of the table
+│   ├── TooFewRows            fewer than `min_rows`, or than `max_shrink` leaves of the table
+│   └── CheckFailed           rows that do not pass one of `blocking_checks`
 ├── TableError              the warehouse cannot take the rows
 │   ├── TypeConflict          a shard's column cannot become what it was and what it is
 │   ├── NotOurs               something stands where the table or view should go
@@ -118,6 +119,10 @@ class EmptyFeed(ContentError):
 
 
 class TooFewRows(ContentError):
+    pass
+
+
+class CheckFailed(ContentError):
     pass
 
 

@@ -6,8 +6,8 @@ import hashlib
 import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
-from typing import Any
+from datetime import date, datetime
+from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -54,6 +54,16 @@ class PartitionByDate(Declared):
     def _begins_before_it_ends(self) -> PartitionByDate:
         if self.end_date is not None and self.end_date < self.start_date:
             raise ValueError(f"end_date {self.end_date} is before start_date {self.start_date}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_begun(self) -> PartitionByDate:
+        today = datetime.now(ZoneInfo(self.timezone)).date()
+        if self.start_date > today:
+            raise ValueError(
+                f"start_date {self.start_date} is in the future, as it is {today} in "
+                f"{self.timezone}; name the first day that the feed has"
+            )
         return self
 
     @field_validator("timezone")
@@ -113,6 +123,9 @@ class Feed(Declared):
         gt=0,
         lt=1,
         description="Refuse to replace a table by one so much smaller; 0.5 is by more than half.",
+    )
+    blocking_checks: tuple[Literal["key", "updated_at"], ...] = Field(
+        (), description="Refuse what does not pass these checks: [key, updated_at]."
     )
     connect_timeout: float = Field(10, gt=0, description="Seconds to wait for a connection.")
     read_timeout: float = Field(300, gt=0, description="Seconds to wait for the next bytes.")
@@ -224,6 +237,18 @@ class Feed(Declared):
         query = parse_qsl(urlsplit(self.url).query)
         if self.partition_by_date and any(key == "date" for key, _ in query):
             raise ValueError("has a date in its url already; it is added for each day")
+        return self
+
+    @model_validator(mode="after")
+    def _has_what_blocks(self) -> Feed:
+        if "key" in self.blocking_checks and not self.key:
+            raise ValueError("has key among its blocking_checks, and no key")
+        by_date = self.partition_by_date and self.updated_at
+        if "updated_at" in self.blocking_checks and not by_date:
+            raise ValueError(
+                "has updated_at among its blocking_checks, which checks a feed by date that has an "
+                "updated_at"
+            )
         return self
 
     def _have_an_order(self) -> None:

@@ -12,10 +12,12 @@ import pandas as pd
 import pyarrow as pa
 
 from feed_assets import ndjson
+from feed_assets.checks import Checked, check_content, check_stored
 from feed_assets.delivery import Delivery
 from feed_assets.download import Download, Validators
 from feed_assets.errors import (
     BadLine,
+    CheckFailed,
     ContentError,
     DiskFailed,
     EmptyFeed,
@@ -59,6 +61,7 @@ class Import:
     delivery: Delivery
     reading: ndjson.Reading
     stored: Stored
+    checked: tuple[Checked, ...] = ()
     held: Held | None = None
 
 
@@ -78,6 +81,7 @@ def store(delivery: Delivery, warehouse: Warehouse, *, attempt: str) -> Import:
 def _store_snapshot(delivery: Delivery, warehouse: Warehouse, attempt: str) -> Import:
     table = delivery.feed.destination
     reading = _read(delivery, ())
+    checked = _check_content(delivery, reading)
     rows = to_arrow(reading.frame(), checked=True)
     with warehouse:
         _check_rows(delivery, table, reading.rows, warehouse)
@@ -88,7 +92,7 @@ def _store_snapshot(delivery: Delivery, warehouse: Warehouse, attempt: str) -> I
         # with bad lines it is not held, so that each run shows their count
         if validators and not reading.bad_lines and (state := warehouse.state(table)):
             held = Held(validators, state)
-    return Import(delivery, reading, stored, held)
+    return _imported(delivery, reading, stored, checked, held)
 
 
 def _store_day(delivery: Delivery, day: date, warehouse: Warehouse, attempt: str) -> Import:
@@ -96,11 +100,13 @@ def _store_day(delivery: Delivery, day: date, warehouse: Warehouse, attempt: str
     with warehouse:
         known = known_columns(warehouse, table).columns
     reading = _read(delivery, known)  # takes its time, so it holds no warehouse
+    checked = _check_content(delivery, reading)
 
     def read(now: Columns) -> pa.Table:
-        nonlocal known, reading
+        nonlocal known, reading, checked
         if now != known:  # another import learned more meanwhile
             known, reading = now, _read(delivery, now)
+            checked = _check_content(delivery, reading)
         rows = to_arrow(reading.frame(), checked=True)
         return told(pa.Table.from_arrays(rows.columns, schema=reading.schema), reading.types)
 
@@ -123,7 +129,34 @@ def _store_day(delivery: Delivery, day: date, warehouse: Warehouse, attempt: str
                 kind = pa.null() if before.type in TEXTS else before.arrow
                 conflict.line = reading.first_line_unlike(conflict.column, kind)
             raise
-    return Import(delivery, reading, stored)
+    return _imported(delivery, reading, stored, checked)
+
+
+def _imported(
+    delivery: Delivery,
+    reading: ndjson.Reading,
+    stored: Stored,
+    checked: tuple[Checked, ...],
+    held: Held | None = None,
+) -> Import:
+    of_rows = check_stored(stored, reading.rows, len(reading.bad_lines))
+    return Import(delivery, reading, stored, (*of_rows, *checked), held)
+
+
+def _check_content(delivery: Delivery, reading: ndjson.Reading) -> tuple[Checked, ...]:
+    """Raises CheckFailed where a check did not pass that the feed's user has said must."""
+    rows = pa.Table.from_arrays(reading.table.columns, schema=reading.schema)
+    feed = delivery.feed
+    checked = check_content(feed, delivery.day, told(rows, reading.types))
+    for each in checked:
+        if not each.passed and each.name in feed.blocking_checks:
+            examples = f" ({'; '.join(each.samples)})" if each.samples else ""
+            raise CheckFailed(
+                f"{delivery.download.url} did not pass the check {each.name}, which is among "
+                f"blocking_checks: {each.said}{examples}; have the feed corrected, or take "
+                f"{each.name} out of blocking_checks"
+            )
+    return checked
 
 
 def _read(delivery: Delivery, known: Columns) -> ndjson.Reading:

@@ -55,6 +55,12 @@ RUN = """query Run($id: ID!) { runOrError(runId: $id) { ... on Run { status
   eventConnection { events { ... on ExecutionStepFailureEvent {
     stepKey error { message } } } } } } }"""
 FAILURE = "dagster._core.definitions.events.Failure: "  # what Dagster puts before our sentence
+CHECKS = """query Checks($asset: AssetKeyInput!) { assetNodeOrError(assetKey: $asset) {
+  ... on AssetNode { assetChecksOrError { ... on AssetChecks { checks { name partitionStatuses {
+  ... on AssetCheckTimePartitionStatuses { ranges { startKey endKey status } } } } } } } } }"""
+FRESHNESS = """query Freshness($asset: AssetKeyInput!) { assetNodeOrError(assetKey: $asset) {
+  ... on AssetNode { internalFreshnessPolicy { ... on CronFreshnessPolicy {
+  deadlineCron timezone } } } } }"""
 RUNS_OF = """query RunsOf($asset: AssetKeyInput!) { assetNodeOrError(assetKey: $asset) {
   ... on AssetNode { assetMaterializations { runId runOrError { ... on Run { status
   tags { key value } } } } } } }"""
@@ -140,6 +146,7 @@ class Dagster:
 
     def launch_run(self, *assets: str) -> str:
         """What the UI's *Materialize* sends for assets without partitions."""
+        checks = [(asset, name) for asset in assets for name in self.checks(asset)]
         launched = self.ask(
             LAUNCH_RUN,
             executionParams={
@@ -151,7 +158,9 @@ class Dagster:
                     "repositoryName": "__repository__",
                     "pipelineName": "__ASSET_JOB",
                     "assetSelection": [{"path": [asset]} for asset in assets],
-                    "assetCheckSelection": [],
+                    "assetCheckSelection": [
+                        {"assetKey": {"path": [asset]}, "name": name} for asset, name in checks
+                    ],
                 },
             },
         )
@@ -200,6 +209,23 @@ class Dagster:
             return None
 
         return self.run(waited_for(f"{asset} by {sensor}", launched))
+
+    def checks(self, asset: str) -> dict[str, list[tuple[str, str, str]]]:
+        """The bars of the checks tab: by check, status, first day and last day."""
+        node = self.ask(CHECKS, asset={"path": [asset]})
+        return {
+            check["name"]: [
+                (each["status"], each["startKey"], each["endKey"])
+                for each in (check["partitionStatuses"] or {}).get("ranges", [])
+            ]
+            for check in node["assetChecksOrError"]["checks"]
+        }
+
+    def deadline(self, asset: str) -> dict[str, str]:
+        """The cron, and its time zone, by which the UI calls an asset fresh."""
+        node = self.ask(FRESHNESS, asset={"path": [asset]})
+        found: dict[str, str] = node["internalFreshnessPolicy"]
+        return found
 
     def asset(self, name: str) -> Asset:
         found = self.ask(ASSET, asset={"path": [name]})

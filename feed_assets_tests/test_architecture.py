@@ -33,7 +33,11 @@ OURS_SEEN_FROM = {  # and nothing else of ours; __init__.py and demo/ put things
     "collisions.py": ("errors", "tables", "feed"),
     "download/": ("errors", "access", "feed", "source", "download"),
     "delivery.py": ("errors", "access", "feed", "download"),
-    "importing.py": ("errors", "tables", "source", "download", "delivery", "ndjson", "warehouse"),
+    "checks.py": ("errors", "feed", "warehouse"),
+    "importing.py": (
+        *("errors", "tables", "source", "download", "delivery", "ndjson", "warehouse"),
+        "checks",
+    ),
 }
 
 

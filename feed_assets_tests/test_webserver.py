@@ -173,6 +173,14 @@ def test_each_backfilled_day_shows_as_materialized_with_its_own_figures(
         assert metadata["bad lines"] == 0
 
 
+@pytest.mark.usefixtures("imported")
+def test_the_checks_tab_has_each_day_and_the_feed_its_deadline(office: Office) -> None:
+    all_days = [("SUCCEEDED", DAYS[0], DAYS[-1])]
+    names = ("rows", "key", "updated_at", "schema")
+    assert office.dagster.checks("crm_orders") == dict.fromkeys(names, all_days)
+    assert office.dagster.deadline("crm_orders_snapshot")["deadlineCron"] == "0 3 29 2 *"
+
+
 def test_each_day_has_its_shard_and_the_snapshot_its_table(imported: Imported) -> None:
     expected = {f"orders_{day.replace('-', '')}": rows for day, rows in UPDATES.items()}
     expected["orders_snapshot"] = NOW

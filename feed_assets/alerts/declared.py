@@ -14,6 +14,7 @@ from feed_assets.errors import SettingError
 from feed_assets.feed import NAME
 
 UI_URL = "FEED_ASSETS_UI_URL"
+LATE_AFTER_HOURS = 3
 
 
 class Alerts(Declared):
@@ -29,7 +30,9 @@ class Alerts(Declared):
         description=f"Where the Dagster UI is, for links. Default: what {UI_URL} holds.",
     )
     late_after_hours: float = Field(
-        3, gt=0, description="A feed not imported so long after its schedule is late."
+        LATE_AFTER_HOURS,
+        gt=0,
+        description="A feed not imported so long after its schedule is late.",
     )
     name: str = Field("import_alerts", description="Names the sensor, if there are several.")
 

@@ -5,7 +5,9 @@ from datetime import timedelta
 import dagster as dg
 
 from feed_assets.feed import Feed
+from feed_assets.orchestration.checks import check_specs
 from feed_assets.orchestration.deliveries import BY_ITSELF, Deliveries
+from feed_assets.orchestration.freshness import freshness_policy
 from feed_assets.orchestration.warehouse import WarehouseResource, as_failure
 from feed_assets.tables import parse_day
 
@@ -14,13 +16,17 @@ IO_MANAGER = "warehouse_io_manager"
 
 def feed_asset(feed: Feed) -> dg.AssetsDefinition:
     """The asset that imports a feed: partitioned by day, or the one snapshot."""
+    days = partitions(feed)
+    specs = check_specs(feed, days)
 
     @dg.asset(
         name=feed.name,
         description=feed.description or f"What {feed.destination} holds, from its feed.",
         group_name=feed.dataset,
         kinds={"ndjson", "table"},
-        partitions_def=partitions(feed),
+        partitions_def=days,
+        check_specs=specs,
+        freshness_policy=freshness_policy(feed),
         backfill_policy=_backfills(feed) if feed.partition_by_date else None,
         io_manager_key=IO_MANAGER,
         metadata={"dagster/table_name": str(feed.destination)},
@@ -30,7 +36,11 @@ def feed_asset(feed: Feed) -> dg.AssetsDefinition:
     def import_feed(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]  # Dagster would take the annotation for the type that downstream assets load
         keys = context.partition_keys if feed.partition_by_date else [None]
         deliveries = Deliveries(context, feed, [key and parse_day(key) for key in keys])
-        return dg.Output(deliveries, metadata=BY_ITSELF if len(keys) > 1 else None)
+        yield dg.Output(deliveries, metadata=BY_ITSELF if len(keys) > 1 else None)
+        if len(keys) == 1:
+            deliveries.log_checks()
+        for spec in specs:  # of several days, logged as each was stored
+            yield dg.Output(None, spec.get_python_identifier())
 
     return import_feed
 

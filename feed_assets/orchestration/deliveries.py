@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,12 @@ import dagster as dg
 
 from feed_assets.errors import FeedAssetsError, ImportFailed
 from feed_assets.feed import Feed
+from feed_assets.orchestration.checks import (
+    check_specs,
+    evaluations,
+    last_evaluations,
+    targeted,
+)
 from feed_assets.orchestration.metadata import import_metadata, summary
 from feed_assets.orchestration.progress import Progress
 from feed_assets.orchestration.retries import recorded_days, retried
@@ -45,6 +51,7 @@ class Deliveries:
     context: dg.AssetExecutionContext
     feed: Feed
     days: Sequence[date | None]
+    _to_log: list[dg.AssetCheckEvaluation] = field(default_factory=list)
 
     def retried(self) -> AbstractContextManager[None]:
         """Has Dagster run the step again where that can help."""
@@ -92,13 +99,13 @@ class Deliveries:
                     key = _key(day)
                     try:
                         turns.go_on() if _is_small(delivered) else turns.end()
-                        metadata, said = self._store(delivered, before, warehouse)
+                        metadata, checks, said = self._store(delivered, before, warehouse)
                     except FeedAssetsError as failure:
                         turns.end()
                         failed[key] = failure
                         progress.failed(str(ImportFailed(self.feed.name, {key: failure})))
                         continue
-                    under_way.append(recording.submit(self._record, key, metadata))
+                    under_way.append(recording.submit(self._record, key, metadata, checks))
                     progress.stored(metadata["dagster/row_count"], said)
                     while len(under_way) > _UNRECORDED:
                         under_way.popleft().result()
@@ -108,7 +115,7 @@ class Deliveries:
 
     def _store(
         self, delivered: Delivered, before: LastImport | None, warehouse: Warehouse
-    ) -> tuple[dict[str, Any], str]:
+    ) -> tuple[dict[str, Any], Sequence[dg.AssetCheckEvaluation], str]:
         """What to record of one day, and to say."""
         from feed_assets.download import Unchanged
         from feed_assets.importing import store
@@ -117,14 +124,22 @@ class Deliveries:
             raise delivered
         if isinstance(delivered, Unchanged):
             assert before is not None  # else nobody asked
-            return before.metadata, f"{delivered.url} is unchanged, so nothing is loaded"
+            checks = last_evaluations(self.context, check_specs(self.feed, None))
+            return before.metadata, checks, f"{delivered.url} is unchanged, so nothing is loaded"
         attempt = f"{self.context.run.run_id} {self.context.retry_number}"
         imported = store(delivered, warehouse, attempt=attempt)
-        return import_metadata(imported), summary(imported)
+        checks = evaluations(self.context.asset_key, _key(delivered.day), imported.checked)
+        return import_metadata(imported), checks, summary(imported)
 
-    def _record(self, key: str | None, metadata: dict[str, Any]) -> None:
+    def _record(
+        self,
+        key: str | None,
+        metadata: dict[str, Any],
+        checks: Sequence[dg.AssetCheckEvaluation],
+    ) -> None:
         """Records one of several days as materialized; one alone Dagster records, with versions."""
         if len(self.days) == 1:
+            self._to_log.extend(checks)
             self.context.add_asset_metadata(metadata, partition_key=key)
             version = dg.DataVersion(metadata["content hash"])
             self.context.set_data_version(self.context.asset_key, version)
@@ -133,7 +148,11 @@ class Deliveries:
             "dagster/data_version": metadata["content hash"],
             "dagster/code_version": self.feed.fingerprint,
         }
-        self._log(key, metadata, tags)
+        self._log(key, metadata, tags, checks)
+
+    def log_checks(self) -> None:
+        """Of one day alone, once Dagster has recorded it."""
+        self._log_checks(_key(self.days[0]), self._to_log)
 
     def _recorded(self) -> set[str | None]:
         """The days of this run that are imported; those by a run that it resumes are its own now.
@@ -146,15 +165,30 @@ class Deliveries:
         for key, each in found.items():
             if each.run_id != self.context.run.run_id:
                 by = {"imported in": dg.MetadataValue.dagster_run(each.run_id)}
-                self._log(key, {**by, **each.metadata}, each.tags)
+                self._log(key, {**by, **each.metadata}, each.tags, each.checks)
         return set(found)
 
-    def _log(self, key: str | None, metadata: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+    def _log(
+        self,
+        key: str | None,
+        metadata: Mapping[str, Any],
+        tags: Mapping[str, str],
+        checks: Sequence[dg.AssetCheckEvaluation],
+    ) -> None:
         self.context.log_event(
             dg.AssetMaterialization(
                 self.context.asset_key, partition=key, metadata=metadata, tags=tags
             )
         )
+        self._log_checks(key, checks)
+
+    def _log_checks(self, key: str | None, checks: Sequence[dg.AssetCheckEvaluation]) -> None:
+        """As checks of what is recorded: else the UI takes them for those of something older."""
+        asset = self.context.asset_key
+        chosen = dg.AssetRecordsFilter(asset, [key] if key else None)
+        (record,) = self.context.instance.fetch_materializations(chosen, limit=1).records
+        for check in checks:
+            self.context.log_event(targeted(check, record))
 
 
 def _key(day: date | None) -> str | None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from dagster._core.events import StepMaterializationData
 
 from feed_assets.feed import Feed
 
+RECORDED = {
+    dg.DagsterEventType.ASSET_MATERIALIZATION,
+    dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+}
 JITTER = 0.5  # of a wait, left to chance: what failed together is not run again together
 PARENT = "dagster/parent_run_id"
 RESUMES = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
@@ -41,6 +47,7 @@ class Recorded:
     run_id: str
     metadata: Mapping[str, Any]
     tags: Mapping[str, str]
+    checks: Sequence[dg.AssetCheckEvaluation] = ()
 
 
 def recorded_days(context: dg.AssetExecutionContext) -> Mapping[str, Recorded]:
@@ -54,14 +61,18 @@ def recorded_days(context: dg.AssetExecutionContext) -> Mapping[str, Recorded]:
         runs.append(run := parent)
     found: dict[str, Recorded] = {}
     for each in reversed(runs):
-        for entry in context.instance.all_logs(
-            each.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
-        ):
-            event = entry.dagster_event.step_materialization_data if entry.dagster_event else None
-            if event and event.materialization.asset_key == context.asset_key:
-                made = event.materialization
-                if made.partition:
-                    found[made.partition] = Recorded(each.run_id, made.metadata, _versions(made))
+        checks = defaultdict[str, list[dg.AssetCheckEvaluation]](list)
+        for entry in context.instance.all_logs(each.run_id, of_type=RECORDED):
+            made = entry.dagster_event and entry.dagster_event.event_specific_data
+            made = made.materialization if isinstance(made, StepMaterializationData) else made
+            assert isinstance(made, dg.AssetMaterialization | dg.AssetCheckEvaluation)
+            if made.asset_key != context.asset_key or made.partition is None:
+                continue
+            if isinstance(made, dg.AssetCheckEvaluation):
+                checks[made.partition].append(made)
+                continue
+            which = checks[made.partition]
+            found[made.partition] = Recorded(each.run_id, made.metadata, _versions(made), which)
     return found
 
 

@@ -2,42 +2,77 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from feed_assets.feed import Feed
+from feed_assets.feed import Feed, PartitionByDate
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
+SCHEDULE = "dagster/schedule_name"
+MOMENT = ".dagster/scheduled_execution_time"
+"""What Dagster tags the runs of a schedule with."""
+
+MOST_MISSED = 31
+"""Days that a tick makes up for. What was missed longer ago is its user's decision: a backfill."""
+_RUNS = 25  # to look at: those that were run again are newer than what they repeat
 
 
 def feed_schedule(feed: Feed) -> dg.ScheduleDefinition:
-    """Imports a snapshot, or the last day and `refetch_days` before it, at the feed's times."""
+    """Imports a snapshot, or the last day and `refetch_days` before it, at the feed's times.
+
+    After a downtime Dagster has the last tick only, which imports the days of those before it, too.
+    """
     by_date = feed.partition_by_date
+    name = f"{feed.name}_schedule"
 
     def request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         moment = context.scheduled_execution_time
         run_key = moment.isoformat()  # with its offset: in autumn an hour comes twice
         if by_date is None:
             return dg.RunRequest(run_key)
-        last = moment.astimezone(ZoneInfo(by_date.timezone)).date()
-        if not by_date.include_today:
-            last -= timedelta(days=1)
+        last = last_day(by_date, moment)
+        due = last - timedelta(days=by_date.refetch_days)
+        before = _last_requested(context.instance, name, moment)
+        if before is not None:
+            missed = (last - last_day(by_date, before)).days - 1
+            if missed > MOST_MISSED:
+                first_missed = last - timedelta(days=missed)
+                context.log.warning(
+                    f"{feed.name} was not imported since {first_missed}; the last {MOST_MISSED} "
+                    f"missed days are requested now, so backfill those before them"
+                )
+            due -= timedelta(days=min(max(missed, 0), MOST_MISSED))
+        first, end = max(by_date.start_date, due), min(last, by_date.end_date or last)
         if last < by_date.start_date:
             return dg.SkipReason(f"{feed.name} has no day to import before {by_date.start_date}")
-        if by_date.end_date is not None and last > by_date.end_date:
-            return dg.SkipReason(f"{feed.name} has no day to import after {by_date.end_date}")
-        first = max(by_date.start_date, last - timedelta(days=by_date.refetch_days))
-        tags = {RANGE_START: first.isoformat(), RANGE_END: last.isoformat()}
+        if first > end:
+            return dg.SkipReason(f"{feed.name} has no day to import after {end}")
+        tags = {RANGE_START: first.isoformat(), RANGE_END: end.isoformat()}
         return dg.RunRequest(run_key, tags=tags)
 
     return dg.ScheduleDefinition(
-        name=f"{feed.name}_schedule",
+        name=name,
         target=dg.AssetSelection.assets(feed.name),
         cron_schedule=feed.schedule,
         execution_timezone=by_date.timezone if by_date else "UTC",
         execution_fn=request,
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
+
+
+def last_day(by_date: PartitionByDate, moment: datetime) -> date:
+    """The last day there is at a moment: the one that has begun, or else has ended."""
+    today = moment.astimezone(ZoneInfo(by_date.timezone)).date()
+    return today if by_date.include_today else today - timedelta(days=1)
+
+
+def _last_requested(
+    instance: dg.DagsterInstance, schedule: str, moment: datetime
+) -> datetime | None:
+    """The last moment before this one at which the schedule requested a run."""
+    runs = instance.get_runs(dg.RunsFilter(tags={SCHEDULE: schedule}), limit=_RUNS)
+    moments = [datetime.fromisoformat(run.tags[MOMENT]) for run in runs if MOMENT in run.tags]
+    return max((each for each in moments if each < moment), default=None)

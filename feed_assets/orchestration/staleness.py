@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 from dagster._utils.schedules import reverse_cron_string_iterator
 
 from feed_assets.feed import Feed
+from feed_assets.orchestration.schedules import last_day
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,7 @@ def last_due(feed: Feed, now: datetime) -> Due | None:
     moment = next(time for time in times if time <= now)
     if by_date is None:
         return Due(moment, "")
-    day = moment.astimezone(ZoneInfo(timezone)).date()
-    if not by_date.include_today:
-        day -= timedelta(days=1)
+    day = last_day(by_date, moment)
     if day < by_date.start_date or (by_date.end_date is not None and day > by_date.end_date):
         return None
     return Due(moment, day.isoformat())

@@ -1,0 +1,88 @@
+"""The checks of a feed's asset, as Dagster shows them: for each day, and of a snapshot for all."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._record import replace
+
+from feed_assets.feed import Feed
+
+if TYPE_CHECKING:
+    from feed_assets.checks import Checked
+
+DONE = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+
+
+def check_specs(
+    feed: Feed, partitions: dg.PartitionsDefinition | None
+) -> Sequence[dg.AssetCheckSpec]:
+    """What an import of this feed is checked for."""
+    named = ", ".join(feed.key)
+    said = {"rows": "As many rows are stored as were sent, and none of them was a bad line."}
+    if feed.key:
+        said["key"] = f"Each row has a {named} of its own."
+    if feed.updated_at and feed.partition_by_date:
+        zone = feed.partition_by_date.timezone
+        said["updated_at"] = f"The {feed.updated_at} of each row is on its day in {zone}."
+    said["schema"] = "No column is new, and none has another type."
+    with warnings.catch_warnings():  # checks by partition are a preview in Dagster 1.13
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        return [
+            dg.AssetCheckSpec(
+                name, asset=feed.name, description=description, partitions_def=partitions
+            )
+            for name, description in said.items()
+        ]
+
+
+def evaluations(
+    asset: dg.AssetKey, day: str | None, checked: Sequence[Checked]
+) -> Sequence[dg.AssetCheckEvaluation]:
+    """How the checks of a day went. One that did not pass and is not grave alerts nobody."""
+    return [
+        dg.AssetCheckEvaluation(
+            asset,
+            each.name,
+            each.passed,
+            metadata={
+                **each.numbers,
+                **({"for example": dg.MetadataValue.json(each.samples)} if each.samples else {}),
+            },
+            severity=dg.AssetCheckSeverity.ERROR
+            if each.passed or each.grave
+            else dg.AssetCheckSeverity.WARN,
+            description=each.said,
+            partition=day,
+        )
+        for each in checked
+    ]
+
+
+def targeted(check: dg.AssetCheckEvaluation, record: dg.EventLogRecord) -> dg.AssetCheckEvaluation:
+    """The check as one of that very materialization, which Dagster has by its place in the log."""
+    target = AssetCheckEvaluationTargetMaterializationData(
+        storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+    )
+    return replace(check, target_materialization_data=target)
+
+
+def last_evaluations(
+    context: dg.AssetExecutionContext, specs: Sequence[dg.AssetCheckSpec]
+) -> Sequence[dg.AssetCheckEvaluation]:
+    """How the checks of a snapshot went when it was last imported; it has not changed since."""
+    found = [
+        record.evaluation
+        for spec in specs
+        for record in context.instance.event_log_storage.get_asset_check_execution_history(
+            spec.key, limit=1, status=DONE
+        )
+    ]
+    return [each for each in found if each]

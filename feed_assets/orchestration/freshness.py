@@ -1,0 +1,55 @@
+"""What the UI calls a fresh feed: imported since its schedule's last moment, or not late yet."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import pairwise, takewhile
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+from dagster._utils.schedules import get_smallest_cron_interval, schedule_execution_time_iterator
+
+from feed_assets.alerts.declared import LATE_AFTER_HOURS
+from feed_assets.feed import Feed
+
+LATE_AFTER = timedelta(hours=LATE_AFTER_HOURS)
+_FROM = datetime(2020, 1, 1, tzinfo=UTC)
+_YEARS = timedelta(days=10 * 366)
+
+
+def freshness_policy(feed: Feed) -> dg.FreshnessPolicy | None:
+    """By when the feed has to be imported; of one that has ended, None.
+
+    Agrees with `staleness.py`, but that Dagster looks at the last import of any day.
+    """
+    by_date = feed.partition_by_date
+    if by_date is None:
+        return _policy(feed.schedule, "UTC")
+    today = datetime.now(ZoneInfo(by_date.timezone)).date()
+    if by_date.end_date is not None and by_date.end_date < today:
+        return None
+    return _policy(feed.schedule, by_date.timezone)
+
+
+@cache  # Dagster walks through a thousand ticks to make one, and most feeds have the same
+def _policy(schedule: str, timezone: str) -> dg.FreshnessPolicy:
+    """A deadline for each tick; where cron cannot say it, the longest wait between two ticks."""
+    deadline = _deadline(schedule)
+    if deadline and get_smallest_cron_interval(schedule) >= LATE_AFTER:
+        return dg.FreshnessPolicy.cron(deadline, LATE_AFTER, timezone)
+    ticks = schedule_execution_time_iterator(_FROM.timestamp(), schedule, "UTC")
+    within = takewhile(lambda tick: tick < _FROM + _YEARS, (next(ticks) for _ in range(500)))
+    longest = max((after - tick for tick, after in pairwise(within)), default=timedelta(366))
+    return dg.FreshnessPolicy.time_window(fail_window=longest + LATE_AFTER)
+
+
+def _deadline(schedule: str) -> str | None:
+    """The schedule, LATE_AFTER_HOURS later; None where that is not told by its hours alone."""
+    minute, *rest = schedule.split()
+    if not rest or not rest[0].replace(",", "").isdecimal():
+        return None
+    later = [int(hour) + LATE_AFTER_HOURS for hour in rest[0].split(",")]
+    if max(later) >= 24 and rest[1:] != ["*", "*", "*"]:  # on the next day, whichever that is
+        return None
+    return " ".join([minute, ",".join(str(hour % 24) for hour in later), *rest[1:]])
