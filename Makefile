@@ -28,6 +28,7 @@ bench: setup ## measure; POLARS and DLT name a Python that has polars, or dlt
 	$(BIN)/python -m bench.engine var/bench $(if $(POLARS),--polars $(POLARS))
 	$(BIN)/python -m bench.memory var/bench
 	$(BIN)/python -m bench.history var/bench
+	$(BIN)/python -m bench.downloads var/bench
 	$(BIN)/python -m bench.backfill var/bench
 	$(BIN)/python -m bench.imports var/bench $(if $(DLT),--dlt $(DLT))
 

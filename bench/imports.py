@@ -56,7 +56,7 @@ def main() -> None:
 def served(folder: Path) -> Iterator[str]:
     """The folder's files over HTTP, by another process."""
     url = f"http://127.0.0.1:{_PORT}"
-    command = [sys.executable, "-m", "http.server", str(_PORT), "--bind", "127.0.0.1"]
+    command = [sys.executable, Path(__file__).with_name("serve.py"), str(_PORT)]
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL) as server:  # noqa: S603
         try:
             _wait_for(url)
