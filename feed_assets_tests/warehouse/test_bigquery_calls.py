@@ -45,7 +45,7 @@ def stand(bigquery: Emulator, orders: Table, days: range, *kinds: str) -> None:
         client.create_table(Shard(shard, [SchemaField(*column) for column in columns]))
 
 
-@pytest.mark.parametrize("before", [10, 300])
+@pytest.mark.parametrize("before", [10, 3000])
 def test_a_day_is_six_calls_after_ten_days_and_after_many(
     bigquery: Emulator, proxy: FaultProxy, orders: Table, before: int
 ) -> None:
