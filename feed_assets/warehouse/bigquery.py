@@ -345,8 +345,19 @@ class BigQueryWarehouse:
         )
         query = f"SELECT * REPLACE ({casts}) FROM `{self._id(table)}` AS held"
         self._query(query, config)
-        held.schema = _fields(fields_for(after, _schema(held)))  # its descriptions, once more
-        self._update(held, ["schema"], etag=None)
+        self._describe(table, _schema(held))
+
+    def _describe(self, table: Table, before: Sequence[dict[str, Any]]) -> None:
+        """Gives columns the descriptions they had before; there may be more columns by now."""
+        for _ in range(TRIES):
+            now = self._client.get_table(self._id(table), timeout=CALL_SECONDS)
+            wanted = fields_for(columns_from(_schema(now)), before)
+            if _fields(wanted) == list(now.schema):
+                return
+            now.schema = _fields(wanted)
+            with suppress(PreconditionFailed):  # another import altered it: look again
+                self._update(now, ["schema"], etag=now.etag)
+                return
 
     def _query(self, sql: str, config: bigquery.QueryJobConfig | None = None) -> Any:
         """The rows of a query. One that takes too long is cancelled."""
