@@ -55,7 +55,7 @@ def addresses(variable: str) -> Sequence[Address]:
         name = scheme[1].lower() if scheme else ""
         try:
             service = apprise.Apprise.instantiate(url, suppress_exceptions=True)
-        except Exception:  # noqa: BLE001 - whatever it is, it may quote the URL
+        except Exception:  # noqa: BLE001  (a parser may raise anything, and what it says has the URL)
             service = None
         if service is None:
             which = f"URL {number} of {len(urls)}" if len(urls) > 1 else "a URL"

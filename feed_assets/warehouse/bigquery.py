@@ -1,4 +1,4 @@
-"""The production warehouse: Google BigQuery, one atomic Parquet load job per table."""
+"""The production warehouse: Google BigQuery, one atomic load job per table."""
 
 from __future__ import annotations
 
