@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +18,8 @@ from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError as GoogleAuthError  # for who makes the client
 from google.cloud import bigquery
 
-from feed_assets.errors import IN_THE_WAY, NOT_OUR_VIEW, DiskFailed, NotOurs, WarehouseFailed
+from feed_assets.errors import IN_THE_WAY, NOT_OUR_VIEW, NotOurs, WarehouseFailed
 from feed_assets.tables import Table
-from feed_assets.warehouse import json_lines, parquet
 from feed_assets.warehouse import shards as rules
 from feed_assets.warehouse.bigquery_errors import FAILURES, given_up, passes, translated
 from feed_assets.warehouse.bigquery_jobs import (
@@ -32,6 +30,7 @@ from feed_assets.warehouse.bigquery_jobs import (
     TRIES,
     run,
 )
+from feed_assets.warehouse.bigquery_load import OURS, load_config, write
 from feed_assets.warehouse.bigquery_schema import (
     columns_from,
     fields_for,
@@ -50,14 +49,10 @@ from feed_assets.warehouse.rows import conform
 if TYPE_CHECKING:
     from feed_assets.warehouse.bigquery_staging import StagingBucket
 
-DECIMALS = [bigquery.DecimalTargetType.NUMERIC, bigquery.DecimalTargetType.BIGNUMERIC]
 ALTERED_AT_ONCE = 8
 STAGED_BYTES = 100 << 20
 """From what size on a file goes through the staging bucket: it would take several requests."""
 _MAY_WIDEN = "REGEXP_CONTAINS(data_type, 'INT64|NUMERIC')"  # see shards.widened
-LABEL_LENGTH = 63
-_NO_LABEL = re.compile(r"[^a-z0-9_-]")
-OURS = {"managed_by": "feed_assets"}
 COLUMNS_TABLE = "The columns that the shards {table}_* have had so far. Kept by feed_assets."
 
 
@@ -114,10 +109,10 @@ class BigQueryWarehouse:
         if before is None:
             self._make_dataset(table.dataset)
         with tempfile.TemporaryFile(prefix="feed_assets-") as file:
-            form = _write(rows, columns, file, of=table)
+            form = write(rows, columns, file, of=table)
             schema = _fields(fields_for(columns, _schema(before) if before else ()))
             job = self._load(
-                table, file, _load_config(form, schema, origin, new=not before), attempt
+                table, file, load_config(form, schema, origin, new=not before), attempt
             )
         figures = {
             "bytes loaded": job.output_bytes or 0,
@@ -433,63 +428,6 @@ class BigQueryWarehouse:
             yield
         except FAILURES as failure:
             raise translated(self, doing, self._client.project, failure) from failure
-
-
-def _write(rows: pa.RecordBatchReader, columns: Columns, file: IO[bytes], *, of: Table) -> str:
-    """Writes the rows as a load job can take them, and says in what format that is."""
-    try:
-        if json_lines.is_needed(columns):
-            json_lines.write(rows, columns, file)
-            return bigquery.SourceFormat.NEWLINE_DELIMITED_JSON
-        parquet.write(rows, file)
-        return bigquery.SourceFormat.PARQUET
-    except OSError as failure:
-        raise DiskFailed(
-            f"the rows for {of} cannot be written to {tempfile.gettempdir()}: {failure}; "
-            f"is the disk full?"
-        ) from None
-
-
-def _load_config(
-    form: str, schema: list[bigquery.SchemaField], origin: Origin, *, new: bool
-) -> bigquery.LoadJobConfig:
-    """Description and labels of a table go with the job that makes it, so it is never without.
-
-    Of a table that stands they are its own: a job that would change them fails.
-    https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#DestinationTableProperties
-    """
-    config = bigquery.LoadJobConfig(
-        source_format=form,
-        write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
-        schema=schema,
-        labels=_labels(origin),
-    )
-    if form == bigquery.SourceFormat.PARQUET:
-        options = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]  # nor has this
-        options.enable_list_inference = True
-        config.parquet_options = options
-        # BIGNUMERIC is none of the targets else
-        # https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoad.FIELDS.decimal_target_types
-        config.decimal_target_types = DECIMALS
-    config.job_timeout_ms = round((JOB_SECONDS + CALL_SECONDS) * 1000)  # if we are killed
-    if new:
-        properties: dict[str, Any] = {"labels": _labels(origin)}
-        if origin.description:
-            properties["description"] = origin.description
-        config._properties["load"]["destinationTableProperties"] = properties
-    return config
-
-
-def _labels(origin: Origin) -> dict[str, str]:
-    """Those of the origin, in the letters that labels may have, and ours.
-
-    https://cloud.google.com/bigquery/docs/labels-intro#requirements
-    """
-    found = {
-        key: _NO_LABEL.sub("-", value.lower())[:LABEL_LENGTH]
-        for key, value in origin.labels.items()
-    }
-    return {**found, **OURS}
 
 
 def _kind(table: bigquery.Table) -> str:

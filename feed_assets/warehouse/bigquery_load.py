@@ -1,0 +1,82 @@
+"""What a load job is given: the rows in a file, their schema, and what is said of the table."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from typing import IO, Any
+
+import pyarrow as pa
+from google.cloud import bigquery
+
+from feed_assets.errors import DiskFailed
+from feed_assets.tables import Table
+from feed_assets.warehouse import json_lines, parquet
+from feed_assets.warehouse.bigquery_jobs import CALL_SECONDS, JOB_SECONDS
+from feed_assets.warehouse.columns import Columns
+from feed_assets.warehouse.interface import Origin
+
+OURS = {"managed_by": "feed_assets"}
+"""A label by which what feed_assets made is known."""
+DECIMALS = [bigquery.DecimalTargetType.NUMERIC, bigquery.DecimalTargetType.BIGNUMERIC]
+LABEL_LENGTH = 63
+_NO_LABEL = re.compile(r"[^a-z0-9_-]")
+
+
+def write(rows: pa.RecordBatchReader, columns: Columns, file: IO[bytes], *, of: Table) -> str:
+    """Writes the rows as a load job can take them, and says in what format that is."""
+    try:
+        if json_lines.is_needed(columns):
+            json_lines.write(rows, columns, file)
+            return bigquery.SourceFormat.NEWLINE_DELIMITED_JSON
+        parquet.write(rows, file)
+        return bigquery.SourceFormat.PARQUET
+    except OSError as failure:
+        raise DiskFailed(
+            f"the rows for {of} cannot be written to {tempfile.gettempdir()}: {failure}; "
+            f"is the disk full?"
+        ) from None
+
+
+def load_config(
+    form: str, schema: list[bigquery.SchemaField], origin: Origin, *, new: bool
+) -> bigquery.LoadJobConfig:
+    """How rows in that format become a table.
+
+    Description and labels of a table go with the job that makes it, so it is never without.
+
+    Of a table that stands they are its own: a job that would change them fails.
+    https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#DestinationTableProperties
+    """
+    config = bigquery.LoadJobConfig(
+        source_format=form,
+        write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
+        schema=schema,
+        labels=_labels(origin),
+    )
+    if form == bigquery.SourceFormat.PARQUET:
+        options = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]  # nor has this
+        options.enable_list_inference = True
+        config.parquet_options = options
+        # BIGNUMERIC is none of the targets else
+        # https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoad.FIELDS.decimal_target_types
+        config.decimal_target_types = DECIMALS
+    config.job_timeout_ms = round((JOB_SECONDS + CALL_SECONDS) * 1000)  # if we are killed
+    if new:
+        properties: dict[str, Any] = {"labels": _labels(origin)}
+        if origin.description:
+            properties["description"] = origin.description
+        config._properties["load"]["destinationTableProperties"] = properties
+    return config
+
+
+def _labels(origin: Origin) -> dict[str, str]:
+    """Those of the origin, in the letters that labels may have, and ours.
+
+    https://cloud.google.com/bigquery/docs/labels-intro#requirements
+    """
+    found = {
+        key: _NO_LABEL.sub("-", value.lower())[:LABEL_LENGTH]
+        for key, value in origin.labels.items()
+    }
+    return {**found, **OURS}
