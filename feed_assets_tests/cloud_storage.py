@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,8 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import google_crc32c
+
+from feed_assets_tests.serving import running
 
 
 @dataclass
@@ -97,15 +98,9 @@ def cloud_storage(folder: Path) -> Iterator[CloudStorage]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        told = CloudStorage(f"http://127.0.0.1:{server.server_port}", folder)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield told
-        finally:
-            server.shutdown()
-            thread.join()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, running(server) as url:
+        told = CloudStorage(url, folder)
+        yield told
 
 
 def described(path: Path, named: str) -> dict[str, str]:

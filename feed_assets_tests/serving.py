@@ -52,6 +52,18 @@ def zipped(answer: Answer, cut: int = 0) -> Answer:
 
 
 @contextmanager
+def running(server: ThreadingHTTPServer) -> Iterator[str]:
+    """The URL of a server that answers in a thread of its own, and stops at the end."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+@contextmanager
 def feed_server() -> Iterator[FeedServer]:
     """A real server on a free port of this machine."""
     told = FeedServer()
@@ -76,12 +88,6 @@ def feed_server() -> Iterator[FeedServer]:
         def handle_error(self, request: object, client_address: object) -> None:
             pass
 
-    with Server(("127.0.0.1", 0), Handler) as server:
-        told.url = f"http://127.0.0.1:{server.server_port}/feed"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield told
-        finally:
-            server.shutdown()
-            thread.join()
+    with Server(("127.0.0.1", 0), Handler) as server, running(server) as address:
+        told.url = f"{address}/feed"
+        yield told
