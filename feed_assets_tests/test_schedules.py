@@ -212,9 +212,13 @@ def test_days_missed_before_the_feeds_end_are_imported_after_it() -> None:
     ]
 
 
-def test_a_tick_makes_up_for_a_month_and_says_what_it_leaves() -> None:
+def test_a_tick_makes_up_for_a_month_and_says_what_it_leaves(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     found = walk("2020-01-10", "2020-06-01", down=("2020-01-10", "2020-06-01"), refetch_days=0)
 
+    said = "".join(capfd.readouterr()) + caplog.text
+    assert "orders was not imported since 2020-01-11; the last 31 missed days" in said
     assert MOST_MISSED == 31
     assert found[1:] == [("2020-06-01", "2020-05-01", "2020-06-01")]
 
