@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import dagster as dg
 import requests
 import yaml
 
@@ -286,6 +287,8 @@ def dagster_over(project: Path, home: Path, environment: Mapping[str, str]) -> I
     """`dagster-webserver` and `dagster-daemon` over a project, and their ends."""
     home.mkdir()
     (home / "dagster.yaml").write_text(INSTANCE)
+    # Two programs that both find no database make it at once, and stamp its version twice.
+    dg.DagsterInstance.from_config(str(home)).dispose()
     env = {**os.environ, "DAGSTER_HOME": str(home), "PYTHONPATH": str(project), **environment}
     port = str(_free_port())
     server: list[str | Path] = [BIN / "dagster-webserver", "-w", "workspace.yaml", "-p", port]
