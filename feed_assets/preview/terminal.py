@@ -1,0 +1,87 @@
+"""A preview for people: what is there, and what to mind."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from feed_assets.preview.previewing import Preview
+from feed_assets.preview.shown import fit, share
+
+_LINES = 5  # bad ones shown
+_PIPED = 120  # characters to a line where there is no terminal
+_EXAMPLE, _QUOTED = 60, 60
+
+
+def shown(preview: Preview) -> str:
+    """In the terminal's width and colours, if stdout is one."""
+    width = None if sys.stdout.isatty() else _PIPED
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
+    with console.capture() as captured:
+        console.print(_summary(preview))
+        if preview.columns:
+            console.print(_columns(preview))
+        notes = Grid.grid(padding=(0, 1))
+        for sign, note in _notes(preview):
+            notes.add_row(sign, note)
+        if notes.row_count:
+            console.print(notes)
+            console.print()
+    return "\n".join(line.rstrip() for line in captured.get().split("\n"))
+
+
+def _summary(preview: Preview) -> Text:
+    bad = preview.bad_line_count
+    parts = [_count(preview.rows, "row"), *([_count(bad, "bad line")] if bad else [])]
+    parts += [_count(len(preview.facts), "column"), _size(preview.bytes)]
+    return Text.assemble((fit(preview.shown), "bold"), f": {', '.join(parts)}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _size(size: int) -> str:
+    return f"{size:,} bytes" if size < 100_000 else f"{size / 1e6:,.1f} MB"
+
+
+def _columns(preview: Preview) -> Grid:
+    grid = Grid(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    grid.add_column("column", overflow="fold")
+    grid.add_column("type", no_wrap=True)
+    grid.add_column("null", justify="right", no_wrap=True)
+    grid.add_column("example", no_wrap=True, overflow="ellipsis", style="dim")
+    for facts in preview.facts:
+        name = Text(f"{'  ' * facts.depth}{fit(facts.column.name)}")
+        example = Text(fit(facts.example or "", _EXAMPLE))
+        nulls = share(facts.nulls, facts.values)
+        grid.add_row(name, str(facts.column), nulls, example)
+    return grid
+
+
+def _notes(preview: Preview) -> Iterator[tuple[Text, Text]]:
+    for each in preview.oddities:
+        yield _note("!", each.said)
+    for warning in preview.warnings:
+        yield _note("!", warning)
+    if preview.untyped:
+        yield _note("-", f"no column yet, for want of a value: {', '.join(preview.untyped)}")
+    if preview.renamed:
+        renamed = ", ".join(f"{old} → {new}" for old, new in preview.renamed.items())
+        yield _note("-", f"renamed: {renamed}")
+    if bad := preview.bad_line_count:
+        yield _note("!", f"{_count(bad, 'bad line')}, by which an import fails:")
+        for line in preview.bad_lines[:_LINES]:
+            said = f"line {line.line} {line.reason}: {fit(line.text, _QUOTED)}"
+            yield Text(), Text(fit(said))
+        if bad > _LINES:
+            yield Text(), Text(f"and {bad - _LINES:,} more; --json lists the first 1,000")
+
+
+def _note(sign: str, said: str) -> tuple[Text, Text]:
+    return Text(sign, "bold yellow" if sign == "!" else ""), Text(fit(said))
