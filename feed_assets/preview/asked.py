@@ -52,7 +52,8 @@ class Asked:
         except ValidationError as failure:
             first = failure.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the feed"
-            raise SettingError(f"{where} {first['msg'].removeprefix('Value error, ')}") from None
+            why = first["msg"].removeprefix("Value error, ")
+            raise SettingError(why if why.startswith(where) else f"{where} {why}") from None
 
 
 def _name(source: str) -> str:

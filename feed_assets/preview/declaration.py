@@ -40,6 +40,8 @@ def _lines(preview: Preview) -> Iterator[str]:
         yield _line("updated_at", guesses.updated_at, "when a row last changed, by its name")
     if feed.types:
         yield _line("types", dict(feed.types))
+    elif fixed := dict(each.fixed for each in preview.oddities if each.fixed):
+        yield f"  #{_line('types', fixed, 'whose numbers are in quotes')[1:]}"
     if feed.empty_as_null:
         yield _line("empty_as_null", True)
     elif any(each.as_null for each in preview.oddities):

@@ -17,7 +17,7 @@ from feed_assets.preview.asked import Asked
 from feed_assets.preview.facts import Facts, facts_of
 from feed_assets.preview.guesses import Guesses, guesses
 from feed_assets.preview.progress import Bar
-from feed_assets.preview.shown import fit
+from feed_assets.preview.shown import count_of, fit
 from feed_assets.preview.source import Rows, rows_of
 from feed_assets.preview.texts import Oddity, oddities
 from feed_assets.tables import parse_day
@@ -108,7 +108,8 @@ def _warnings(asked: Asked, feed: Feed, rows: Rows) -> Iterator[str]:
     elif reading.rows and not reading.table.num_columns:
         yield "there is not one value in the rows, which an import refuses"
     for path, count in reading.dropped_nulls.items():
-        yield f"{fit(path)}: {count:,} null elements of arrays are dropped, as BigQuery stores none"
+        nulls = count_of(count, "nulls")
+        yield f"{fit(path)}: {nulls} in arrays dropped, as BigQuery stores none there"
     if not rows.marked:
         yield (
             "the server does not tell where its answer ends, so that one cut short at the end of a "

@@ -27,3 +27,8 @@ def share(part: int, whole: int) -> str:
         return "100 %"
     percent = round(100 * part / whole)
     return "<1 %" if percent < 1 else ">99 %" if percent > 99 else f"{percent} %"
+
+
+def count_of(number: int, things: str) -> str:
+    """Such as 1 row, 1,000 rows."""
+    return f"{number:,} {things.removesuffix('s') if number == 1 else things}"

@@ -11,7 +11,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from feed_assets.preview.previewing import Preview
-from feed_assets.preview.shown import fit, share
+from feed_assets.preview.shown import count_of, fit, share
 
 _LINES = 5  # bad ones shown
 _PIPED = 120  # characters to a line where there is no terminal
@@ -37,13 +37,9 @@ def shown(preview: Preview) -> str:
 
 def _summary(preview: Preview) -> Text:
     bad = preview.bad_line_count
-    parts = [_count(preview.rows, "row"), *([_count(bad, "bad line")] if bad else [])]
-    parts += [_count(len(preview.facts), "column"), _size(preview.bytes)]
+    parts = [count_of(preview.rows, "rows"), *([count_of(bad, "bad lines")] if bad else [])]
+    parts += [count_of(len(preview.facts), "columns"), _size(preview.bytes)]
     return Text.assemble((fit(preview.shown), "bold"), f": {', '.join(parts)}")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _size(size: int) -> str:
@@ -75,7 +71,7 @@ def _notes(preview: Preview) -> Iterator[tuple[Text, Text]]:
         renamed = ", ".join(f"{old} → {new}" for old, new in preview.renamed.items())
         yield _note("-", f"renamed: {renamed}")
     if bad := preview.bad_line_count:
-        yield _note("!", f"{_count(bad, 'bad line')}, by which an import fails:")
+        yield _note("!", f"{count_of(bad, 'bad lines')}, by which an import fails:")
         for line in preview.bad_lines[:_LINES]:
             said = f"line {line.line} {line.reason}: {fit(line.text, _QUOTED)}"
             yield Text(), Text(fit(said))

@@ -16,7 +16,7 @@ from feed_assets.ndjson.indexes import Numbers, flags, positions, without_empty
 from feed_assets.ndjson.resolve import Column, resolve
 from feed_assets.ndjson.seen import Kind, Seen
 from feed_assets.ndjson.stamps import classified
-from feed_assets.preview.shown import fit
+from feed_assets.preview.shown import count_of, fit
 from feed_assets.preview.source import Rows
 from feed_assets.preview.values import arrays_at, line_numbers
 from feed_assets.warehouse.columns import columns_of
@@ -28,7 +28,7 @@ _NAMES = {
     Kind.BOOLEAN: "booleans",
     Kind.DATETIME: "dates",
     Kind.TIMESTAMP: "dates with an offset",
-    Kind.TEXT: "text",
+    Kind.TEXT: "strings",
     Kind.OBJECT: "objects",
     Kind.ARRAY: "arrays",
 }
@@ -39,15 +39,17 @@ _LOOKS = {  # of values as they are stored, where a string has no quotes
     "objects": r"^\{",
     "arrays": r"^\[",
 }
+_STRINGS = "strings"  # all others
 _DECIMAL = r"^-?(?:0|[1-9][0-9]*)\.[0-9]+$"
 
 
 @dataclass(frozen=True)
 class Oddity:
-    """Why a column is text. `as_null` says that reading "" as null would change that."""
+    """Why a column is text, and what would change that: to read "" as null, or to fix its type."""
 
     said: str
     as_null: bool = False
+    fixed: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,12 @@ def _oddity(text: _Text, rows: Rows) -> Oddity | None:
         return _decimals_in_quotes(text, rows)
     if kinds <= _NUMBERS:
         return Oddity(
-            f"{text.is_string}, as no number type holds all its numbers exactly: each is kept as "
-            f"it was sent (--type {fit(text.sent)}=BIGNUMERIC, say, would fix a type)"
+            f"{text.is_string}: no number type holds all its numbers exactly, so they are kept as "
+            f"they were sent"
         )
     if text.stored is not None and kinds != {Kind.DATETIME, Kind.TIMESTAMP}:
         return _mixed(text, text.stored, rows)
-    return Oddity(f"{text.is_string}, as it has {_firsts(text)}")
+    return Oddity(f"{text.is_string}: {_firsts(text)}")
 
 
 def _firsts(text: _Text) -> str:
@@ -113,30 +115,30 @@ def _mixed(text: _Text, path: tuple[str, ...], rows: Rows) -> Oddity | None:
     names = {name.partition(" ")[0] for name in text.firsts} & _LOOKS.keys()
     counts, blank = Counter[str](), 0
     for array in arrays_at(rows.reading.table, path):
-        counts["text"] += len(array) - array.null_count
+        counts[_STRINGS] += len(array) - array.null_count
         blank += without_empty(array).null_count - array.null_count
         for name in names:
             alike = pc.match_substring_regex(array, _LOOKS[name]).true_count
             counts[name] += alike
-            counts["text"] -= alike
+            counts[_STRINGS] -= alike
     ((most, _),) = counts.most_common(1)
-    if text.seen.kinds.keys() <= {Kind.DATETIME, Kind.TIMESTAMP, Kind.TEXT} and most == "text":
+    if text.seen.kinds.keys() <= {Kind.DATETIME, Kind.TIMESTAMP, Kind.TEXT} and most == _STRINGS:
         return None  # some look like dates, as among words
     if counts[most] == counts.total():
         return _alike(text, most)
     odd = dict(_odd(path, rows, most, names))
     at = line_numbers(list(odd), rows)
-    if counts["text"] == blank == counts.total() - counts[most]:
+    if counts[_STRINGS] == blank == counts.total() - counts[most]:
         otherwise = _type_without(text, {Kind.TEXT})
         if otherwise and (most != "dates" or _are_times_but_for_blanks(path, rows)):
-            first = f" (first at line {at[0]})" if at else ""
+            first = f", the first at line {at[0]}" if at else ""
             return Oddity(
-                f'{text.is_string}, as {blank:,} of {counts.total():,} values are ""{first}; '
-                f"--empty-as-null reads them as null, and the column as {otherwise}",
+                f'{text.is_string}: {blank:,} of {counts.total():,} values are ""{first}; '
+                f"--empty-as-null makes it {otherwise}",
                 as_null=True,
             )
     others = " and ".join(
-        f"{count:,} {name}" for name, count in counts.items() if count and name != most
+        count_of(count, name) for name, count in counts.items() if count and name != most
     )
     shown = ", ".join(
         f"{f'line {at[place]} ' if at else ''}{_quoted(value)}"
@@ -147,7 +149,7 @@ def _mixed(text: _Text, path: tuple[str, ...], rows: Rows) -> Oddity | None:
     )
     refused = f"; --type {fit(text.sent)}={fixed} refuses such lines" if fixed else ""
     return Oddity(
-        f"{text.is_string}, as beside {counts[most]:,} {most} it has {others}: {shown}{refused}"
+        f"{text.is_string}: {count_of(counts[most], most)}, but {others} ({shown}){refused}"
     )
 
 
@@ -155,10 +157,11 @@ def _alike(text: _Text, most: str) -> Oddity:
     """Of values that all look like one kind, and are more than one, or no type holds them."""
     if most == "numbers":
         return Oddity(
-            f"{text.is_string}, as of its numbers some are in quotes, {_firsts(text)}; "
-            f"--type {fit(text.sent)}=NUMERIC takes both"
+            f"{text.is_string}: some of its numbers are in quotes, {_firsts(text)}; "
+            f"--type {fit(text.sent)}=NUMERIC takes both",
+            fixed=(text.sent, "NUMERIC"),
         )
-    return Oddity(f"{text.is_string}, as it has {_firsts(text)}")
+    return Oddity(f"{text.is_string}: {_firsts(text)}")
 
 
 def _odd(
@@ -168,7 +171,7 @@ def _odd(
     before = found = 0
     for array in arrays_at(rows.reading.table, path):
         odd = flags(array.is_valid())
-        if most == "text":
+        if most == _STRINGS:
             odd = odd & np.logical_or.reduce([_looks(array, name) for name in names])
         else:
             odd = odd & ~_looks(array, most)
@@ -220,6 +223,7 @@ def _decimals_in_quotes(text: _Text, rows: Rows) -> Oddity | None:
     if text.stored is None:
         return None
     return Oddity(
-        f"{text.is_string}, as all its numbers are in quotes; "
-        f"--type {fit(text.sent)}=NUMERIC makes numbers of them"
+        f"{text.is_string}: all its numbers are in quotes; "
+        f"--type {fit(text.sent)}=NUMERIC makes numbers of them",
+        fixed=(text.sent, "NUMERIC"),
     )
