@@ -112,8 +112,9 @@ def _firsts(text: _Text) -> str:
 
 
 def _mixed(text: _Text, path: tuple[str, ...], rows: Rows) -> Oddity | None:
-    names = {name.partition(" ")[0] for name in text.firsts} & _LOOKS.keys()
-    counts, blank = Counter[str](), 0
+    held = dict.fromkeys(name.partition(" ")[0] for name in text.firsts)
+    names = [name for name in held if name in _LOOKS]
+    counts, blank = Counter(dict.fromkeys([*names, _STRINGS], 0)), 0
     for array in arrays_at(rows.reading.table, path):
         counts[_STRINGS] += len(array) - array.null_count
         blank += without_empty(array).null_count - array.null_count
@@ -132,8 +133,9 @@ def _mixed(text: _Text, path: tuple[str, ...], rows: Rows) -> Oddity | None:
         otherwise = _type_without(text, {Kind.TEXT})
         if otherwise and (most != "dates" or _are_times_but_for_blanks(path, rows)):
             first = f", the first at line {at[0]}" if at else ""
+            are = "is" if blank == 1 else "are"
             return Oddity(
-                f'{text.is_string}: {blank:,} of {counts.total():,} values are ""{first}; '
+                f'{text.is_string}: {blank:,} of {counts.total():,} values {are} ""{first}; '
                 f"--empty-as-null makes it {otherwise}",
                 as_null=True,
             )
@@ -165,7 +167,7 @@ def _alike(text: _Text, most: str) -> Oddity:
 
 
 def _odd(
-    path: tuple[str, ...], rows: Rows, most: str, names: set[str]
+    path: tuple[str, ...], rows: Rows, most: str, names: Sequence[str]
 ) -> Iterator[tuple[int, str]]:
     """The first rows that are not like most, and their values."""
     before = found = 0

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from feed_assets_tests.faults import Answer as Answering
 from feed_assets_tests.faults import cut, faulty_server, stall
 from feed_assets_tests.preview.commands import environment, feed_assets, started
 from feed_assets_tests.serving import Answer, FeedServer, lines, ndjson_type, zipped
@@ -217,9 +218,10 @@ def test_a_reader_that_has_seen_enough_gets_no_complaint(tmp_path: Path) -> None
     assert (running.returncode, said) == (1, b"")
 
 
-def test_control_c_ends_it_soon_and_in_a_word() -> None:
+@pytest.mark.parametrize("answer", [stall(150_000), lambda wire, _: wire.stall()])
+def test_control_c_ends_it_soon_and_in_a_word(answer: Answering) -> None:
     with faulty_server() as server:
-        server.arm(stall(70_000))
+        server.arm(answer)
         with started("preview", server.url, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as it:
             while not server.requests:
                 assert it.poll() is None
