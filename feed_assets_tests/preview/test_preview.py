@@ -221,7 +221,7 @@ def test_a_preview_tells_what_an_import_then_does(
     table = Table("crm", "orders")
     columns = made.tables.columns(table.shard(day) if day else table)
     assert columns is not None
-    assert [each.name for each in found.columns] == [each.name for each in columns]
+    assert found.columns == columns
     frame = read_ndjson(io.BytesIO(lines(*rows).body), **attributes)
     for told in ("rows", "bytes", "untyped"):
         assert found.json[told] == frame.attrs[told]
