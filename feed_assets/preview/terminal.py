@@ -16,16 +16,19 @@ from feed_assets.preview.shown import count_of, fit, share
 _LINES = 5  # bad ones shown
 _PIPED = 120  # characters to a line where there is no terminal
 _EXAMPLE, _QUOTED = 60, 60
+_LEAST = 8  # of an example
+_OTHERS = 16  # characters of a row for its share of nulls, and between columns
 
 
-def shown(preview: Preview) -> str:
-    """In the terminal's width and colours, if stdout is one."""
-    width = None if sys.stdout.isatty() else _PIPED
+def shown(preview: Preview, width: int | None = None) -> str:
+    """In that width, or in the terminal's if stdout is one; in its colours, too."""
+    if width is None and not sys.stdout.isatty():
+        width = _PIPED
     console = Console(width=width, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
         console.print(_summary(preview))
         if preview.columns:
-            console.print(_columns(preview))
+            console.print(_columns(preview, console.width))
         notes = Grid.grid(padding=(0, 1))
         for sign, note in _notes(preview):
             notes.add_row(sign, note)
@@ -46,17 +49,20 @@ def _size(size: int) -> str:
     return f"{size:,} bytes" if size < 100_000 else f"{size / 1e6:,.1f} MB"
 
 
-def _columns(preview: Preview) -> Grid:
+def _columns(preview: Preview, width: int) -> Grid:
+    """Where they do not all have room, examples are cut first, and then names are folded."""
+    names = [Text(f"{'  ' * each.depth}{fit(each.column.name)}") for each in preview.facts]
+    types = [str(each.column) for each in preview.facts]
+    for_names = min(max(name.cell_len for name in names), width // 2)
+    for_examples = max(_LEAST, width - for_names - max(map(len, types)) - _OTHERS)
     grid = Grid(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    grid.add_column("column", overflow="fold")
+    grid.add_column("column", min_width=for_names, overflow="fold")
     grid.add_column("type", no_wrap=True)
     grid.add_column("null", justify="right", no_wrap=True)
-    grid.add_column("example", no_wrap=True, overflow="ellipsis", style="dim")
-    for facts in preview.facts:
-        name = Text(f"{'  ' * facts.depth}{fit(facts.column.name)}")
+    grid.add_column("example", no_wrap=True, style="dim", max_width=for_examples)
+    for name, type_, facts in zip(names, types, preview.facts, strict=True):
         example = Text(fit(facts.example or "", _EXAMPLE))
-        nulls = share(facts.nulls, facts.values)
-        grid.add_row(name, str(facts.column), nulls, example)
+        grid.add_row(name, type_, share(facts.nulls, facts.values), example)
     return grid
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from feed_assets import cli, read_ndjson
 from feed_assets.preview.asked import Asked
 from feed_assets.preview.facts import Facts
 from feed_assets.preview.previewing import Preview, preview
 from feed_assets.preview.shown import fit, share
+from feed_assets.preview.terminal import shown
 from feed_assets.tables import Table
 from feed_assets_tests.project import Project
 from feed_assets_tests.serving import lines
@@ -192,6 +194,21 @@ def test_nothing_that_a_feed_sends_is_an_order_to_the_terminal(
     assert "\\x1b]0;owned" in err
     for character in "\x1b\x07\u202e":
         assert character not in out + err
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_names_types_and_shares_are_whole_where_room_is_scarce(tmp_path: Path, width: int) -> None:
+    name = "a_column_name_that_somebody_thought_a_good_idea"
+    found = previewed(tmp_path, {name: ["x" * 300] * 2, "東京": "東京" * 50}, {"b": {"c": None}})
+    text = shown(found, width)
+    lines = text.splitlines()
+    assert max(map(cell_len, lines)) <= width
+    assert "REPEATED STRING" in text
+    assert "50 %" in text
+    assert "…" in text
+    end = lines[2].index("type")
+    folded = "".join(line[:end].strip() for line in lines[3:])
+    assert name in folded
 
 
 def test_signs_of_all_languages_are_shown_as_they_are() -> None:
