@@ -206,8 +206,9 @@ def test_names_types_and_shares_are_whole_where_room_is_scarce(tmp_path: Path, w
     assert "REPEATED STRING" in text
     assert "50 %" in text
     assert "…" in text
-    end = lines[2].index("type")
-    folded = "".join(line[:end].strip() for line in lines[3:])
+    head = next(at for at, line in enumerate(lines) if line.startswith(" column "))
+    end = lines[head].index("type")
+    folded = "".join(line[:end].strip() for line in lines[head + 1 :])
     assert name in folded
 
 
