@@ -16,7 +16,7 @@ from feed_assets.preview.shown import count_of, fit, share
 _LINES = 5  # bad ones shown
 _PIPED = 120  # characters to a line where there is no terminal
 _EXAMPLE, _QUOTED = 60, 60
-_LEAST = 8  # of an example
+_LEAST = 20  # of an example
 _OTHERS = 16  # characters of a row for its share of nulls, and between columns
 
 
@@ -53,13 +53,13 @@ def _columns(preview: Preview, width: int) -> Grid:
     """Where they do not all have room, examples are cut first, and then names are folded."""
     names = [Text(f"{'  ' * each.depth}{fit(each.column.name)}") for each in preview.facts]
     types = [str(each.column) for each in preview.facts]
-    for_names = min(max(name.cell_len for name in names), width // 2)
-    for_examples = max(_LEAST, width - for_names - max(map(len, types)) - _OTHERS)
+    room = max(width - max(map(len, types)) - _OTHERS, 2 * _LEAST)
+    for_names = min(max(name.cell_len for name in names), room - _LEAST)
     grid = Grid(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    grid.add_column("column", min_width=for_names, overflow="fold")
+    grid.add_column("column", width=for_names, overflow="fold")
     grid.add_column("type", no_wrap=True)
     grid.add_column("null", justify="right", no_wrap=True)
-    grid.add_column("example", no_wrap=True, style="dim", max_width=for_examples)
+    grid.add_column("example", no_wrap=True, style="dim", max_width=room - for_names)
     for name, type_, facts in zip(names, types, preview.facts, strict=True):
         example = Text(fit(facts.example or "", _EXAMPLE))
         grid.add_row(name, type_, share(facts.nulls, facts.values), example)

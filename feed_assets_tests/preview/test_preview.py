@@ -196,7 +196,7 @@ def test_nothing_that_a_feed_sends_is_an_order_to_the_terminal(
         assert character not in out + err
 
 
-@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("width", [72, 80, 120])
 def test_names_types_and_shares_are_whole_where_room_is_scarce(tmp_path: Path, width: int) -> None:
     name = "a_column_name_that_somebody_thought_a_good_idea"
     found = previewed(tmp_path, {name: ["x" * 300] * 2, "東京": "東京" * 50}, {"b": {"c": None}})
