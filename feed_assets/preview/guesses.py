@@ -58,17 +58,22 @@ def _is_unique(values: pa.ChunkedArray) -> bool:
     """
     if not len(values) or values.null_count:
         return False
-    found: list[Numbers] = []
+    every, at = np.empty(len(values), np.uint64), 0
     for numbers in _numbers(values):
-        if numbers is None or not _all_differ(numbers):
+        if numbers is None:
             return False
-        found.append(numbers)
-    return _all_differ(np.concatenate(found))
+        here = every[at : at + len(numbers)]
+        here[:] = numbers.view(np.uint64)
+        if not _all_differ(here):
+            return False
+        at += len(numbers)
+    return _all_differ(every)
 
 
 def _all_differ(numbers: Numbers) -> bool:
-    ordered = np.sort(numbers)
-    return bool((ordered[1:] != ordered[:-1]).all())
+    """Sorts them, too."""
+    numbers.sort()
+    return bool((numbers[1:] != numbers[:-1]).all())
 
 
 def _numbers(values: pa.ChunkedArray) -> Iterator[Numbers | None]:
