@@ -19,6 +19,9 @@ def defs() -> dg.Definitions:
     """The code location: every feed's assets and schedules, and what stores them."""
     warnings.filterwarnings("ignore", category=dg.BetaWarning)  # of Dagster, about its own parts
     tree = dg.ComponentTree.for_project(Path(__file__).parent)
+    for place, declared in tree.find_root_decl().iterate_loc_component_decl_pairs():
+        # Else Dagster (1.13) walks through all that is declared to find each of them
+        tree.state_tracker.set_cache_data(place, component_decl=declared)
     feeds = [component.feed for component in tree.get_all_components(of_type=JsonFeed)]
     check_together(feeds, wildcards=warehouse_url().startswith("bigquery:"))
     warehouse = WarehouseResource()
