@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,6 +36,12 @@ MAX_NAME = 1024
 https://cloud.google.com/bigquery/docs/datasets#dataset-naming
 https://cloud.google.com/bigquery/docs/tables#table_naming
 """
+
+
+MAX_DESCRIPTION = 1024
+"""Characters. https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema"""
+STORED_BY = ("url", "types", "empty_as_null", "max_bad_lines", "max_line_bytes")
+"""The attributes by which rows are what they are."""
 
 
 class PartitionByDate(Declared):
@@ -106,6 +113,10 @@ class Feed(Declared):
     types: Mapping[str, str] = Field(
         default_factory=dict, description="Columns whose type is fixed: {total: NUMERIC}."
     )
+    column_descriptions: Mapping[str, str] = Field(
+        default_factory=dict,
+        description="What columns hold, shown in the UI and in the warehouse: {customer.id: ...}.",
+    )
     empty_as_null: bool = Field(False, description='Read "" as null.')
     max_bad_lines: int = Field(
         0,
@@ -156,6 +167,13 @@ class Feed(Declared):
         default_factory=dict, description="Labels of its tables and load jobs in BigQuery."
     )
     description: str | None = Field(None, description="What the rows are, shown in the UI.")
+    group: str = Field("", description="The group of its assets in the UI. Default: dataset.")
+    owners: tuple[str, ...] = Field(
+        (), description="Whose it is, shown in the UI: [data@example.com, team:crm]."
+    )
+    tags: Mapping[str, str] = Field(
+        default_factory=dict, description="Tags of its assets in the UI: {domain: sales}."
+    )
 
     @field_validator("name", "dataset", "table")
     @classmethod
@@ -183,6 +201,17 @@ class Feed(Declared):
                 )
             if key in RESERVED_LABELS:
                 raise ValueError(f"{key} is a label that feed_assets sets itself")
+        return value
+
+    @field_validator("column_descriptions")
+    @classmethod
+    def _are_descriptions(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for path, text in value.items():
+            if len(text) > MAX_DESCRIPTION:
+                raise ValueError(
+                    f"what {path} holds is told in {len(text)} characters, of which BigQuery takes "
+                    f"{MAX_DESCRIPTION}; shorten it"
+                )
         return value
 
     @field_validator("types")
@@ -280,7 +309,21 @@ class Feed(Declared):
     @property
     def fingerprint(self) -> str:
         """What is another one for a feed that is declared otherwise."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+        return _hash(self.model_dump(mode="json"))
+
+    @property
+    def code_version(self) -> str:
+        """What is another one if the same answers of the server would be stored otherwise.
+
+        Or other answers would be, or elsewhere: not when, how patiently, or under which words.
+        """
+        stored = self.model_dump(mode="json", include=set(STORED_BY))
+        return _hash({**stored, "by date": bool(self.partition_by_date)}, str(self.destination))
+
+    @property
+    def latest_version(self) -> str:
+        """The same of the view of the latest state."""
+        return _hash([self.key, self.updated_at], str(self.destination))
 
     def url_for(self, day: date | None) -> str:
         """The URL to request: for a day, with `date=YYYYMMDD` added to its query."""
@@ -305,3 +348,9 @@ class Feed(Declared):
         """As pydantic has them, the URL fit to be shown."""
         for name, value in super().__repr_args__():
             yield name, redact(value) if name == "url" else value
+
+
+def _hash(*declared: object) -> str:
+    """Of values as JSON has them; the order of keys does not matter."""
+    text = json.dumps(declared, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
