@@ -25,6 +25,7 @@ from feed_assets.access import (
 )
 from feed_assets.errors import SettingError
 from feed_assets.tables import Table
+from feed_assets.type_names import TEXTS, check_types
 
 LABEL = re.compile(r"[a-z0-9_-]{0,63}")
 LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -217,8 +218,6 @@ class Feed(Declared):
     @field_validator("types")
     @classmethod
     def _are_types(cls, value: Mapping[str, str]) -> Mapping[str, str]:
-        from feed_assets.ndjson.declared import check_types
-
         try:
             check_types(value)
         except SettingError as mistake:
@@ -285,8 +284,6 @@ class Feed(Declared):
 
         https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#comparable_data_types
         """
-        from feed_assets.ndjson.declared import TEXTS, check_types
-
         kinds = check_types(self.types)
         for name in self.key:
             if kinds.get(name) in TEXTS:

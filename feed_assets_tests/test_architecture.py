@@ -25,10 +25,11 @@ OURS_SEEN_FROM = {  # and nothing else of ours; __init__.py and demo/ put things
     "tables.py": (),
     "arrow_fields.py": (),
     "source.py": (),
-    "ndjson/": ("errors", "arrow_fields", "source", "ndjson"),
+    "type_names.py": ("errors",),
+    "ndjson/": ("errors", "arrow_fields", "source", "type_names", "ndjson"),
     "warehouse/": ("errors", "arrow_fields", "tables", "warehouse"),
     "access.py": ("errors",),
-    "feed.py": ("errors", "tables", "access", "ndjson"),  # ndjson: what may stand in `types`
+    "feed.py": ("errors", "tables", "access", "type_names"),
     "alerts/": ("errors", "access", "feed", "alerts"),
     "collisions.py": ("errors", "tables", "feed"),
     "download/": ("errors", "access", "feed", "source", "download"),
