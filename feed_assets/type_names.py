@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from feed_assets.errors import SettingError
 
@@ -52,6 +53,13 @@ def check_types(types: Mapping[str, str]) -> Mapping[str, str]:
                     f"types declares {parent} and also {path}, which is inside it; keep one of them"
                 )
     return checked
+
+
+def type_schema() -> dict[str, Any]:
+    """JSON schema of a type's name: what an editor proposes, and whatever else is taken."""
+    names = (*NAMES, *STANDARD)
+    any_case = "|".join("".join(f"[{a}{a.lower()}]" for a in name) for name in names)
+    return {"anyOf": [{"enum": list(names)}, {"type": "string", "pattern": rf"^({any_case})$"}]}
 
 
 def parents(path: str) -> Iterator[str]:
