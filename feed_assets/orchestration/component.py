@@ -18,10 +18,9 @@ from feed_assets.orchestration.schedules import feed_schedule
 
 
 class FeedAttributes(Feed):
-    """A URL that answers with NDJSON, and the table it goes to.
+    """A URL that answers with NDJSON, and the table it goes to."""
 
-    What only Dagster knows to be right is checked here.
-    """
+    # Here is checked what only Dagster knows to be right.
 
     @field_validator("schedule")
     @classmethod
