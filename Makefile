@@ -30,6 +30,7 @@ bench: setup ## measure; POLARS and DLT name a Python that has polars, or dlt
 	$(BIN)/python -m bench.history var/bench
 	$(BIN)/python -m bench.downloads var/bench
 	$(BIN)/python -m bench.backfill var/bench
+	$(BIN)/python -m bench.loading var/bench
 	$(BIN)/python -m bench.imports var/bench $(if $(DLT),--dlt $(DLT))
 
 setup: $(READY) $(DAGSTER_HOME)/dagster.yaml ## a .venv with the pinned versions; nothing, the second time

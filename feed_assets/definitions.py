@@ -11,6 +11,7 @@ import dagster as dg
 from feed_assets.collisions import check_together
 from feed_assets.orchestration.assets import IO_MANAGER
 from feed_assets.orchestration.component import JsonFeed
+from feed_assets.orchestration.documented import documentation
 from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.warehouse import WarehouseResource, warehouse_url
 
@@ -38,6 +39,7 @@ def _location() -> dg.Definitions:
     return dg.Definitions.merge(
         # Of a path, as the whole tree would import dagster_gcp (1.7 s, 130 MB) into every process
         tree.build_defs(Path()),
+        documentation(),
         dg.Definitions(
             component_tree=tree,
             executor=dg.in_process_executor,  # an import is one step; a process more costs seconds

@@ -7,15 +7,19 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 from dagster.components.core.component_tree import ComponentTreeException
-from pydantic import ValidationError
+from dagster.components.core.load_defs import PLUGIN_COMPONENT_TYPES_JSON_METADATA_KEY
+from pydantic import BaseModel, ValidationError
 
 from feed_assets.alerts.declared import Alerts
 from feed_assets.definitions import defs
 from feed_assets.errors import SettingError
+from feed_assets.orchestration.component import FeedAttributes
 from feed_assets.orchestration.warehouse import WarehouseResource
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 
@@ -134,6 +138,20 @@ def test_an_emulator_wants_no_credentials(monkeypatch: pytest.MonkeyPatch) -> No
     with WarehouseResource(url="bigquery://my-project?location=EU").open() as warehouse:
         assert repr(warehouse) == "BigQuery project my-project"
         assert warehouse.wildcards
+
+
+def test_the_ui_documents_the_components_with_an_example_that_loads() -> None:
+    """Dagster's own way to do so imports all packages that have components."""
+    documents: Any = defs().metadata[PLUGIN_COMPONENT_TYPES_JSON_METADATA_KEY]
+    ((name, components),) = ((each["name"], each["componentTypes"]) for each in documents.value)
+    models: dict[str, type[BaseModel]] = {
+        "feed_assets.ImportAlerts": Alerts,
+        "feed_assets.JsonFeed": FeedAttributes,
+    }
+    assert (name, {each["name"] for each in components}) == ("feed_assets", models.keys())
+    for each in components:
+        assert each["description"].count("\n") > 1
+        models[each["name"]](**yaml.safe_load(each["example"])["attributes"])
 
 
 def test_definitions_bring_nothing_heavy_into_the_process() -> None:

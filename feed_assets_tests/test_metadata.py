@@ -81,7 +81,7 @@ def test_an_asset_is_described_by_its_user_or_else_by_what_it_is() -> None:
     orders, latest = specs(**LATEST, description="Orders of the shop.")
     assert orders.description == "Orders of the shop."
     assert latest.description == (
-        "Orders of the shop.\n\nOf each order-id, the row with the newest at."
+        "Of each order-id, the row with the newest at.\n\nOrders of the shop."
     )
 
 

@@ -65,7 +65,7 @@ def latest_asset(feed: Feed) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=f"{feed.name}_latest",
-        description=f"{feed.description or ''}\n\n{view_description}".lstrip(),
+        description=f"{view_description}\n\n{feed.description or ''}".rstrip(),
         deps=[feed.name],
         group_name=feed.group or feed.dataset,
         owners=feed.owners,

@@ -3,24 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.utils import VALID_GROUP_NAME_REGEX, is_valid_owner
 from dagster._utils.schedules import is_valid_cron_string, schedule_execution_time_iterator
 from dagster._utils.tags import is_valid_strict_tag_value, is_valid_tag_key
 from dagster._vendored.croniter.croniter import CroniterBadDateError
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from feed_assets.feed import Feed
 from feed_assets.orchestration.assets import feed_asset, latest_asset
 from feed_assets.orchestration.scaffold import FeedScaffolder
 from feed_assets.orchestration.schedules import feed_schedule
 
+EXAMPLE: dict[str, Any] = {
+    "name": "crm_orders",
+    "description": "Orders of the shop.",
+    "url": "https://example.com/feed.ndjson",
+    "basic_auth": {"username_env": "CRM_FEED_USERNAME", "password_env": "CRM_FEED_PASSWORD"},
+    "dataset": "crm",
+    "table": "orders",
+    "partition_by_date": {"start_date": "2020-01-01", "timezone": "Europe/Berlin"},
+    "schedule": "0 5 * * *",
+    "key": ["orderId"],
+    "updated_at": "updatedAt",
+    "types": {"total": "NUMERIC"},
+    "column_descriptions": {"orderId": "The shop's number of the order."},
+    "owners": ["data@example.com", "team:crm"],
+}
+"""In the documentation; else it would be made of one example of each attribute."""
+
 
 class FeedAttributes(Feed):
     """A URL that answers with NDJSON, and the table it goes to."""
 
     # Here is checked what only Dagster knows to be right.
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     @field_validator("schedule")
     @classmethod

@@ -61,6 +61,8 @@ def feed_schedule(feed: Feed) -> dg.ScheduleDefinition:
         execution_timezone=by_date.timezone if by_date else "UTC",
         execution_fn=request,
         default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Imports {feed.destination}.",
+        owners=list(feed.owners),
     )
 
 
