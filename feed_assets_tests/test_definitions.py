@@ -148,7 +148,8 @@ def test_the_ui_documents_the_components_with_an_example_that_loads() -> None:
         "feed_assets.ImportAlerts": Alerts,
         "feed_assets.JsonFeed": FeedAttributes,
     }
-    assert (name, {each["name"] for each in components}) == ("feed_assets", models.keys())
+    assert name == "feed_assets"
+    assert {each["name"] for each in components} == models.keys()
     for each in components:
         assert each["description"].count("\n") > 1
         models[each["name"]](**yaml.safe_load(each["example"])["attributes"])
