@@ -37,7 +37,7 @@ from feed_assets.source import Source
 if TYPE_CHECKING:
     import pandas as pd
 
-_BLOCK_BYTES, _FIRST_BLOCK_BYTES = 4 << 20, 128 << 10
+_BLOCK_BYTES, _FIRST_BLOCK_BYTES = 4 << 20, 256 << 10
 _BATCH_ROWS, _BATCH_CELLS = 1 << 16, 1 << 22
 
 
