@@ -68,7 +68,10 @@ def alert_sensor(
 
     @dg.sensor(
         name=alerts.name,
-        description=f"Sends alerts of imports to whom {alerts.urls_env} names.",
+        description=(
+            f"Tells whom {alerts.urls_env} names of imports that failed, checks that did not pass, "
+            f"feeds that are late, and when all is well again."
+        ),
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,
     )
