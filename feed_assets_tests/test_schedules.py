@@ -89,7 +89,7 @@ def test_a_schedule_says_what_it_imports(by_date: dict[str, Any] | None, said: s
         name="orders",
         url="https://example.com/feed",
         dataset="crm",
-        partition_by_date=declared,  # type: ignore[arg-type]  # as YAML has it
+        partition_by_date=declared,
     )
 
     assert feed_schedule(feed).description == said

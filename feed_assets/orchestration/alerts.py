@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -83,19 +83,30 @@ def alert_sensor(
         tick = _Tick(context, alerts, state, labels, now)
         tick.look(feeds)
         sent: dict[str, Sent] = {}
-        waiting = len(state.outbox)
-        if waiting and to:
+        titles = [pending.title for pending in state.outbox]
+        if titles and to:
             sent = dict(send(to, state.to_send(labels), SECONDS))
         for said in state.was_sent(sent, now):
             context.log.error(said)
         context.update_cursor(state.model_dump_json())
         if not to:
             return dg.SkipReason(f"{alerts.urls_env} is not set, so no alert is sent")
-        still = len(state.outbox)
-        told = f"{waiting} alerts to send, {still} not sent yet" if waiting else "nothing to tell"
-        return dg.SkipReason(f"{told}; {len(state.waiting)} failed runs are waited for")
+        return dg.SkipReason(_outcome(titles, sent, state))
 
     return alert
+
+
+def _outcome(titles: Sequence[str], sent: Mapping[str, Sent], state: State) -> str:
+    """What a tick did, as the UI shows it where other sensors have their runs."""
+    reached = {place for each in sent.values() for place in each.done}
+    told = [title for place, title in enumerate(titles) if place in reached]
+    waiting = [pending.title for pending in state.outbox]
+    parts = [f"sent: {', '.join(told)}"] if told else []
+    parts += [f"not sent yet: {', '.join(waiting)}"] if waiting else []
+    if state.waiting:
+        count = len(state.waiting)
+        parts.append(f"failed runs that may be retried, or whose backfill goes on: {count}")
+    return "; ".join(parts) or "nothing to tell"
 
 
 def _remembered(context: dg.SensorEvaluationContext) -> State:
