@@ -22,7 +22,7 @@ import yaml
 T = TypeVar("T")
 PROJECT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-PATIENCE = 25.0
+PATIENCE = 200.0
 """Seconds until what a test waits for counts as never coming; on an idle machine it takes ten."""
 
 INSTANCE = """

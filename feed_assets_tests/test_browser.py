@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -26,6 +25,7 @@ pytestmark = [
 
 FIRST, BAD, LAST = SHOP_DAYS[0], SHOP_DAYS[8], SHOP_DAYS[-1]
 RANGE = f"[{FIRST}...{LAST}]"
+ALERT = f"shop_orders: backfill of {BAD} failed"
 BAD_LINE = (
     f"shop_orders {BAD}: line 7 is not JSON (NaN is no number there): "
     f'{{"createdAt": "{BAD}", "updatedAt": "{BAD}", "orderId": "'
@@ -44,7 +44,7 @@ def page(window: Page, request: pytest.FixtureRequest) -> Iterator[Page]:
     """The one page, of which each test leaves a picture."""
     with pictured(window, request.node.name.removeprefix("test_")):
         yield window
-    window.keyboard.press("Escape")  # closes what is open over it
+    window.goto("/")  # with nothing open over it
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,13 @@ def backfilled(window: Page, office: Office, one_day: None) -> str:
 
 
 @pytest.fixture(scope="module")
-def mended(window: Page, office: Office, backfilled: str) -> list[date]:
+def alerted(office: Office, backfilled: str) -> str:
+    """The message of the backfill."""
+    return waited_for("the alert", lambda: message(office, ALERT))
+
+
+@pytest.fixture(scope="module")
+def mended(window: Page, office: Office, alerted: str) -> list[date]:
     """The bad day is corrected, and what failed is run again; the days that were requested."""
     del office.answers[BAD]
     office.asked.clear()
@@ -134,6 +140,19 @@ def test_the_backfills_page_counts_its_days(page: Page, backfilled: str) -> None
     expect(page.get_by_text("100% completed")).to_be_visible()
 
 
+def test_the_alert_is_received_and_its_tick_says_so(
+    page: Page, backfilled: str, alerted: str
+) -> None:
+    assert alerted.startswith(BAD_LINE.removeprefix("shop_orders "))
+    assert f"/runs/b/{backfilled}" in alerted
+
+    go_to(page, "Automation")
+    page.get_by_text("import_alerts", exact=True).first.click()
+    expect(page.get_by_text("Tells whom FEED_ASSETS_ALERTS names of imports")).to_be_visible()
+    screenshot(page, "sensor_of_alerts")
+    assert waited_for("its tick", lambda: said_by_a_tick(page, f"sent: {ALERT}"))
+
+
 def test_what_failed_and_is_missing_is_run_again_alone(page: Page, mended: list[date]) -> None:
     assert mended == [BAD]
     open_day(page, BAD)
@@ -161,29 +180,10 @@ def test_the_checks_tab_shows_each_check_passed_for_each_day(page: Page) -> None
     expect(page.get_by_text(f"Passed ({len(SHOP_DAYS)})").last).to_be_visible()
 
 
-def test_the_alert_is_received_and_its_tick_says_so(
-    page: Page, office: Office, backfilled: str
-) -> None:
-    title = f"shop_orders: backfill of {BAD} failed"
-
-    def received() -> dict[str, Any] | None:
-        return next((sent for sent in office.hook.received if sent["title"] == title), None)
-
-    message = waited_for("the alert", received)["message"]
-    assert message.startswith(BAD_LINE.removeprefix("shop_orders "))
-    assert f"/runs/b/{backfilled}" in message
-
-    go_to(page, "Automation")
-    page.get_by_text("import_alerts", exact=True).first.click()
-    expect(page.get_by_text("Tells whom FEED_ASSETS_ALERTS names of imports")).to_be_visible()
-    screenshot(page, "sensor_of_alerts")
-    assert waited_for("its tick", lambda: said_by_a_tick(page, f"sent: {title}"))
-
-
 @pytest.mark.usefixtures("mended")
 def test_that_all_is_well_again_is_told_too(office: Office) -> None:
-    title = f"shop_orders: {BAD} is imported"
-    assert waited_for("the alert", lambda: title in office.hook.titles), office.hook.titles
+    well = waited_for("the message", lambda: message(office, "shop_orders: recovered"))
+    assert well.startswith(f"{BAD} of shop_orders, whose import had failed, has been imported now.")
 
 
 def test_without_a_browser_it_is_said_what_to_install(
@@ -194,6 +194,11 @@ def test_without_a_browser_it_is_said_what_to_install(
     monkeypatch.setattr("feed_assets_tests.chromium.APPLICATION", tmp_path / "none")
     with pytest.raises(NoBrowser, match="apt-get install chromium"):
         browser_path()
+
+
+def message(office: Office, title: str) -> str | None:
+    """What was received under a title, if it was."""
+    return next((sent["message"] for sent in office.hook.received if sent["title"] == title), None)
 
 
 def go_to(page: Page, name: str) -> None:
