@@ -352,6 +352,21 @@ def _late(office: Office) -> list[str]:
     return [f"orders: {said}", f"leads: {said}"]
 
 
+def test_what_is_put_right_before_it_is_told_is_not_told(office: Office) -> None:
+    promised = {"dagster/max_retries": "1"}
+    office.server.answer = lambda path: NO
+    office.run("2020-01-01", "2020-01-02", tags=promised)
+    office.run(assets=["leads"], tags=promised)
+    office.tick()
+    office.server.answer = lambda path: GOOD
+    office.run("2020-01-01")
+    office.run(assets=["leads"])
+
+    office.later += FOR_RETRY
+
+    assert office.told() == ["orders: import of 2020-01-02 failed"]
+
+
 def test_a_feed_whose_failure_was_told_is_not_told_to_be_late(office: Office) -> None:
     office.server.answer = failing("leads")
     office.run(assets=["leads"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,6 +26,9 @@ FOR_RETRY = timedelta(hours=1)
 
 FOR_BACKFILL = timedelta(days=1)
 """How long the end of a backfill is waited for before its failures so far are told."""
+
+MOST_NEWER = 1000
+"""Imports that are looked at for what put a problem right before it was told."""
 
 SECONDS = 25.0
 """To send in one tick, which Dagster ends after sixty."""
@@ -91,22 +95,9 @@ def alert_sensor(
         context.update_cursor(state.model_dump_json())
         if not to:
             return dg.SkipReason(f"{alerts.urls_env} is not set, so no alert is sent")
-        return dg.SkipReason(_outcome(titles, sent, state))
+        return dg.SkipReason(state.outcome(titles, sent))
 
     return alert
-
-
-def _outcome(titles: Sequence[str], sent: Mapping[str, Sent], state: State) -> str:
-    """What a tick did, as the UI shows it where other sensors have their runs."""
-    reached = {place for each in sent.values() for place in each.done}
-    told = [title for place, title in enumerate(titles) if place in reached]
-    waiting = [pending.title for pending in state.outbox]
-    parts = [f"sent: {', '.join(told)}"] if told else []
-    parts += [f"not sent yet: {', '.join(waiting)}"] if waiting else []
-    if state.waiting:
-        count = len(state.waiting)
-        parts.append(f"failed runs that may be retried, or whose backfill goes on: {count}")
-    return "; ".join(parts) or "nothing to tell"
 
 
 def _remembered(context: dg.SensorEvaluationContext) -> State:
@@ -187,11 +178,28 @@ class _Tick:
             ]
             if backfill:
                 link = f"Backfill: {self.alerts.link(f'runs/b/{backfill}', backfill)}"
-                self._tell([p for ended in read for p in ended.problems], link, backfill=True)
+                left = [problem for ended in read for problem in self._left(ended)]
+                self._tell(left, link, backfill=True)
             else:
                 for ended in read:
-                    self._tell(ended.problems, self._run(ended))
+                    self._tell(list(self._left(ended)), self._run(ended))
         self.state.waiting = kept
+
+    def _left(self, ended: Ended) -> Iterator[Problem]:
+        """The problems of a run that was waited for which nobody has put right meanwhile."""
+        record = self.instance.get_run_record_by_id(ended.run.run_id)
+        since = record.end_time if record else None
+        for problem in ended.problems:
+            if problem.check:
+                yield problem
+                continue
+            chosen = dg.AssetRecordsFilter(
+                dg.AssetKey(problem.asset), list(problem.days) or None, after_timestamp=since
+            )
+            newer = self.instance.fetch_materializations(chosen, limit=MOST_NEWER).records
+            done = {record.partition_key or "" for record in newer}
+            if left := tuple(day for day in problem.days or ("",) if day not in done):
+                yield replace(problem, days=left if problem.days else ())
 
     def _goes_on(self, backfill: str, waited: Sequence[Waiting]) -> bool:
         found = self.instance.get_backfill(backfill)
@@ -215,6 +223,8 @@ class _Tick:
             self._post(messages.late(feed.name, due.day, due.moment, last, f"Asset: {where}"))
 
     def _tell(self, problems: Sequence[Problem], link: str, *, backfill: bool = False) -> None:
+        if not problems:
+            return
         merged: dict[tuple[str, ...], Problem] = {}
         for problem in problems:  # the same reason in several runs of a backfill is one
             same = (problem.asset, problem.reason, problem.check, problem.todo)
