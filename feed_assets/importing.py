@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -13,8 +12,9 @@ import pyarrow as pa
 
 from feed_assets import ndjson
 from feed_assets.checks import Checked, check_content, check_stored
+from feed_assets.delivered import read_delivered
 from feed_assets.delivery import Delivery
-from feed_assets.download import Download, Validators
+from feed_assets.download import Validators
 from feed_assets.errors import (
     BadLine,
     CheckFailed,
@@ -25,7 +25,6 @@ from feed_assets.errors import (
     TypeConflict,
     UnsupportedColumn,
 )
-from feed_assets.source import SupersededError
 from feed_assets.tables import Table
 from feed_assets.warehouse.columns import (
     TEXTS,
@@ -168,12 +167,7 @@ def _read(delivery: Delivery, known: Columns) -> ndjson.Reading:
         empty_as_null=feed.empty_as_null,
         flexible_names=delivery.day is None,  # `table_*` works with plain names only
     )
-    while True:
-        try:
-            reading = _read_whole(delivery.download, options, known)
-            break
-        except SupersededError:
-            continue
+    reading = read_delivered(delivery.download, options, known=arrow_schema(known))
     if not reading.rows and delivery.day is None and not feed.allow_empty:
         raise EmptyFeed(
             f"{delivery.download.url} has no rows, which would empty {feed.destination}; "
@@ -185,21 +179,6 @@ def _read(delivery: Delivery, known: Columns) -> ndjson.Reading:
             f"ask the feed's server why"
         )
     return reading
-
-
-def _read_whole(download: Download, options: ndjson.Options, known: Columns) -> ndjson.Reading:
-    """Raises DownloadError, ContentError or SupersededError.
-
-    Where a checksum at the end may tell that the body was garbled on its way, what is wrong with
-    its content is not believed before.
-    """
-    source = download.source
-    try:
-        return ndjson.read(source, options=options, known=arrow_schema(known))
-    except ContentError:
-        if download.unverified:
-            source.reach(sys.maxsize)
-        raise
 
 
 def _check_rows(delivery: Delivery, table: Table, rows: int, warehouse: Warehouse) -> None:

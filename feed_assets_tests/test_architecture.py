@@ -34,10 +34,16 @@ OURS_SEEN_FROM = {  # and nothing else of ours; __init__.py and demo/ put things
     "download/": ("errors", "access", "feed", "source", "download"),
     "delivery.py": ("errors", "access", "feed", "download"),
     "checks.py": ("errors", "feed", "warehouse"),
+    "delivered.py": ("errors", "source", "download", "ndjson"),
     "importing.py": (
-        *("errors", "tables", "source", "download", "delivery", "ndjson", "warehouse"),
-        "checks",
+        *("errors", "tables", "source", "download", "delivery", "delivered", "ndjson"),
+        *("warehouse", "checks"),
     ),
+    "preview/": (
+        *("errors", "tables", "feed", "source", "delivery", "delivered", "ndjson", "warehouse"),
+        "preview",
+    ),
+    "cli.py": ("errors", "tables", "preview"),
 }
 
 

@@ -17,6 +17,7 @@ _BYTES_PER_COLUMN = 1 << 10  # in a block with less, looking at each row costs l
 _LEAST_BYTES = 256 << 10  # so a small feed may have 256 columns
 _LARGEST_SEARCHED, _SAMPLES, _SAMPLE_BYTES = 8 << 20, 8, 256 << 10
 _STRINGS = re.compile(rb'("(?:[^"\\]++|\\.)*+")(\s*+:)?+')
+_PLAIN_KEYS, _APART = re.compile(rb'"([^"]*+)":'), re.compile(rb'"\s+:')
 
 
 class CrowdedError(Exception):
@@ -36,15 +37,20 @@ def refuse_new_crowd(rows: Rows) -> None:
     """The same for a block of which the columns are not known: as many as it has keys."""
     data = rows.data
     if len(data) <= _LARGEST_SEARCHED:
-        keys = _keys(data)
+        keys = keys_in(data)
     else:  # a huge line, of which samples will do
         starts = (data.find(b'{"', at) for at in range(0, len(data), len(data) // _SAMPLES))
-        keys = set().union(*(_keys(data[at : at + _SAMPLE_BYTES]) for at in starts if at >= 0))
+        keys = set().union(*(keys_in(data[at : at + _SAMPLE_BYTES]) for at in starts if at >= 0))
     refuse_crowd(rows, len(keys))
 
 
-def _keys(data: bytes) -> set[bytes]:
-    return {key for key, colon in _STRINGS.findall(data) if colon}
+def keys_in(data: bytes) -> set[bytes]:
+    """The keys of JSON. The usual way takes a third of the time, and sees where it does not do."""
+    if b"\\" not in data and not _APART.search(data):
+        keys = _PLAIN_KEYS.findall(data)
+        if len(keys) == data.count(b'":'):  # else a string begins with a colon
+            return set(keys)
+    return {key[1:-1] for key, colon in _STRINGS.findall(data) if colon}
 
 
 def width(schema: pa.Schema) -> int:

@@ -7,7 +7,7 @@ from typing import Self
 
 from feed_assets.warehouse.interface import Warehouse
 
-TURN = 1.0
+TURN = 3.0
 """Seconds, after which others get theirs: opening a DuckDB file costs as much as a small day."""
 
 

@@ -7,8 +7,11 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from feed_assets.errors import ContentError
+from feed_assets.ndjson.crowd import keys_in
 from feed_assets_tests.ndjson.feeds import read_bytes
 
 
@@ -39,6 +42,31 @@ def test_a_wide_object_has_all_its_values(rows: int, keys: int, each: int) -> No
     for sent, stored in zip(data.splitlines(), found.table.to_pylist(), strict=True):
         kept = {key: value for key, value in stored["by"].items() if value is not None}
         assert kept == json.loads(sent)["by"]
+
+
+TEXT = st.text(':",\\{}[] ka', max_size=4)
+OBJECTS = st.recursive(
+    st.dictionaries(TEXT, TEXT | st.integers(), max_size=4),
+    lambda inner: st.dictionaries(TEXT, inner | st.lists(inner, max_size=2), max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.lists(OBJECTS, max_size=4), st.sampled_from([":", ": ", " :"]))
+def test_all_keys_are_found_whatever_stands_in_keys_and_strings(
+    rows: list[dict[str, object]], colon: str
+) -> None:
+    lines = [json.dumps(row, separators=(",", colon)) for row in rows]
+    found = keys_in("\n".join(lines).encode())
+    assert {key.decode() for key in found} == {
+        json.dumps(key)[1:-1] for row in rows for key in _keys(row)
+    }
+
+
+def _keys(value: object) -> set[str]:
+    if isinstance(value, list):
+        return set().union(*map(_keys, value))
+    return set(value).union(*map(_keys, value.values())) if isinstance(value, dict) else set()
 
 
 def test_keys_that_are_data_take_no_more_memory_than_others() -> None:
