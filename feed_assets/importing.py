@@ -81,7 +81,7 @@ def _store_snapshot(delivery: Delivery, warehouse: Warehouse, attempt: str) -> I
     table = delivery.feed.destination
     reading = _read(delivery, ())
     checked = _check_content(delivery, reading)
-    rows = to_arrow(reading.frame(), checked=True)
+    rows = _rows(reading)
     with warehouse:
         _check_rows(delivery, table, reading.rows, warehouse)
         _store_rejected(delivery, table.rejected, reading.bad_lines, warehouse, attempt)
@@ -106,8 +106,7 @@ def _store_day(delivery: Delivery, day: date, warehouse: Warehouse, attempt: str
         if now != known:  # another import learned more meanwhile
             known, reading = now, _read(delivery, now)
             checked = _check_content(delivery, reading)
-        rows = to_arrow(reading.frame(), checked=True)
-        return told(pa.Table.from_arrays(rows.columns, schema=reading.schema), reading.types)
+        return _rows(reading)
 
     with warehouse:
         _check_rows(delivery, table.shard(day), reading.rows, warehouse)
@@ -140,6 +139,12 @@ def _imported(
 ) -> Import:
     of_rows = check_stored(stored, reading.rows, len(reading.bad_lines))
     return Import(delivery, reading, stored, (*of_rows, *checked), held)
+
+
+def _rows(reading: ndjson.Reading) -> pa.Table:
+    """By way of the DataFrame; with the keys that the columns were sent as."""
+    rows = to_arrow(reading.frame(), checked=True)
+    return told(pa.Table.from_arrays(rows.columns, schema=reading.schema), reading.types)
 
 
 def _check_content(delivery: Delivery, reading: ndjson.Reading) -> tuple[Checked, ...]:
@@ -204,7 +209,9 @@ def _store_rejected(
     if lines or warehouse.columns(table) is not None:
         rows = pa.Table.from_pylist([asdict(line) for line in lines], arrow_schema(REJECTED))
         origin = replace(
-            _origin(delivery), description=REJECTED_LINES.format(table=delivery.feed.destination)
+            _origin(delivery),
+            description=REJECTED_LINES.format(table=delivery.feed.destination),
+            columns={},
         )
         warehouse.replace(table, conform(rows, REJECTED), REJECTED, attempt=attempt, origin=origin)
 
@@ -213,7 +220,7 @@ def _origin(delivery: Delivery) -> Origin:
     """What the warehouse can say of tables and jobs: the feed, the day, its user's own words."""
     feed, day = delivery.feed, delivery.day
     labels = {**feed.labels, "feed": feed.name, **({"day": day.isoformat()} if day else {})}
-    return Origin(labels, feed.description or "")
+    return Origin(labels, feed.description or "", feed.column_descriptions)
 
 
 def to_frame(rows: pa.Table) -> pd.DataFrame:

@@ -267,7 +267,10 @@ class Rules:
                 meta = await self.create_view(key, view["query"], body, meta)
         elif body.get("schema"):
             fields = extended(meta.schema_.fields, fields_of(body["schema"]), key)
-            meta = self.reshape(key, meta, fields)
+            if meta.view_query is None:
+                meta = self.reshape(key, meta, fields)
+            else:  # of a view, its columns' descriptions
+                changes["schema_"] = TableSchema(fields=fields)
         return JSONResponse(self.resource(self.save(meta, **changes)))
 
     async def delete_table(self, request: Request) -> Response:

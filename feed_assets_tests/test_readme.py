@@ -162,14 +162,14 @@ def test_dg_check_points_at_a_mistake_by_file_line_and_attribute(clone: Path) ->
 
 def test_dg_scaffold_writes_what_dg_finds_valid(clone: Path) -> None:
     scaffold = " && ".join(command for command in COMMANDS if "scaffold" in command)
-    with started(f"{scaffold} && .venv/bin/dg check defs", clone) as dg:
+    with started(f"{scaffold} && .venv/bin/dg check yaml && .venv/bin/dg check defs", clone) as dg:
         said, _ = dg.communicate(timeout=120)
 
     assert "All definitions loaded successfully" in said, said
     written = (clone / "feed_assets" / "defs" / "shop_orders" / "defs.yaml").read_text()
     assert written == feed_yaml("shop_orders")
     for attribute in Feed.model_fields:
-        assert f" {attribute}: " in written
+        assert f" {attribute}:" in written
     alerts = (clone / "feed_assets" / "defs" / "team_alerts" / "defs.yaml").read_text()
     assert alerts == alerts_yaml("team_alerts")
     for attribute in Alerts.model_fields:
