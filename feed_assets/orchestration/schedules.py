@@ -62,7 +62,6 @@ def feed_schedule(feed: Feed) -> dg.ScheduleDefinition:
         execution_fn=request,
         description=_said(feed),
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Imports {feed.destination}.",
         owners=list(feed.owners),
     )
 
