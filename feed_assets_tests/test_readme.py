@@ -5,12 +5,8 @@ from __future__ import annotations
 import doctest
 import os
 import re
-import shutil
 import signal
-import socket
-import subprocess
 import time
-from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,8 +17,7 @@ import yaml
 
 from feed_assets.alerts.declared import Alerts
 from feed_assets.delivery import Delivery
-from feed_assets.demo.__main__ import UI_PORT
-from feed_assets.demo.server import HOST, PASSWORD, PORT, USERNAME
+from feed_assets.demo.server import HOST, PASSWORD, USERNAME
 from feed_assets.download import Download
 from feed_assets.feed import Feed
 from feed_assets.importing import store
@@ -30,10 +25,9 @@ from feed_assets.orchestration.scaffold import alerts_yaml, feed_yaml
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
 from feed_assets.source import Arriving, nameless
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
+from feed_assets_tests.clone import PROJECT, make_clone, started
 
-PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
-TREE = ("feed_assets", "pyproject.toml", "requirements.lock", "workspace.yaml", "Makefile")
 RUN_ELSEWHERE = {
     "make test": "is what runs this test",
     'export FEED_ASSETS_WAREHOUSE="bigquery://my-project?location=EU"': "wants a project at Google",
@@ -50,38 +44,8 @@ COMMANDS = [line.removeprefix("$ ") for block in blocks("console") for line in b
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """The project as it stands, in a folder of its own, with this .venv and free ports."""
-    for name in TREE:
-        copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy2
-        copy(PROJECT / name, tmp_path / name)
-    (tmp_path / ".venv").symlink_to(PROJECT / ".venv")
-    crm, ui = free_ports(2)
-    for pattern in ("defs/*/defs.yaml", "demo/*.py"):
-        for file in (tmp_path / "feed_assets").glob(pattern):
-            text = file.read_text().replace(f"{PORT}", f"{crm}").replace(f"{UI_PORT}", f"{ui}")
-            file.write_text(text)
+    make_clone(tmp_path)
     return tmp_path
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]
-
-
-def started(command: str, clone: Path) -> subprocess.Popen[str]:
-    kept = {"PATH", "HOME", "LANG"}
-    environment = {name: value for name, value in os.environ.items() if name in kept}
-    return subprocess.Popen(
-        command,
-        shell=True,
-        cwd=clone,
-        env={**environment, "PYTHONPATH": str(clone)},  # else what is installed is imported
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def test_every_command_is_tried() -> None:
