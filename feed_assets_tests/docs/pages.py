@@ -73,13 +73,13 @@ class Page:
         headings = re.findall(r"^#+ (.+)$", self.prose, re.MULTILINE)
         return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
 
-    def table_under(self, heading: str) -> Sequence[Sequence[str]]:
-        """The rows of the first table after a heading, without the one that names its columns."""
+    def table_under(self, heading: str, number: int = 1) -> Sequence[Sequence[str]]:
+        """The rows of a table after a heading, without the one that names its columns."""
         _, found, rest = self.text.partition(f"# {heading}\n")
         assert found, f"{self.name} has no heading {heading}"
-        start = re.search(r"^\|", rest, re.MULTILINE)
-        assert start, f"{self.name} has no table under {heading}"
-        return _table(rest[start.start() :])[1:]
+        starts = list(re.finditer(r"(?<!\|\n)^\|", rest, re.MULTILINE))
+        assert len(starts) >= number, f"{self.name} has no table {number} under {heading}"
+        return _table(rest[starts[number - 1].start() :])[1:]
 
 
 def pages() -> Sequence[Page]:

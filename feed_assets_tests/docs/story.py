@@ -50,7 +50,7 @@ class Story:
     def __init__(self, path: Path, bigquery: Callable[[], Emulator]) -> None:
         self.path, self._emulator = path, bigquery
         self.ports = {**make_clone(path), EXAMPLE_PORT: str(free_ports(1)[0])}
-        self.environment = dict(CREDENTIALS)
+        self.environment = {**CREDENTIALS, "PATH": f"{path}/.venv/bin:{os.environ['PATH']}"}
         self.names: dict[str, Any] = {"__name__": "shown"}
         self.running: list[subprocess.Popen[str]] = []
         self._ends = ExitStack()
@@ -112,12 +112,12 @@ class Story:
 
     def _here(self, text: str) -> str:
         for published, here in self.ports.items():
-            text = text.replace(f":{published}", f":{here}").replace(f" {published}", f" {here}")
+            text = re.sub(rf"\b{published}\b", here, text)
         return text
 
     def _published(self, text: str) -> str:
         for published, here in self.ports.items():
-            text = text.replace(f":{here}", f":{published}")
+            text = re.sub(rf"\b{here}\b", published, text)
         return text
 
     def serve_example(self) -> None:
@@ -133,7 +133,7 @@ class Story:
         if named:
             file = self.path / named[1]
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(block.text[named.end() :])
+            file.write_text(self._here(block.text[named.end() :]))
         return named is not None
 
     def _python(self, block: Block) -> None:
