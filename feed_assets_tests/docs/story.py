@@ -49,6 +49,7 @@ class Story:
 
     def __init__(self, path: Path, bigquery: Callable[[], Emulator]) -> None:
         self.path, self._emulator = path, bigquery
+        (path / "var" / "dagster").mkdir(parents=True)
         self.ports = {**make_clone(path), EXAMPLE_PORT: str(free_ports(1)[0])}
         self.environment = {**CREDENTIALS, "PATH": f"{path}/.venv/bin:{os.environ['PATH']}"}
         self.names: dict[str, Any] = {"__name__": "shown"}

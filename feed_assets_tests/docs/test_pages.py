@@ -14,7 +14,11 @@ from feed_assets_tests.docs.story import Story
 PAGES = {page.name: page for page in pages()}
 each_page = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES.keys())
 NAMED = re.compile(r"`((?:feed_assets|feed_assets_tests|bench|deploy|docs)/[^`\s]*)`")
-TEXTS = {"alerts.md": "test_alerts_page.py", "coming-from.md": "test_coming_from.py"}
+TEXTS = {
+    "alerts.md": "test_alerts_page.py",
+    "coming-from.md": "test_coming_from.py",
+    "operations.md": "test_operations_page.py",
+}
 """Pages with messages on them, and who compares those with what is really said."""
 
 
