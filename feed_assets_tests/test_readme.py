@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import os
 import re
 import signal
@@ -17,12 +16,11 @@ import yaml
 
 from feed_assets.alerts.declared import Alerts
 from feed_assets.delivery import Delivery
-from feed_assets.demo.server import HOST, PASSWORD, USERNAME
+from feed_assets.demo.server import HOST
 from feed_assets.download import Download
 from feed_assets.feed import Feed
 from feed_assets.importing import store
 from feed_assets.orchestration.scaffold import alerts_yaml, feed_yaml
-from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
 from feed_assets.source import Arriving, nameless
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets_tests.clone import PROJECT, make_clone, started
@@ -179,45 +177,3 @@ def test_the_example_day_becomes_the_table_it_shows(tmp_path: Path) -> None:
         [str(value.normalize() if name == "total" else value) for name, value in row.items()]
         for row in rows.to_pylist()
     ]
-
-
-def test_the_notebook_shows_what_the_readme_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (session,) = (block for block in blocks("python") if "read_ndjson" in block)
-    monkeypatch.chdir(tmp_path)
-    Path("20200120.ndjson").write_text(blocks("json")[0])
-    test = doctest.DocTestParser().get_doctest(session, {}, "README.md", None, None)
-
-    assert doctest.DocTestRunner().run(test) == (0, 4)  # failed, attempted
-
-
-def test_an_asset_of_ones_own_is_stored_beside_the_feeds(tmp_path: Path) -> None:
-    import dagster as dg
-
-    from feed_assets.demo import crm
-    from feed_assets.demo.server import serving
-    from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asset
-    from feed_assets.orchestration.io_manager import WarehouseIOManager
-    from feed_assets.orchestration.warehouse import WarehouseResource
-    from feed_assets.tables import Table
-
-    (code,) = (block for block in blocks("python") if "@dg.asset" in block)
-    written: dict[str, Any] = {"__name__": "written"}
-    exec(code, written)
-    warehouse = WarehouseResource(url=f"duckdb://{tmp_path / 'warehouse.duckdb'}")
-    with serving() as url, pytest.MonkeyPatch.context() as environment:
-        declared = yaml.safe_load(blocks("yaml")[1])["attributes"]
-        environment.setenv("CRM_FEED_USERNAME", USERNAME)
-        environment.setenv("CRM_FEED_PASSWORD", PASSWORD)
-        feed = Feed(**{**declared, "url": f"{url}/feed.ndjson"})
-        done = dg.materialize(
-            [feed_asset(feed), latest_asset(feed), written["refunds"]],
-            resources={"warehouse": warehouse, IO_MANAGER: WarehouseIOManager(warehouse=warehouse)},
-            tags={RANGE_START: crm.FIRST.isoformat(), RANGE_END: crm.LAST.isoformat()},
-        )
-
-    assert done.success
-    tables = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
-    refunds = tables.read(Table("mart", "refunds")).to_pylist()
-    assert [(row["orderId"], row["status"]) for row in refunds] == [("N2", "refunded")]

@@ -23,7 +23,7 @@ HEAD = """\
 <!-- Written by `make docs` from the models in feed_assets; edit those. -->
 
 All that may stand under `attributes:` in a `defs.yaml`. A name that is not here is refused when the
-definitions load, by file and line. An attribute without a default is needed.
+definitions load, by file and line.
 """
 FEED = """
 ## A feed
@@ -50,15 +50,17 @@ def written() -> str:
 def _table(model: type[BaseModel]) -> Iterator[str]:
     yield "\n| attribute | type | default | what it is | example |\n|---|---|---|---|---|\n"
     for name, field in model.model_fields.items():
-        default = "" if field.is_required() else f"`{_yaml(_default(field))}`"
         shown = f"`{name}: {_yaml(field.examples[0])}`" if field.examples else ""
         said = (field.description or "").replace("<", "&lt;")  # else GitHub takes it for HTML
-        cells = [f"`{name}`", _kind(field), default, said, shown]
+        cells = [f"`{name}`", _kind(field), _default(field), said, shown]
         yield f"| {' | '.join(_escaped(cell) for cell in cells)} |\n"
 
 
-def _default(field: FieldInfo) -> Any:
-    return field.get_default(call_default_factory=True)
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "needed"
+    default = field.get_default(call_default_factory=True)
+    return "none" if default in (None, "", (), {}) else f"`{_yaml(default)}`"
 
 
 def _kind(field: FieldInfo) -> str:
@@ -84,7 +86,7 @@ def _name(annotation: Any) -> str:
         return f"{_name(inner[0])} to {_name(inner[1])}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "mapping, see below"
-    return NAMES.get(annotation.__name__, annotation.__name__)
+    return NAMES.get(name := str(annotation.__name__), name)
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -100,7 +102,7 @@ def _yaml(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_yaml, value)) + "]"
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][\w./:-]*", value):
-        return value
+        return str(value)
     return json.dumps(value, ensure_ascii=False, default=str)
 
 

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -83,13 +83,9 @@ class Story:
     # Commands
 
     def _console(self, block: Block) -> None:
-        """`$ command` lines, each with the output it has, if any is shown."""
-        text = block.text.replace("\\\n", "")
-        assert text.startswith("$ "), f"{block} begins with no command"
-        for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-            command, _, output = part.partition("\n")
+        for command, output in commands(block):
             if command.startswith(ELSEWHERE):
-                subprocess.run(["bash", "-n", "-c", command], check=True)
+                read_by_shell(command)
             elif found := re.fullmatch(r"export (\w+)=(.*)", command):
                 self.environment[found[1]] = found[2].strip("\"'").replace("$PWD", str(self.path))
             else:
@@ -212,6 +208,19 @@ class Story:
         rows = client.query(query).result()
         names = [field.name for field in rows.schema]
         return names, [[*map(shown, row.values())] for row in rows]
+
+
+def commands(block: Block) -> Iterator[tuple[str, str]]:
+    """`$ command` lines, each with the output that is shown of it."""
+    text = block.text.replace("\\\n", "")
+    assert text.startswith("$ "), f"{block} begins with no command"
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        command, _, output = part.partition("\n")
+        yield command, output
+
+
+def read_by_shell(command: str) -> None:
+    subprocess.run(["bash", "-n", "-c", command], check=True)
 
 
 def declared(document: Mapping[str, Any]) -> Feed:

@@ -23,7 +23,12 @@ from feed_assets_tests.serving import FeedServer, lines
 
 COMING = page("coming-from.md")
 STOOD, NEW = date(2020, 1, 2), date(2020, 1, 3)
-STANDING = {"dealId": ["D1"], "createdAt": [date(2020, 1, 1)], "score": [5], "coupon": ["X"]}
+STANDING: dict[str, list[Any]] = {
+    "dealId": ["D1"],
+    "createdAt": [date(2020, 1, 1)],
+    "score": [5],
+    "coupon": ["X"],
+}
 SENT = {"dealId": "D1", "createdAt": "2020-01-01", "score": 6, "coupon": 12, "stage": "won"}
 Declaration = Callable[..., Feed]
 

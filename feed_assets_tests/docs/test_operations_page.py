@@ -68,7 +68,7 @@ def test_a_type_that_must_change_is_changed_by_these_steps(
 ) -> None:
     attributes = {"name": "orders", "url": server.url, "dataset": dataset}
     by_date = {"partition_by_date": {"start_date": "2024-05-01"}}
-    feed = Feed(**attributes, **by_date)  # type: ignore[arg-type]  # as YAML has it
+    feed = Feed(**attributes, **by_date)
     server.answer = lambda path: lines({"zip": 10115})
     import_days(feed, DAYS[:1], warehouse)
     server.answer = lambda path: lines({"zip": 10115}, {"zip": "10115-B"})
@@ -78,7 +78,7 @@ def test_a_type_that_must_change_is_changed_by_these_steps(
     (block,) = OPERATIONS.of("text")
     assert str(conflict.value).replace(dataset, "crm") == block.text.strip()
 
-    declared = Feed(**attributes, **by_date, types={"zip": "STRING"})  # type: ignore[arg-type]
+    declared = Feed(**attributes, **by_date, types={"zip": "STRING"})
     import_days(declared, DAYS[1:], warehouse)
 
     def kinds() -> list[str]:
@@ -101,7 +101,7 @@ def test_the_checks_are_those_that_are_told(server: FeedServer) -> None:
         dataset="crm",
         key=("id",),
         updated_at="at",
-        partition_by_date={"start_date": "2024-05-01"},  # type: ignore[arg-type]
+        partition_by_date={"start_date": "2024-05-01"},
     )
     told = [code(row[0]) for row in OPERATIONS.table_under("Checks")]
     assert told == [spec.name for spec in check_specs(feed, partitions(feed))]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from feed_assets_tests.docs.pages import DOCS, PROJECT, Page, pages
-from feed_assets_tests.docs.story import Story
+from feed_assets_tests.docs.story import Story, commands, read_by_shell
 
 PAGES = {page.name: page for page in pages()}
 each_page = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES.keys())
@@ -20,6 +20,8 @@ TEXTS = {
     "operations.md": "test_operations_page.py",
 }
 """Pages with messages on them, and who compares those with what is really said."""
+TOLD_ELSEWHERE = {"production.md": "test_production.py"}
+"""Pages that want PostgreSQL or a cloud, and which test reads them. Here, only a shell does."""
 
 
 @pytest.fixture
@@ -31,7 +33,14 @@ def story(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Story]:
 @each_page
 def test_what_a_page_shows_is_so(page: Page, story: Story) -> None:
     for block in page.blocks:
-        if block.kind == "text":
+        if page.name in TOLD_ELSEWHERE:
+            assert (
+                page.name in (PROJECT / "feed_assets_tests" / TOLD_ELSEWHERE[page.name]).read_text()
+            )
+            if block.kind == "console":
+                for command, _ in commands(block):
+                    read_by_shell(command)
+        elif block.kind == "text":
             assert page.name in TEXTS, f"{block} is compared with nothing"
             assert (Path(__file__).parent / TEXTS[page.name]).exists()
         else:
