@@ -55,6 +55,7 @@ class Story:
         self.names: dict[str, Any] = {"__name__": "shown"}
         self.running: list[subprocess.Popen[str]] = []
         self._ends = ExitStack()
+        self._project = f"docs-{uuid4().hex[:12]}"
         self._bigquery: BigQueryWarehouse | None = None
         self._duckdb: DuckDBWarehouse | None = None
 
@@ -200,7 +201,7 @@ class Story:
             return names, [[*map(shown, row)] for row in result.fetchall()]
 
     def in_bigquery(self, query: str) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-        client = self._emulator().client(project=f"docs-{self.path.name}"[:30].strip("-"))
+        client = self._emulator().client(project=self._project)
         if self._bigquery is None:
             self._bigquery = BigQueryWarehouse(client)
             import_example(self._bigquery)
