@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,15 @@ SERVERS = {"python": "python3", "javascript": "node"}
 DAY = date(2020, 1, 20)
 
 
+def program(name: str) -> str:
+    """Where it is; Node is in Playwright's wheel, too."""
+    found = shutil.which(name)
+    if found is None and name == "node" and (spec := find_spec("playwright")) and spec.origin:
+        found = str(Path(spec.origin).parent / "driver" / "node")
+    assert found, f"install {name}, for which docs/feed-format.md has an example"
+    return found
+
+
 @contextmanager
 def served(kind: str, folder: Path) -> Iterator[str]:
     """The example's URL."""
@@ -38,9 +48,7 @@ def served(kind: str, folder: Path) -> Iterator[str]:
     port = str(free_ports(1)[0])
     file = folder / f"server.{'py' if kind == 'python' else 'mjs'}"
     file.write_text(block.text.replace("8000", port))
-    program = shutil.which(SERVERS[kind])
-    assert program, f"install {SERVERS[kind]}, for which docs/feed-format.md has an example"
-    process = started(f"exec {program} {file}", folder)
+    process = started(f"exec {program(SERVERS[kind])} {file}", folder)
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "serving\n"
