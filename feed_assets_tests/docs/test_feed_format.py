@@ -16,7 +16,7 @@ import yaml
 
 from feed_assets.delivery import Delivered, Delivery, deliver
 from feed_assets.download import Unchanged
-from feed_assets.errors import AccessRefused, BadLines, NotNdjson
+from feed_assets.errors import AccessRefused, BadLines, NotNdjson, Truncated, Unreachable
 from feed_assets.feed import Feed
 from feed_assets.importing import store
 from feed_assets.tables import Table
@@ -42,12 +42,16 @@ def program(name: str) -> str:
 
 
 @contextmanager
-def served(kind: str, folder: Path) -> Iterator[str]:
-    """The example's URL."""
+def served(kind: str, folder: Path, *changes: tuple[str, str]) -> Iterator[str]:
+    """The example's URL; its text with these changes."""
     (block,) = (block for block in FORMAT.of(kind) if FILE.match(block.text))
     port = str(free_ports(1)[0])
     file = folder / f"server.{'py' if kind == 'python' else 'mjs'}"
-    file.write_text(block.text.replace("8000", port))
+    text = block.text
+    for old, new in (("8000", port), *changes):
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
     process = started(f"exec {program(SERVERS[kind])} {file}", folder)
     try:
         assert process.stdout is not None
@@ -101,6 +105,27 @@ def test_the_end_of_each_answer_is_seen(url: str, tmp_path: Path) -> None:
             assert isinstance(delivered, Delivery)
             store(delivered, warehouse, attempt="1")
             assert delivered.download.whole.result().marked
+
+
+BREAKS = {
+    "python": [("PAGE = 1000", "PAGE = 1"), ('last = page[-1]["orderId"]', "raise OSError")],
+    "javascript": [("PAGE = 1000", "PAGE = 1"), ("ORDERS.filter", "(last ? none : ORDERS).filter")],
+}
+"""What makes an example fail at its second page."""
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_an_answer_that_fails_half_way_is_seen_to_break_off(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with (
+        served(kind, tmp_path, *BREAKS[kind]) as url,
+        DuckDBWarehouse(tmp_path / "warehouse.duckdb") as warehouse,
+        pytest.raises((Truncated, Unreachable)),
+    ):
+        import_days(feed(url, max_attempts=1), [DAY], warehouse)
 
 
 def test_an_unchanged_snapshot_is_not_sent_again(
