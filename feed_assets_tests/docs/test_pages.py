@@ -77,6 +77,13 @@ def test_the_readme_names_every_page_and_its_links_lead_somewhere() -> None:
     assert named == PAGES.keys() | TOLD_ELSEWHERE.keys()
 
 
+def test_the_index_of_decisions_has_every_one() -> None:
+    decisions = PAGES["decisions.md"]
+    listed = {link.removeprefix("#") for link in decisions.links if link.startswith("#")}
+    missing = decisions.anchors - listed - {"decisions"}
+    assert not missing, f"add these to the index on top of decisions.md: {missing}"
+
+
 def test_pages_are_found() -> None:
     assert {"attributes.md", "types.md"} <= PAGES.keys()
     assert DOCS.is_dir()
