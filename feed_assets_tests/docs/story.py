@@ -7,9 +7,8 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -19,27 +18,19 @@ import pytest
 import yaml
 
 from feed_assets.alerts.declared import Alerts
-from feed_assets.delivery import Delivery, deliver
-from feed_assets.demo import crm
-from feed_assets.demo.server import PASSWORD, USERNAME, serving
+from feed_assets.demo.server import serving
 from feed_assets.feed import Feed
-from feed_assets.importing import store
 from feed_assets.ndjson.parse import parse
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
-from feed_assets.warehouse.interface import Warehouse
 from feed_assets_tests.clone import free_ports, make_clone, started
+from feed_assets_tests.docs.example import CREDENTIALS, declared, import_example
 from feed_assets_tests.docs.pages import PROJECT, Block, shown_in
 from feed_assets_tests.emulator import Emulator
 
 FILE = re.compile(r"(?:#|//) (\S+\.(?:py|mjs|yaml))\n")
 """A first line that says which file a block is."""
 DEMO_PORT, EXAMPLE_PORT = "8020", "8000"
-CREDENTIALS = {"CRM_FEED_USERNAME": USERNAME, "CRM_FEED_PASSWORD": PASSWORD}
-DAYS = [crm.FIRST + timedelta(number) for number in range((crm.LAST - crm.FIRST).days + 1)]
-SHORTEST = {"name": "crm_orders", "url": "https://example.com/feed.ndjson", "dataset": "crm"}
-BY_DATE = {"partition_by_date": {"start_date": crm.FIRST.isoformat()}}
-LATEST = {"key": ["orderId"], "updated_at": "updatedAt"}
 ELSEWHERE = ("docker", "kubectl", "helm", "gcloud", "bq", "sudo", "make demo", "make ui")
 """Commands that want what a test has not, or that README's tests run: only read by the shell."""
 
@@ -222,47 +213,6 @@ def commands(block: Block) -> Iterator[tuple[str, str]]:
 
 def read_by_shell(command: str) -> None:
     subprocess.run(["bash", "-n", "-c", command], check=True)
-
-
-def declared(document: Mapping[str, Any]) -> Feed:
-    """A feed of which these attributes are shown; by date where they want that."""
-    whole = {**SHORTEST, **document}
-    for more in ({}, BY_DATE, {**BY_DATE, **LATEST}):
-        try:
-            return Feed(**{**whole, **more, **document})
-        except ValueError:
-            continue
-    return Feed(**whole)
-
-
-def import_example(warehouse: Warehouse) -> None:
-    """The days of the example, and the view of the latest state."""
-    with serving() as url, pytest.MonkeyPatch.context() as environment:
-        for name, value in CREDENTIALS.items():
-            environment.setenv(name, value)
-        auth = {"username_env": "CRM_FEED_USERNAME", "password_env": "CRM_FEED_PASSWORD"}
-        feed = Feed(
-            **{
-                **SHORTEST,
-                **BY_DATE,
-                **LATEST,
-                "url": f"{url}/feed.ndjson",
-                "table": "orders",
-                "basic_auth": auth,
-            }
-        )
-        import_days(feed, DAYS, warehouse)
-    with warehouse:
-        warehouse.define_latest(feed.destination, feed.key, feed.updated_at or "")
-
-
-def import_days(feed: Feed, days: Iterable[Any], warehouse: Warehouse) -> None:
-    """As a run does; raises what fails."""
-    for _, delivered in deliver(feed, list(days)):
-        if isinstance(delivered, Exception):
-            raise delivered
-        assert isinstance(delivered, Delivery)
-        store(delivered, warehouse, attempt=uuid4().hex)
 
 
 def shown(value: Any) -> str:

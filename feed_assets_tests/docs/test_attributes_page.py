@@ -14,8 +14,8 @@ from feed_assets.alerts.declared import Alerts
 from feed_assets.feed import Feed
 from feed_assets.partition import PartitionByDate
 from feed_assets_tests.docs.attributes import PAGE, written
+from feed_assets_tests.docs.example import BY_DATE, CREDENTIALS, LATEST, SHORTEST
 from feed_assets_tests.docs.pages import code, page
-from feed_assets_tests.docs.story import BY_DATE, CREDENTIALS, LATEST, SHORTEST
 
 ATTRIBUTES = page("attributes.md")
 WHOLE: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {

@@ -17,8 +17,8 @@ from feed_assets.tables import Table
 from feed_assets.warehouse.columns import columns_of
 from feed_assets.warehouse.interface import Warehouse
 from feed_assets.warehouse.rows import conform
+from feed_assets_tests.docs.example import import_days
 from feed_assets_tests.docs.pages import page
-from feed_assets_tests.docs.story import import_days
 from feed_assets_tests.serving import FeedServer, lines
 
 COMING = page("coming-from.md")

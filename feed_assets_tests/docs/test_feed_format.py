@@ -22,8 +22,9 @@ from feed_assets.importing import store
 from feed_assets.tables import Table
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets_tests.clone import free_ports, started
+from feed_assets_tests.docs.example import CREDENTIALS, import_days
 from feed_assets_tests.docs.pages import code, page
-from feed_assets_tests.docs.story import CREDENTIALS, FILE, import_days
+from feed_assets_tests.docs.story import FILE
 from feed_assets_tests.ndjson.feeds import read_bytes, read_lines
 from feed_assets_tests.serving import Answer, FeedServer
 

@@ -14,8 +14,8 @@ from feed_assets.errors import FeedAssetsError, TypeConflict
 from feed_assets.feed import Feed
 from feed_assets.tables import Table
 from feed_assets.warehouse.interface import Warehouse
+from feed_assets_tests.docs.example import import_days
 from feed_assets_tests.docs.pages import PROJECT, code, page
-from feed_assets_tests.docs.story import import_days
 from feed_assets_tests.serving import FeedServer, lines
 
 OPERATIONS = page("operations.md")

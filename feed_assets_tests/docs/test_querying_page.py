@@ -17,8 +17,8 @@ from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
 from feed_assets.orchestration.warehouse import WarehouseResource
 from feed_assets.tables import Table
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
+from feed_assets_tests.docs.example import BY_DATE, CREDENTIALS, LATEST, SHORTEST
 from feed_assets_tests.docs.pages import page
-from feed_assets_tests.docs.story import BY_DATE, CREDENTIALS, LATEST, SHORTEST
 
 
 def test_an_asset_of_ones_own_is_stored_beside_the_feeds(
