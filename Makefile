@@ -1,4 +1,4 @@
-.PHONY: setup demo test test-bigquery ui check bench lock
+.PHONY: setup demo test test-bigquery ui check docs bench lock
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -22,6 +22,9 @@ check: setup ## lint, format, types, definitions
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/dg check defs
+
+docs: setup ## write docs/attributes.md anew
+	$(BIN)/python -m feed_assets_tests.docs.attributes
 
 bench: setup ## measure; PEERS names a Python that has what is compared with
 	@mkdir -p var/bench

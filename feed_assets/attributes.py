@@ -86,7 +86,10 @@ class Attributes(Declared):
         description="How many bad lines may go to rejected_<table> before the import fails.",
     )
     max_line_bytes: int = Field(
-        64 << 20, gt=0, examples=[1 << 20], description="A line beyond that is a bad line."
+        64 << 20,
+        gt=0,
+        examples=[1 << 20],
+        description="A feed with a line beyond that is refused, whatever max_bad_lines lets pass.",
     )
     max_feed_bytes: int = Field(
         10_000_000_000,

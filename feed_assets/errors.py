@@ -161,6 +161,10 @@ class TableError(FeedAssetsError):
     """The warehouse cannot take the rows; the table is as it was."""
 
 
+DECLARED = frozenset({"NUMERIC", "BIGNUMERIC", "DATE", "TIME", "BYTES", "JSON", "GEOGRAPHY"})
+"""Types that a column of a feed has only where it is declared, and keeps as long as it is."""
+
+
 class TypeConflict(TableError):
     """A shard's column cannot become what it was and what it is today.
 
@@ -182,11 +186,16 @@ class TypeConflict(TableError):
 
     def __str__(self) -> str:
         where = f" (first at line {self.line})" if self.line else ""
+        if self.known in DECLARED:
+            way = f"declare it so in the feed's YAML (types: {{{self.declare}: {self.known}}})"
+        else:
+            way = (
+                f"declare its type in the feed's YAML (types: {{{self.declare}: STRING}}, say) and "
+                f"backfill the days before"
+            )
         return (
             f"column {self.column} of {self.table} is {self.known} in the shards so far "
-            f"and {self.today} today{where}. Either declare its type in the feed's YAML "
-            f"(types: {{{self.declare}: STRING}}, say) and backfill the days before, "
-            f"or fix the feed"
+            f"and {self.today} today{where}. Either {way}, or fix the feed"
         )
 
 

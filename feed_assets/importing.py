@@ -97,7 +97,7 @@ def _store_snapshot(delivery: Delivery, warehouse: Warehouse, attempt: str) -> I
 def _store_day(delivery: Delivery, day: date, warehouse: Warehouse, attempt: str) -> Import:
     feed, table = delivery.feed, delivery.feed.destination
     with warehouse:
-        known = known_columns(warehouse, table).columns
+        known = known_columns(warehouse, table, feed.types).columns
     reading = _read(delivery, known)  # takes its time, so it holds no warehouse
     checked = _check_content(delivery, reading)
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import doctest
 import os
 import re
-import shutil
 import signal
-import socket
-import subprocess
 import time
-from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,19 +16,16 @@ import yaml
 
 from feed_assets.alerts.declared import Alerts
 from feed_assets.delivery import Delivery
-from feed_assets.demo.__main__ import UI_PORT
-from feed_assets.demo.server import HOST, PASSWORD, PORT, USERNAME
+from feed_assets.demo.server import HOST
 from feed_assets.download import Download
 from feed_assets.feed import Feed
 from feed_assets.importing import store
 from feed_assets.orchestration.scaffold import alerts_yaml, feed_yaml
-from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
 from feed_assets.source import Arriving, nameless
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
+from feed_assets_tests.clone import PROJECT, make_clone, started
 
-PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
-TREE = ("feed_assets", "pyproject.toml", "requirements.lock", "workspace.yaml", "Makefile")
 RUN_ELSEWHERE = {
     "make test": "is what runs this test",
     'export FEED_ASSETS_WAREHOUSE="bigquery://my-project?location=EU"': "wants a project at Google",
@@ -50,38 +42,8 @@ COMMANDS = [line.removeprefix("$ ") for block in blocks("console") for line in b
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """The project as it stands, in a folder of its own, with this .venv and free ports."""
-    for name in TREE:
-        copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy2
-        copy(PROJECT / name, tmp_path / name)
-    (tmp_path / ".venv").symlink_to(PROJECT / ".venv")
-    crm, ui = free_ports(2)
-    for pattern in ("defs/*/defs.yaml", "demo/*.py"):
-        for file in (tmp_path / "feed_assets").glob(pattern):
-            text = file.read_text().replace(f"{PORT}", f"{crm}").replace(f"{UI_PORT}", f"{ui}")
-            file.write_text(text)
+    make_clone(tmp_path)
     return tmp_path
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]
-
-
-def started(command: str, clone: Path) -> subprocess.Popen[str]:
-    kept = {"PATH", "HOME", "LANG"}
-    environment = {name: value for name, value in os.environ.items() if name in kept}
-    return subprocess.Popen(
-        command,
-        shell=True,
-        cwd=clone,
-        env={**environment, "PYTHONPATH": str(clone)},  # else what is installed is imported
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def test_every_command_is_tried() -> None:
@@ -225,45 +187,3 @@ def test_a_preview_prints_what_the_readme_shows(clone: Path) -> None:
         said, _ = preview.communicate(timeout=60)
 
     assert said in blocks("")
-
-
-def test_the_notebook_shows_what_the_readme_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (session,) = (block for block in blocks("python") if "read_ndjson" in block)
-    monkeypatch.chdir(tmp_path)
-    Path("20200120.ndjson").write_text(blocks("json")[0])
-    test = doctest.DocTestParser().get_doctest(session, {}, "README.md", None, None)
-
-    assert doctest.DocTestRunner().run(test) == (0, 4)  # failed, attempted
-
-
-def test_an_asset_of_ones_own_is_stored_beside_the_feeds(tmp_path: Path) -> None:
-    import dagster as dg
-
-    from feed_assets.demo import crm
-    from feed_assets.demo.server import serving
-    from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asset
-    from feed_assets.orchestration.io_manager import WarehouseIOManager
-    from feed_assets.orchestration.warehouse import WarehouseResource
-    from feed_assets.tables import Table
-
-    (code,) = (block for block in blocks("python") if "@dg.asset" in block)
-    written: dict[str, Any] = {"__name__": "written"}
-    exec(code, written)
-    warehouse = WarehouseResource(url=f"duckdb://{tmp_path / 'warehouse.duckdb'}")
-    with serving() as url, pytest.MonkeyPatch.context() as environment:
-        declared = yaml.safe_load(blocks("yaml")[1])["attributes"]
-        environment.setenv("CRM_FEED_USERNAME", USERNAME)
-        environment.setenv("CRM_FEED_PASSWORD", PASSWORD)
-        feed = Feed(**{**declared, "url": f"{url}/feed.ndjson"})
-        done = dg.materialize(
-            [feed_asset(feed), latest_asset(feed), written["refunds"]],
-            resources={"warehouse": warehouse, IO_MANAGER: WarehouseIOManager(warehouse=warehouse)},
-            tags={RANGE_START: crm.FIRST.isoformat(), RANGE_END: crm.LAST.isoformat()},
-        )
-
-    assert done.success
-    tables = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
-    refunds = tables.read(Table("mart", "refunds")).to_pylist()
-    assert [(row["orderId"], row["status"]) for row in refunds] == [("N2", "refunded")]

@@ -103,15 +103,18 @@ def _stored(
     )
 
 
-def known_columns(warehouse: Warehouse, table: Table) -> Known:
-    """What is known of a table's shards; of shards that stood before us, what they hold."""
+def known_columns(warehouse: Warehouse, table: Table, declared: Collection[str] = ()) -> Known:
+    """What is known of a table's shards; of shards that stood before us, what they hold.
+
+    Raises TypeConflict where those do not agree on a column that is not `declared`.
+    """
     known = warehouse.known(table)
     if known.version is not None:
         return known
     columns: Columns = ()
     for shard in warehouse.shards(table):
         held = tuple(_unmeasured(column) for column in warehouse.columns(shard) or ())
-        columns = shards.union(table, columns, held)
+        columns = shards.union(table, columns, held, declared)
     return Known(columns)
 
 
@@ -120,7 +123,7 @@ def _learn(
 ) -> tuple[Columns, Known, pa.Table]:
     """Adds today's columns to those known; returns those before, what is known now, the rows."""
     for _ in range(ROUNDS):
-        known = known_columns(warehouse, table)
+        known = known_columns(warehouse, table, declared)
         rows = read(known.columns)
         columns = shards.union(table, known.columns, columns_in(rows), declared)
         if columns == known.columns and (known.version is not None or not columns):

@@ -92,6 +92,22 @@ def test_what_cannot_join_is_refused_unless_it_is_declared(known: str, today: st
     assert (declared.type, declared.repeated) == (column(today).type, column(today).repeated)
 
 
+@pytest.mark.parametrize(
+    ("known", "today", "says"),
+    [
+        ("DATE", "DATETIME", "Either declare it so in the feed's YAML (types: {x: DATE}), or fix"),
+        ("NUMERIC", "FLOAT", "(types: {x: NUMERIC}), or fix"),
+        ("INTEGER", "STRING", "(types: {x: STRING}, say) and backfill the days before, or fix"),
+        ("REPEATED DATE", "DATE", "(types: {x: STRING}, say) and backfill the days before, or fix"),
+    ],
+)
+def test_a_conflict_says_the_declaration_that_ends_it(known: str, today: str, says: str) -> None:
+    with pytest.raises(TypeConflict) as refused:
+        union(ORDERS, (column(known),), (column(today),))
+
+    assert says in str(refused.value)
+
+
 def test_integers_that_no_float_holds_are_not_widened_by_a_declaration() -> None:
     (declared,) = union(ORDERS, (column("LONG"),), (column("FLOAT"),), {"x"})
 

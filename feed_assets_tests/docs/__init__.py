@@ -1,0 +1,1 @@
+"""The documentation is true: what its pages show is run, and what they say is compared."""
