@@ -37,7 +37,7 @@ _INSTANCE = "telemetry: {enabled: false}\nnux: {enabled: false}\n"
 def main() -> None:
     """Measures, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=lambda path: Path(path).absolute())
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--rows", type=int, default=1000, help="of a day")
     parser.add_argument("--single", type=int, default=10, help="days run one by one")
