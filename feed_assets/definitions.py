@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 import dagster as dg
@@ -16,9 +17,22 @@ from feed_assets.orchestration.warehouse import WarehouseResource, warehouse_url
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The code location: every feed's assets and schedules, and what stores them."""
+    """The code location of the feeds in this package's `defs`."""
+    # By itself, as `for_project` wants a pyproject.toml, and beside an installed wheel is none
+    tree = dg.ComponentTree(
+        defs_module=import_module("feed_assets.defs"),
+        project_root=Path(__file__).parents[1],
+    )
+    return code_location(tree)
+
+
+def code_location(tree: dg.ComponentTree) -> dg.Definitions:
+    """Every asset, schedule and sensor that a project declares, and what stores its tables.
+
+    For a project of its own that has feed_assets installed: the tree is
+    `dg.ComponentTree.for_project(Path(__file__).parent)`.
+    """
     warnings.filterwarnings("ignore", category=dg.BetaWarning)  # of Dagster, about its own parts
-    tree = dg.ComponentTree.for_project(Path(__file__).parent)
     feeds = [component.feed for component in tree.get_all_components(of_type=JsonFeed)]
     check_together(feeds, wildcards=warehouse_url().startswith("bigquery:"))
     warehouse = WarehouseResource()
