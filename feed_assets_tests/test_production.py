@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from pathlib import Path
 from urllib.parse import urlsplit
 from zipfile import ZipFile
 
@@ -157,7 +158,8 @@ def test_one_run_at_a_time_of_each_feed_and_so_many_in_all(
     runs = {production.dagster.launch_run(feed): feed for feed in LAUNCHED}
 
     def waits_for_its_turn(run: str) -> bool:
-        if instance.get_run_by_id(run).status is dg.DagsterRunStatus.QUEUED:
+        found = instance.get_run_by_id(run)
+        if found and found.status is dg.DagsterRunStatus.QUEUED:
             return True
         pool = instance.event_log_storage.get_concurrency_info(runs[run])
         return any(
