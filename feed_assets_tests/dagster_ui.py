@@ -329,7 +329,8 @@ def process(
         try:
             yield program
         finally:
-            os.killpg(program.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.killpg(program.pid, signal.SIGKILL)
 
 
 def free_port() -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,12 @@ def deployed(
 
         def answers() -> bool:
             assert code.poll() is None, here.log("code")
-            return here.check("code")
+            with (
+                suppress(OSError),
+                socket.create_connection(("127.0.0.1", int(here.ports["4000"]))),
+            ):
+                return True
+            return False
 
         waited_for("the code location", answers)
         workspace = image.home / "workspace.yaml"

@@ -48,7 +48,7 @@ CHART = {
     "concurrency.runs": {"maxConcurrentRuns", "tagConcurrencyLimits"},
     "dagster-user-deployments": {"enabled", "enableSubchart", "deployments", "imagePullSecrets"},
     "dagster-user-deployments.deployments": {
-        *("name", "port", "codeServerArgs", "includeConfigInLaunchedRuns", *POD),
+        *("name", "port", "dagsterApiGrpcArgs", "includeConfigInLaunchedRuns", *POD),
     },
     "dagsterWebserver": {"replicaCount", "service", "pathPrefix", "workspace", *POD},
     "dagsterWebserver.service": {"type", "port", "annotations"},
