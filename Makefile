@@ -23,14 +23,16 @@ check: setup ## lint, format, types, definitions
 	$(BIN)/mypy
 	$(BIN)/dg check defs
 
-bench: setup ## measure; POLARS and DLT name a Python that has polars, or dlt
+bench: setup ## measure; PEERS names a Python that has what is compared with
 	@mkdir -p var/bench
-	$(BIN)/python -m bench.engine var/bench $(if $(POLARS),--polars $(POLARS))
+	$(BIN)/python -m bench.engine var/bench $(if $(PEERS),--polars $(PEERS))
 	$(BIN)/python -m bench.memory var/bench
 	$(BIN)/python -m bench.history var/bench
 	$(BIN)/python -m bench.downloads var/bench
 	$(BIN)/python -m bench.backfill var/bench
-	$(BIN)/python -m bench.imports var/bench $(if $(DLT),--dlt $(DLT))
+	$(BIN)/python -m bench.loading var/bench
+	$(BIN)/python -m bench.imports var/bench $(if $(PEERS),--peers $(PEERS))
+	$(BIN)/python -m bench.exactness var/bench $(if $(PEERS),--peers $(PEERS))
 
 setup: $(READY) $(DAGSTER_HOME)/dagster.yaml ## a .venv with the pinned versions; nothing, the second time
 

@@ -7,12 +7,13 @@ import json
 import resource
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-_EVERY = 0.01  # seconds
+sys.path.insert(0, str(Path(__file__).parents[1]))  # in an environment of somebody else's
+
+from bench.peak import watched
 
 
 def _ours(source: Path, target: Path) -> Callable[[], object]:
@@ -53,35 +54,20 @@ def _pandas(source: Path, target: Path) -> Callable[[], object]:
     return lambda: pandas.read_json(source, lines=True).to_parquet(target)
 
 
-def _anonymous() -> float:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
-
-
 def main() -> None:
     """Arguments: engine, file, and the bytes of memory that it may have."""
     engine, source = sys.argv[1], Path(sys.argv[2])
     if limit := int(sys.argv[3]) if sys.argv[3:] else 0:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    peak, over = 0.0, threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not over.wait(_EVERY):
-            peak = max(peak, _anonymous())
-
     with tempfile.TemporaryDirectory(dir=source.parent) as folder:
         engines = {"ours": _ours, "DuckDB": _duckdb, "polars": _polars, "pandas": _pandas}
         run = engines[engine](source, Path(folder) / "out.parquet")
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
-        begun = time.perf_counter()
-        result = run()
-        seconds = time.perf_counter() - begun
-        over.set()
-        watcher.join()
+        with watched() as peak:
+            begun = time.perf_counter()
+            result = run()
+            seconds = time.perf_counter() - begun
     rows = result if isinstance(result, int) else 0
-    print(json.dumps({"seconds": seconds, "peak": peak, "rows": rows}))
+    print(json.dumps({"seconds": seconds, "peak": peak.mb, "rows": rows}))
 
 
 if __name__ == "__main__":

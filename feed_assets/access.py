@@ -32,8 +32,12 @@ class Declared(BaseModel):
 class BasicAuth(Declared):
     """HTTP Basic Auth, by the names of the environment variables that hold it."""
 
-    username_env: str = Field(description="Environment variable holding the user name.")
-    password_env: str = Field(description="Environment variable holding the password.")
+    username_env: str = Field(
+        examples=["CRM_FEED_USERNAME"], description="Environment variable holding the user name."
+    )
+    password_env: str = Field(
+        examples=["CRM_FEED_PASSWORD"], description="Environment variable holding the password."
+    )
 
     def headers(self) -> Mapping[str, bytes]:
         """The header to send; in UTF-8 (RFC 7617, 2.1), where `requests` would send Latin-1."""
@@ -47,7 +51,9 @@ class BasicAuth(Declared):
 class BearerAuth(Declared):
     """A bearer token, by the name of the environment variable that holds it."""
 
-    token_env: str = Field(description="Environment variable holding the token.")
+    token_env: str = Field(
+        examples=["CRM_TOKEN"], description="Environment variable holding the token."
+    )
 
     def headers(self) -> Mapping[str, bytes]:
         """The header to send (RFC 6750, 2.1)."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import combinations
+from collections.abc import Iterable, Iterator, Mapping
 
 from feed_assets.errors import SettingError
 from feed_assets.feed import Feed
-from feed_assets.tables import Table
+from feed_assets.tables import SHARD, Table
+
+Sharded = Mapping[str, tuple[Feed, Table]]
+"""What shards are named after, and whose it is, by its name to which case does not matter."""
 
 
 def check_together(feeds: Iterable[Feed], *, wildcards: bool) -> None:
@@ -16,35 +18,55 @@ def check_together(feeds: Iterable[Feed], *, wildcards: bool) -> None:
     Case does not distinguish, as it does not in DuckDB, though it does in BigQuery.
     `wildcards` says whether the warehouse queries shards by prefix, as BigQuery does: then nothing
     but a feed's shards may match `table_*`, what stands beside them included. Raises SettingError
-    naming both feeds.
+    naming both feeds. Looks each name up, as there may be hundreds.
     """
     feeds = list(feeds)
+    _check_assets(feeds)
+    taken: dict[str, tuple[Feed, Table]] = {}
     for feed in feeds:
-        for name in _names(feed)[1:]:
-            if clash := _among_shards(name, feed, wildcards=wildcards):
-                raise SettingError(
-                    f"feed {feed.name} would collide with itself: {name} {clash} of its own; give "
-                    f"it another table"
-                )
-    for one, other in combinations(feeds, 2):
-        if one.name == other.name:
-            raise SettingError(f"two feeds are named {one.name}; rename one")
-        if shared := _assets(one) & _assets(other):
-            raise SettingError(
-                f"feeds {one.name} and {other.name} would both make the asset {min(shared)}; "
-                f"rename one"
-            )
-        for feed, against in ((one, other), (other, one)):
-            for name in _names(feed):
-                if clash := _clash(name, against, wildcards=wildcards):
+        for name in _names(feed):
+            one, first = taken.setdefault(_key(name), (feed, name))
+            if one is not feed:
+                said = f"{first} of {one.name} is also a table of {feed.name}"
+                raise _collision(one, feed, said)
+    sharded = {
+        _key(table): (feed, table)
+        for feed in feeds
+        for table in (feed.destination, feed.destination.rejected)
+        if feed.partition_by_date
+    }
+    for feed in feeds:
+        for name in _names(feed):
+            for against, clash in _among_shards(name, sharded, wildcards=wildcards):
+                if against is feed:
                     raise SettingError(
-                        f"feeds {one.name} and {other.name} would collide: {name} of {feed.name} "
-                        f"{clash} of {against.name}; give one of them another table or dataset"
+                        f"feed {feed.name} would collide with itself: {name} {clash} of its own; "
+                        f"give it another table"
                     )
+                said = f"{name} of {feed.name} {clash} of {against.name}"
+                one, other = sorted((feed, against), key=feeds.index)
+                raise _collision(one, other, said)
 
 
-def _assets(feed: Feed) -> set[str]:
-    return {feed.name, f"{feed.name}_latest"} if feed.has_latest else {feed.name}
+def _check_assets(feeds: Iterable[Feed]) -> None:
+    makers: dict[str, Feed] = {}
+    for feed in feeds:
+        for asset in [feed.name, f"{feed.name}_latest"][: 1 + feed.has_latest]:
+            other = makers.setdefault(asset, feed)
+            if other is feed:
+                continue
+            if other.name == feed.name:
+                raise SettingError(f"two feeds are named {feed.name}; rename one")
+            raise SettingError(
+                f"feeds {other.name} and {feed.name} would both make the asset {asset}; rename one"
+            )
+
+
+def _collision(one: Feed, other: Feed, said: str) -> SettingError:
+    return SettingError(
+        f"feeds {one.name} and {other.name} would collide: {said}; give one of them another table "
+        f"or dataset"
+    )
 
 
 def _names(feed: Feed) -> list[Table]:
@@ -56,18 +78,16 @@ def _names(feed: Feed) -> list[Table]:
     )
 
 
-def _clash(name: Table, feed: Feed, *, wildcards: bool) -> str | None:
-    if name.dataset.casefold() != feed.dataset.casefold():
-        return None
-    if any(name.name.casefold() == taken.name.casefold() for taken in _names(feed)):
-        return "is also a table"
-    return _among_shards(name, feed, wildcards=wildcards)
+def _among_shards(name: Table, sharded: Sharded, *, wildcards: bool) -> Iterator[tuple[Feed, str]]:
+    """Those among whose shards a table of that name would show up, and how."""
+    key = _key(name)
+    if wildcards:
+        for place, letter in enumerate(key):
+            if letter == "_" and (found := sharded.get(key[:place])):
+                yield found[0], f"matches {found[1]}_*, the shards"
+    elif (match := SHARD.fullmatch(key)) and (found := sharded.get(match["table"])):
+        yield found[0], "is named like a shard"
 
 
-def _among_shards(name: Table, feed: Feed, *, wildcards: bool) -> str | None:
-    for table in (feed.destination, feed.destination.rejected) if feed.partition_by_date else ():
-        if wildcards and name.name.casefold().startswith(f"{table.name}_".casefold()):
-            return f"matches {table}_*, the shards"
-        if name.is_shard_of(table):
-            return "is named like a shard"
-    return None
+def _key(table: Table) -> str:
+    return str(table).casefold()

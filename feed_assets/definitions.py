@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +12,7 @@ import dagster as dg
 from feed_assets.collisions import check_together
 from feed_assets.orchestration.assets import IO_MANAGER
 from feed_assets.orchestration.component import JsonFeed
+from feed_assets.orchestration.documented import documentation
 from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.warehouse import WarehouseResource, warehouse_url
 
@@ -18,7 +20,7 @@ from feed_assets.orchestration.warehouse import WarehouseResource, warehouse_url
 @dg.definitions
 def defs() -> dg.Definitions:
     """The code location of the feeds in this package's `defs`."""
-    # By itself, as `for_project` wants a pyproject.toml, and beside an installed wheel is none
+    # Not for_project, which wants a pyproject.toml, as an installed wheel has none
     tree = dg.ComponentTree(
         defs_module=import_module("feed_assets.defs"),
         project_root=Path(__file__).parents[1],
@@ -32,13 +34,26 @@ def code_location(tree: dg.ComponentTree) -> dg.Definitions:
     For a project of its own that has feed_assets installed: the tree is
     `dg.ComponentTree.for_project(Path(__file__).parent)`.
     """
+    gc.disable()  # what is declared stays, so looking for garbage in it is a quarter of the time
+    try:
+        return _definitions(tree)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _definitions(tree: dg.ComponentTree) -> dg.Definitions:
     warnings.filterwarnings("ignore", category=dg.BetaWarning)  # of Dagster, about its own parts
+    for place, declared in tree.find_root_decl().iterate_loc_component_decl_pairs():
+        # Else Dagster (1.13) walks through all that is declared to find each of them
+        tree.state_tracker.set_cache_data(place, component_decl=declared)
     feeds = [component.feed for component in tree.get_all_components(of_type=JsonFeed)]
     check_together(feeds, wildcards=warehouse_url().startswith("bigquery:"))
     warehouse = WarehouseResource()
     return dg.Definitions.merge(
         # Of a path, as the whole tree would import dagster_gcp (1.7 s, 130 MB) into every process
         tree.build_defs(Path()),
+        documentation(),
         dg.Definitions(
             component_tree=tree,
             executor=dg.in_process_executor,  # an import is one step; a process more costs seconds

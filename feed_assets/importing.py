@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -13,8 +12,9 @@ import pyarrow as pa
 
 from feed_assets import ndjson
 from feed_assets.checks import Checked, check_content, check_stored
+from feed_assets.delivered import read_delivered
 from feed_assets.delivery import Delivery
-from feed_assets.download import Download, Validators
+from feed_assets.download import Validators
 from feed_assets.errors import (
     BadLine,
     CheckFailed,
@@ -25,7 +25,6 @@ from feed_assets.errors import (
     TypeConflict,
     UnsupportedColumn,
 )
-from feed_assets.source import SupersededError
 from feed_assets.tables import Table
 from feed_assets.warehouse.columns import (
     TEXTS,
@@ -82,7 +81,7 @@ def _store_snapshot(delivery: Delivery, warehouse: Warehouse, attempt: str) -> I
     table = delivery.feed.destination
     reading = _read(delivery, ())
     checked = _check_content(delivery, reading)
-    rows = to_arrow(reading.frame(), checked=True)
+    rows = _rows(reading)
     with warehouse:
         _check_rows(delivery, table, reading.rows, warehouse)
         _store_rejected(delivery, table.rejected, reading.bad_lines, warehouse, attempt)
@@ -107,8 +106,7 @@ def _store_day(delivery: Delivery, day: date, warehouse: Warehouse, attempt: str
         if now != known:  # another import learned more meanwhile
             known, reading = now, _read(delivery, now)
             checked = _check_content(delivery, reading)
-        rows = to_arrow(reading.frame(), checked=True)
-        return told(pa.Table.from_arrays(rows.columns, schema=reading.schema), reading.types)
+        return _rows(reading)
 
     with warehouse:
         _check_rows(delivery, table.shard(day), reading.rows, warehouse)
@@ -143,6 +141,12 @@ def _imported(
     return Import(delivery, reading, stored, (*of_rows, *checked), held)
 
 
+def _rows(reading: ndjson.Reading) -> pa.Table:
+    """By way of the DataFrame; with the keys that the columns were sent as."""
+    rows = to_arrow(reading.frame(), checked=True)
+    return told(pa.Table.from_arrays(rows.columns, schema=reading.schema), reading.types)
+
+
 def _check_content(delivery: Delivery, reading: ndjson.Reading) -> tuple[Checked, ...]:
     """Raises CheckFailed where a check did not pass that the feed's user has said must."""
     rows = pa.Table.from_arrays(reading.table.columns, schema=reading.schema)
@@ -168,12 +172,7 @@ def _read(delivery: Delivery, known: Columns) -> ndjson.Reading:
         empty_as_null=feed.empty_as_null,
         flexible_names=delivery.day is None,  # `table_*` works with plain names only
     )
-    while True:
-        try:
-            reading = _read_whole(delivery.download, options, known)
-            break
-        except SupersededError:
-            continue
+    reading = read_delivered(delivery.download, options, known=arrow_schema(known))
     if not reading.rows and delivery.day is None and not feed.allow_empty:
         raise EmptyFeed(
             f"{delivery.download.url} has no rows, which would empty {feed.destination}; "
@@ -185,21 +184,6 @@ def _read(delivery: Delivery, known: Columns) -> ndjson.Reading:
             f"ask the feed's server why"
         )
     return reading
-
-
-def _read_whole(download: Download, options: ndjson.Options, known: Columns) -> ndjson.Reading:
-    """Raises DownloadError, ContentError or SupersededError.
-
-    Where a checksum at the end may tell that the body was garbled on its way, what is wrong with
-    its content is not believed before.
-    """
-    source = download.source
-    try:
-        return ndjson.read(source, options=options, known=arrow_schema(known))
-    except ContentError:
-        if download.unverified:
-            source.reach(sys.maxsize)
-        raise
 
 
 def _check_rows(delivery: Delivery, table: Table, rows: int, warehouse: Warehouse) -> None:
@@ -225,7 +209,9 @@ def _store_rejected(
     if lines or warehouse.columns(table) is not None:
         rows = pa.Table.from_pylist([asdict(line) for line in lines], arrow_schema(REJECTED))
         origin = replace(
-            _origin(delivery), description=REJECTED_LINES.format(table=delivery.feed.destination)
+            _origin(delivery),
+            description=REJECTED_LINES.format(table=delivery.feed.destination),
+            columns={},
         )
         warehouse.replace(table, conform(rows, REJECTED), REJECTED, attempt=attempt, origin=origin)
 
@@ -234,7 +220,7 @@ def _origin(delivery: Delivery) -> Origin:
     """What the warehouse can say of tables and jobs: the feed, the day, its user's own words."""
     feed, day = delivery.feed, delivery.day
     labels = {**feed.labels, "feed": feed.name, **({"day": day.isoformat()} if day else {})}
-    return Origin(labels, feed.description or "")
+    return Origin(labels, feed.description or "", feed.column_descriptions)
 
 
 def to_frame(rows: pa.Table) -> pd.DataFrame:

@@ -25,19 +25,28 @@ OURS_SEEN_FROM = {  # and nothing else of ours; __init__.py and demo/ put things
     "tables.py": (),
     "arrow_fields.py": (),
     "source.py": (),
-    "ndjson/": ("errors", "arrow_fields", "source", "ndjson"),
+    "type_names.py": ("errors",),
+    "ndjson/": ("errors", "arrow_fields", "source", "type_names", "ndjson"),
     "warehouse/": ("errors", "arrow_fields", "tables", "warehouse"),
     "access.py": ("errors",),
-    "feed.py": ("errors", "tables", "access", "ndjson"),  # ndjson: what may stand in `types`
+    "partition.py": ("access",),
+    "attributes.py": ("access", "partition", "type_names"),
+    "feed.py": ("errors", "tables", "access", "attributes", "type_names"),
     "alerts/": ("errors", "access", "feed", "alerts"),
     "collisions.py": ("errors", "tables", "feed"),
     "download/": ("errors", "access", "feed", "source", "download"),
     "delivery.py": ("errors", "access", "feed", "download"),
     "checks.py": ("errors", "feed", "warehouse"),
+    "delivered.py": ("errors", "source", "download", "ndjson"),
     "importing.py": (
-        *("errors", "tables", "source", "download", "delivery", "ndjson", "warehouse"),
-        "checks",
+        *("errors", "tables", "source", "download", "delivery", "delivered", "ndjson"),
+        *("warehouse", "checks"),
     ),
+    "preview/": (
+        *("errors", "tables", "feed", "source", "delivery", "delivered", "ndjson", "warehouse"),
+        "preview",
+    ),
+    "cli.py": ("errors", "tables", "preview"),
 }
 
 

@@ -855,6 +855,15 @@ def test_a_view_is_replaced_and_deleted(client: bigquery.Client, dataset: str) -
         client.get_table(f"{dataset}.v")
 
 
+def test_a_views_columns_are_described_by_an_update(client: bigquery.Client, dataset: str) -> None:
+    query(client, f"CREATE VIEW {dataset}.v AS SELECT 1 AS a")
+    view = client.get_table(f"{dataset}.v")
+    view.schema = [SchemaField("a", "INTEGER", description="the first")]
+    client.update_table(view, ["schema"])
+    assert client.get_table(f"{dataset}.v").schema[0].description == "the first"
+    assert query(client, f"SELECT * FROM {dataset}.v") == [{"a": 1}]
+
+
 def test_a_view_is_said_to_have_the_columns_it_had_when_its_query_last_changed(
     client: bigquery.Client, dataset: str
 ) -> None:

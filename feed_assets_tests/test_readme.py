@@ -91,6 +91,7 @@ def test_every_command_is_tried() -> None:
         ".venv/bin/dg scaffold defs feed_assets.JsonFeed shop_orders",
         ".venv/bin/dg scaffold defs feed_assets.ImportAlerts team_alerts",
         ".venv/bin/dg check defs",
+        ".venv/bin/feed-assets preview orders.ndjson --date 2020-01-20",
         *RUN_ELSEWHERE,
     }
 
@@ -161,14 +162,14 @@ def test_dg_check_points_at_a_mistake_by_file_line_and_attribute(clone: Path) ->
 
 def test_dg_scaffold_writes_what_dg_finds_valid(clone: Path) -> None:
     scaffold = " && ".join(command for command in COMMANDS if "scaffold" in command)
-    with started(f"{scaffold} && .venv/bin/dg check defs", clone) as dg:
+    with started(f"{scaffold} && .venv/bin/dg check yaml && .venv/bin/dg check defs", clone) as dg:
         said, _ = dg.communicate(timeout=120)
 
     assert "All definitions loaded successfully" in said, said
     written = (clone / "feed_assets" / "defs" / "shop_orders" / "defs.yaml").read_text()
     assert written == feed_yaml("shop_orders")
     for attribute in Feed.model_fields:
-        assert f" {attribute}: " in written
+        assert f" {attribute}:" in written
     alerts = (clone / "feed_assets" / "defs" / "team_alerts" / "defs.yaml").read_text()
     assert alerts == alerts_yaml("team_alerts")
     for attribute in Alerts.model_fields:
@@ -189,7 +190,7 @@ def test_each_yaml_declares_what_it_says(block: str) -> None:
 
 def test_the_example_day_becomes_the_table_it_shows(tmp_path: Path) -> None:
     declared = yaml.safe_load(blocks("yaml")[1])["attributes"]
-    (lines,) = blocks("json")
+    lines = blocks("json")[0]
     warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
 
     with nameless() as file:
@@ -215,6 +216,15 @@ def test_the_example_day_becomes_the_table_it_shows(tmp_path: Path) -> None:
         [str(value.normalize() if name == "total" else value) for name, value in row.items()]
         for row in rows.to_pylist()
     ]
+
+
+def test_a_preview_prints_what_the_readme_shows(clone: Path) -> None:
+    (clone / "orders.ndjson").write_text(blocks("json")[1])
+    (command,) = (each for each in COMMANDS if "preview" in each)
+    with started(command, clone) as preview:
+        said, _ = preview.communicate(timeout=60)
+
+    assert said in blocks("")
 
 
 def test_the_notebook_shows_what_the_readme_says(

@@ -13,7 +13,7 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from feed_assets.feed import Feed
 from feed_assets.orchestration.assets import IO_MANAGER, feed_asset
-from feed_assets.orchestration.component import ScheduledFeed
+from feed_assets.orchestration.component import FeedAttributes
 from feed_assets.orchestration.schedules import (
     MOMENT,
     MOST_MISSED,
@@ -259,7 +259,7 @@ def test_what_would_never_run_is_refused_by_its_field(
     attributes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        ScheduledFeed(name="orders", url="https://example.com/f", dataset="crm", **attributes)
+        FeedAttributes(name="orders", url="https://example.com/f", dataset="crm", **attributes)
 
 
 @pytest.mark.parametrize("cron", ["0 5 * * *", "@daily", "0 5 29 2 *", "0 5 * * MON-FRI"])
@@ -271,4 +271,4 @@ def test_what_dagster_can_run_is_taken(cron: str) -> None:
         "schedule": cron,
     }
 
-    assert ScheduledFeed(**declared).fingerprint == Feed(**declared).fingerprint
+    assert FeedAttributes(**declared).fingerprint == Feed(**declared).fingerprint

@@ -23,18 +23,25 @@ class Alerts(Declared):
     urls_env: str = Field(
         "FEED_ASSETS_ALERTS",
         validate_default=True,
+        examples=["TEAM_ALERTS"],
         description="Environment variable holding Apprise URLs, with spaces or lines between.",
     )
     ui_url: str = Field(
         "",
+        examples=["https://dagster.example.com"],
         description=f"Where the Dagster UI is, for links. Default: what {UI_URL} holds.",
     )
     late_after_hours: float = Field(
         LATE_AFTER_HOURS,
         gt=0,
+        examples=[12],
         description="A feed not imported so long after its schedule is late.",
     )
-    name: str = Field("import_alerts", description="Names the sensor, if there are several.")
+    name: str = Field(
+        "import_alerts",
+        examples=["team_alerts"],
+        description="Names the sensor, if there are several.",
+    )
 
     @field_validator("urls_env")
     @classmethod

@@ -48,6 +48,8 @@ class Download:
 
     url: str
     source: Arriving
+    expected: int = 0
+    """The bytes that will come, as sent; 0 if the server does not tell."""
     whole: Future[Whole] = field(default_factory=Future)
     unverified: bool = False
     """Whether a checksum at the end may yet tell that what has arrived is garbled."""
@@ -92,7 +94,7 @@ class Received:
         if self._download is None:
             source = self._new_file()
             self._check(expected, expected)
-            self._download = Download(self._url, source)
+            self._download = Download(self._url, source, expected)
             self._begun(self._download)
         else:
             self._check(expected, expected - self._source.size)

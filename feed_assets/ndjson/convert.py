@@ -104,7 +104,7 @@ class Converter:
         self, part: Part, most: int, columns: Sequence[Column] | None = None
     ) -> Iterator[list[Row]]:
         cuts = cuts_in(self.columns if columns is None else columns)
-        skipped = {bad.line for bad in part.bad_lines}
+        skipped = set(part.skipped)
         rows: list[Row] = []
         for number, line in lines_of(part.extent.read(self.source), self.options):
             if number in skipped:

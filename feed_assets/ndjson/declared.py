@@ -6,14 +6,13 @@ import binascii
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation
 from typing import Any
 
 import pyarrow as pa
 
-from feed_assets.errors import SettingError
 from feed_assets.ndjson.geography import is_geography
 from feed_assets.ndjson.moments import day, microseconds, moment, time_of_day
 from feed_assets.ndjson.numerals import INT64_GREATEST, INT64_LEAST, UINT64_GREATEST, double
@@ -202,41 +201,5 @@ TYPES = (
     JSON,
     Declared("GEOGRAPHY", pa.string(), _geography),
 )
-TEXTS = frozenset({"JSON", "GEOGRAPHY"})
-"""Those that are text in Arrow, so that something beside it has to say what they are."""
 BY_NAME = {each.name: each for each in TYPES}
-BY_NAME |= {
-    standard: BY_NAME[legacy]
-    for standard, legacy in (("INT64", "INTEGER"), ("FLOAT64", "FLOAT"), ("BOOL", "BOOLEAN"))
-}
-
-
-def check_types(types: Mapping[str, str]) -> Mapping[str, str]:
-    """`types` with each name as it is written in full; raises SettingError where that cannot be.
-
-    Paths have dots and pass through arrays of objects: `items.price`. Names may be BigQuery's
-    legacy or standard ones, in any case.
-    """
-    checked = {}
-    for path, name in types.items():
-        if not isinstance(path, str) or not path.strip():
-            raise SettingError(f"types declares {name} for an empty path; name a column")
-        declared = BY_NAME.get(name.strip().upper()) if isinstance(name, str) else None
-        if declared is None:
-            raise SettingError(
-                f"types declares {path} as {name}, which is no type; "
-                f"there are {', '.join(each.name for each in TYPES)}"
-            )
-        checked[path] = declared.name
-    for path in checked:
-        for parent in parents(path):
-            if parent in checked:
-                raise SettingError(
-                    f"types declares {parent} and also {path}, which is inside it; keep one of them"
-                )
-    return checked
-
-
-def parents(path: str) -> Iterator[str]:
-    """The paths that a dotted path may lie in: `a` and `a.b` for `a.b.c`."""
-    return (path[:at] for at, character in enumerate(path) if character == ".")
+"""As `type_names.check_types` writes the names."""

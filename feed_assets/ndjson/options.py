@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -20,6 +21,8 @@ class Options:
     empty_as_null: bool = False
     max_line_bytes: int = 64 << 20
     flexible_names: bool = True
+    kept_bad_lines: int = sys.maxsize
+    """Of bad lines beyond that, nothing is told but how many there are."""
 
     def __post_init__(self) -> None:
         """Raises SettingError."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -55,6 +56,8 @@ class Part:
     rows: int
     seen: Seen
     bad_lines: tuple[BadLine, ...] = ()
+    skipped: Sequence[int] = ()
+    """The numbers of the lines that are bad, also where these themselves are no longer kept."""
     batch: pa.RecordBatch | None = None
     """The rows in provisional types; None if they were read one by one."""
     dropped_nulls: Mapping[Way, int] | None = None
@@ -164,7 +167,8 @@ class PartReader:
             failed = True
         count = block.data.count(b"\n") + (not block.data.endswith(b"\n"))
         bad = tuple(bad_lines)
-        return Part(block.extent, count, rows, observer.seen, bad, failed=failed)
+        skipped = array("I", (each.line for each in bad))
+        return Part(block.extent, count, rows, observer.seen, bad, skipped, failed=failed)
 
 
 def lines_of(block: Block, options: Options) -> Iterator[tuple[int, bytes]]:

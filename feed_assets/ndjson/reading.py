@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -52,8 +52,12 @@ class Reading:
     schema: pa.Schema
     """The table's, each field with its key as `keys` has it."""
     rows: int
+    lines: int
+    """Blank and bad ones included."""
     bytes: int
     bad_lines: tuple[BadLine, ...]
+    """All of them, or as many as the options have kept."""
+    bad_line_count: int
     untyped: tuple[str, ...]
     """Columns seen, but only with null, [] and {}. They are not in the table."""
     renamed: Mapping[str, str]
@@ -85,22 +89,28 @@ class Reading:
         return first_line_unlike(self.seen, self.scope, path, known, self.known)
 
 
+def _nobody(rows: int, size: int) -> None:
+    """Whom it is told by default."""
+
+
 def read(
     source: Source,
     *,
     options: Options = Options(),  # noqa: B008  (it is frozen)
     known: Iterable[pa.Field] = (),
+    told: Callable[[int, int], None] = _nobody,
 ) -> Reading:
     """Reads NDJSON, also while it is still arriving.
 
     `known` is the schema that the table had before: a key that has a column there keeps it, and
-    columns that are STRING there stay STRING, each value as it was sent. Raises NotNdjson,
-    BadLines, ContentError (more columns than a table can have), OSError, and what `source` raises.
+    columns that are STRING there stay STRING, each value as it was sent. `told` is called with the
+    rows and bytes so far. Raises NotNdjson, BadLines, ContentError (more columns than a table can
+    have), OSError, and what `source` raises.
     """
     refuse_foreign(source, max_line_bytes=options.max_line_bytes)
     scope = scope_of(options.types, flexible_names=options.flexible_names)
     with Spool() as provisional, Spool() as made:
-        seen, bad_lines, spooled = _first_pass(source, scope, options, provisional)
+        seen, bad_lines, spooled = _first_pass(source, scope, options, provisional, told)
         known = tuple(known)
         found = columns(seen, scope, known)
         dropped_nulls: Counter[str] = Counter()
@@ -110,8 +120,10 @@ def read(
         table=table,
         schema=keyed(found),
         rows=sum(each.part.rows for each in spooled),
+        lines=sum(each.part.lines for each in spooled),
         bytes=source.reach(sys.maxsize),
         bad_lines=bad_lines,
+        bad_line_count=sum(len(each.part.skipped) for each in spooled),
         untyped=untyped(found),
         renamed=renamed(found),
         dropped_nulls=dict(dropped_nulls),
@@ -131,10 +143,14 @@ class _Spooled:
 
 
 def _first_pass(
-    source: Source, scope: Scope, options: Options, spool: Spool
+    source: Source,
+    scope: Scope,
+    options: Options,
+    spool: Spool,
+    told: Callable[[int, int], None],
 ) -> tuple[Seen, tuple[BadLine, ...], list[_Spooled]]:
     """What all rows say together. Bad lines are no rows, so they count for no type."""
-    seen, lines = Seen(), 0
+    seen, lines, bad, rows, size = Seen(), 0, 0, 0, 0
     bad_lines: list[BadLine] = []
     spooled: list[_Spooled] = []
     hints: Hints = {}
@@ -148,10 +164,11 @@ def _first_pass(
     tasks = (partial(reader.read, extent, hints, seen) for extent in blocks)
     for parts in in_order(tasks):
         for part in parts:
-            for bad in part.bad_lines:
-                bad_lines.append(replace(bad, line=bad.line + lines))
-                if len(bad_lines) > options.max_bad_lines:
-                    raise BadLines(bad_lines[0], allowed=options.max_bad_lines)
+            for each in part.bad_lines[: options.kept_bad_lines - len(bad_lines)]:
+                bad_lines.append(replace(each, line=each.line + lines))
+            bad += len(part.bad_lines)
+            if bad > options.max_bad_lines:
+                raise BadLines(bad_lines[0], allowed=options.max_bad_lines)
             seen = join(seen, shifted(part.seen, lines))
             if part.failed or count_of_columns(seen) > MAX_COLUMNS:
                 refuse(source, scope, options)
@@ -160,7 +177,9 @@ def _first_pass(
             if part.batch is not None:
                 hints = merged(hints, hints_of(part.batch.schema))
                 at = spool.write(part.batch)
-            spooled.append(_Spooled(replace(part, seen=Seen(), batch=None), at))
+            spooled.append(_Spooled(replace(part, seen=Seen(), bad_lines=(), batch=None), at))
+            rows, size = rows + part.rows, size + part.extent.size
+            told(rows, size)
     spool.finish()
     return seen, tuple(bad_lines), spooled
 

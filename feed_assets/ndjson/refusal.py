@@ -16,15 +16,17 @@ from feed_assets.source import Source
 def refuse(source: Source, scope: Scope, options: Options) -> NoReturn:
     """Raises NotNdjson, BadLines or ContentError, whichever the lines give reason for first."""
     observer = Observer(scope)
-    bad_lines: list[BadLine] = []
+    first, bad = None, 0
     for number, line in lines(source, max_bytes=options.max_line_bytes):
         try:
             _, row = parse(line, empty_as_null=options.empty_as_null)
             scope.check(row)
         except Refused as refused:
-            bad_lines.append(BadLine(number, str(refused), line.decode(errors="backslashreplace")))
-            if len(bad_lines) > options.max_bad_lines:
-                raise BadLines(bad_lines[0], allowed=options.max_bad_lines) from None
+            if first is None:
+                first = BadLine(number, str(refused), line.decode(errors="backslashreplace"))
+            bad += 1
+            if bad > options.max_bad_lines:
+                raise BadLines(first, allowed=options.max_bad_lines) from None
             continue
         observer.row(row, number)
     raise AssertionError("nothing is wrong with the feed")

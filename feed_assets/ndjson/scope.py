@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from feed_assets.ndjson.declared import BY_NAME, Declared, Unfit, check_types, parents
+from feed_assets.ndjson.declared import BY_NAME, Declared, Unfit
 from feed_assets.ndjson.parse import FloatText, IntText, Refused, Row, naming
+from feed_assets.type_names import check_types, parents
 
 _QUOTED_IN_REASON = 40
 

@@ -4,11 +4,18 @@ from datetime import timedelta
 
 import dagster as dg
 
+from feed_assets.access import redact
 from feed_assets.feed import Feed
 from feed_assets.orchestration.checks import check_specs
 from feed_assets.orchestration.deliveries import BY_ITSELF, Deliveries
 from feed_assets.orchestration.freshness import freshness_policy
-from feed_assets.orchestration.warehouse import WarehouseResource, as_failure
+from feed_assets.orchestration.metadata import view_metadata
+from feed_assets.orchestration.warehouse import (
+    WarehouseResource,
+    as_failure,
+    storage_kinds,
+    table_metadata,
+)
 from feed_assets.tables import parse_day
 
 IO_MANAGER = "warehouse_io_manager"
@@ -21,16 +28,18 @@ def feed_asset(feed: Feed) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=feed.name,
-        description=feed.description or f"What {feed.destination} holds, from its feed.",
-        group_name=feed.dataset,
-        kinds={"ndjson", "table"},
+        description=feed.description or _described(feed),
+        group_name=feed.group or feed.dataset,
+        owners=feed.owners,
+        tags=feed.tags,
+        kinds={"ndjson", *storage_kinds()},
         partitions_def=days,
         check_specs=specs,
         freshness_policy=freshness_policy(feed),
         backfill_policy=_backfills(feed) if feed.partition_by_date else None,
         io_manager_key=IO_MANAGER,
-        metadata={"dagster/table_name": str(feed.destination)},
-        code_version=feed.fingerprint,
+        metadata={**table_metadata(feed.destination), "feed": redact(feed.url)},
+        code_version=feed.code_version,
         pool=feed.name,
     )
     def import_feed(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]  # Dagster would take the annotation for the type that downstream assets load
@@ -52,27 +61,41 @@ def latest_asset(feed: Feed) -> dg.AssetsDefinition:
     """
     key, updated_at = feed.key, feed.updated_at
     assert updated_at is not None
+    view_description = f"Of each {', '.join(key)}, the row with the newest {updated_at}."
 
     @dg.asset(
         name=f"{feed.name}_latest",
-        description=f"Of each {', '.join(key)}, the row with the newest {updated_at}.",
+        description=f"{view_description}\n\n{feed.description or ''}".rstrip(),
         deps=[feed.name],
-        group_name=feed.dataset,
-        kinds={"view"},
+        group_name=feed.group or feed.dataset,
+        owners=feed.owners,
+        tags=feed.tags,
+        kinds={"view", *storage_kinds()},
         io_manager_key=IO_MANAGER,  # for those downstream who load it
-        metadata={"dagster/table_name": str(feed.destination)},
+        metadata=table_metadata(feed.destination),
         automation_condition=dg.AutomationCondition.any_deps_updated().since_last_handled()
         & ~dg.AutomationCondition.in_progress(),
-        code_version=feed.fingerprint,
+        code_version=feed.latest_version,
     )
     def define_latest(warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
+        from feed_assets.warehouse.interface import Origin
+
+        origin = Origin(description=view_description, columns=feed.column_descriptions)
         with as_failure(), warehouse.open() as tables, tables:
-            made = tables.define_latest(feed.destination, key, updated_at)
+            made = tables.define_latest(feed.destination, key, updated_at, origin=origin)
+            columns = tables.known(feed.destination).columns
         if not made:
             return dg.MaterializeResult(metadata={"view": "none yet, as no day had a row so far"})
-        return dg.MaterializeResult(metadata={"dagster/table_name": str(feed.destination)})
+        return dg.MaterializeResult(metadata=view_metadata(feed, columns))
 
     return define_latest
+
+
+def _described(feed: Feed) -> str:
+    """What to say of rows of which their user says nothing."""
+    if feed.partition_by_date is None:
+        return f"What the feed holds, in {feed.destination}, replaced whole by each import."
+    return f"What the feed holds of each day, in {feed.destination}_YYYYMMDD."
 
 
 def _backfills(feed: Feed) -> dg.BackfillPolicy:

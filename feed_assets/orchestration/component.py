@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
+from dagster._core.definitions.utils import VALID_GROUP_NAME_REGEX, is_valid_owner
 from dagster._utils.schedules import is_valid_cron_string, schedule_execution_time_iterator
+from dagster._utils.tags import is_valid_strict_tag_value, is_valid_tag_key
 from dagster._vendored.croniter.croniter import CroniterBadDateError
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from feed_assets.feed import Feed
 from feed_assets.orchestration.assets import feed_asset, latest_asset
 from feed_assets.orchestration.scaffold import FeedScaffolder
 from feed_assets.orchestration.schedules import feed_schedule
 
+EXAMPLE: dict[str, Any] = {
+    "name": "crm_orders",
+    "description": "Orders of the shop.",
+    "url": "https://example.com/feed.ndjson",
+    "basic_auth": {"username_env": "CRM_FEED_USERNAME", "password_env": "CRM_FEED_PASSWORD"},
+    "dataset": "crm",
+    "table": "orders",
+    "partition_by_date": {"start_date": "2020-01-01", "timezone": "Europe/Berlin"},
+    "schedule": "0 5 * * *",
+    "key": ["orderId"],
+    "updated_at": "updatedAt",
+    "types": {"total": "NUMERIC"},
+    "column_descriptions": {"orderId": "The shop's number of the order."},
+    "owners": ["data@example.com", "team:crm"],
+}
+"""In the documentation; else it would be made of one example of each attribute."""
 
-class ScheduledFeed(Feed):
+
+class FeedAttributes(Feed):
     """A URL that answers with NDJSON, and the table it goes to."""
+
+    # Here is checked what only Dagster knows to be right.
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     @field_validator("schedule")
     @classmethod
     def _is_cron(cls, value: str) -> str:
-        """Here, as only Dagster knows what it takes for cron."""
         try:
             if is_valid_cron_string(value):
                 next(schedule_execution_time_iterator(0, value, "UTC"))
@@ -30,6 +55,39 @@ class ScheduledFeed(Feed):
             f"{value!r} is no cron expression that Dagster can run; write minute, hour, day, month "
             f"and weekday, such as 0 5 * * *"
         )
+
+    @field_validator("group")
+    @classmethod
+    def _is_a_group(cls, value: str) -> str:
+        if value and not VALID_GROUP_NAME_REGEX.match(value):
+            raise ValueError(
+                f"{value!r} is no group; write letters, digits and _, with / between parts of a "
+                f"hierarchy, such as sales/orders"
+            )
+        return value
+
+    @field_validator("owners")
+    @classmethod
+    def _are_owners(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for owner in value:
+            if not is_valid_owner(owner):
+                raise ValueError(
+                    f"{owner!r} is no owner; write an e-mail address, or a team as team:crm"
+                )
+        return value
+
+    @field_validator("tags")
+    @classmethod
+    def _are_tags(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for key, text in value.items():
+            if key.startswith("dagster/"):
+                raise ValueError(f"{key} is a tag that Dagster sets itself")
+            if not (is_valid_tag_key(key) and is_valid_strict_tag_value(text)):
+                raise ValueError(
+                    f"{key}: {text} is no tag; write letters, digits, _, - and ., 63 at the most, "
+                    f"the key with a namespace before it if you like: company/domain"
+                )
+        return value
 
 
 @dg.scaffold_with(FeedScaffolder)
@@ -46,7 +104,7 @@ class JsonFeed(dg.Component):
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
-        return ScheduledFeed
+        return FeedAttributes
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> JsonFeed:

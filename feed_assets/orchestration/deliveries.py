@@ -146,7 +146,7 @@ class Deliveries:
             return
         tags = {
             "dagster/data_version": metadata["content hash"],
-            "dagster/code_version": self.feed.fingerprint,
+            "dagster/code_version": self.feed.code_version,
         }
         self._log(key, metadata, tags, checks)
 

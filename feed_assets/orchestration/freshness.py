@@ -8,7 +8,7 @@ from itertools import pairwise, takewhile
 from zoneinfo import ZoneInfo
 
 import dagster as dg
-from dagster._utils.schedules import get_smallest_cron_interval, schedule_execution_time_iterator
+from dagster._utils.schedules import schedule_execution_time_iterator
 
 from feed_assets.alerts.declared import LATE_AFTER_HOURS
 from feed_assets.feed import Feed
@@ -35,8 +35,7 @@ def freshness_policy(feed: Feed) -> dg.FreshnessPolicy | None:
 @cache  # Dagster walks through a thousand ticks to make one, and most feeds have the same
 def _policy(schedule: str, timezone: str) -> dg.FreshnessPolicy:
     """A deadline for each tick; where cron cannot say it, the longest wait between two ticks."""
-    deadline = _deadline(schedule)
-    if deadline and get_smallest_cron_interval(schedule) >= LATE_AFTER:
+    if deadline := _deadline(schedule):
         return dg.FreshnessPolicy.cron(deadline, LATE_AFTER, timezone)
     ticks = schedule_execution_time_iterator(_FROM.timestamp(), schedule, "UTC")
     within = takewhile(lambda tick: tick < _FROM + _YEARS, (next(ticks) for _ in range(500)))
@@ -45,11 +44,17 @@ def _policy(schedule: str, timezone: str) -> dg.FreshnessPolicy:
 
 
 def _deadline(schedule: str) -> str | None:
-    """The schedule, LATE_AFTER_HOURS later; None where that is not told by its hours alone."""
+    """The schedule, LATE_AFTER_HOURS later; None where that is not told by its hours alone.
+
+    Nor where a tick may come before the last one's deadline.
+    """
     minute, *rest = schedule.split()
-    if not rest or not rest[0].replace(",", "").isdecimal():
+    if not minute.isdecimal() or not rest[0].replace(",", "").isdecimal():
         return None
-    later = [int(hour) + LATE_AFTER_HOURS for hour in rest[0].split(",")]
+    hours = sorted({int(hour) for hour in rest[0].split(",")})
+    if any(b - a < LATE_AFTER_HOURS for a, b in pairwise([*hours, hours[0] + 24])):
+        return None
+    later = [hour + LATE_AFTER_HOURS for hour in hours]
     if max(later) >= 24 and rest[1:] != ["*", "*", "*"]:  # on the next day, whichever that is
         return None
     return " ".join([minute, ",".join(str(hour % 24) for hour in later), *rest[1:]])

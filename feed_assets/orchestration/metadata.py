@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from feed_assets.errors import FeedAssetsError, ImportFailed
+from feed_assets.feed import Feed
 from feed_assets.orchestration.unchanged import held_metadata
 
 if TYPE_CHECKING:
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from feed_assets.warehouse.columns import Columns
     from feed_assets.warehouse.store import Stored
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 FAILED = "failed"
 """In the metadata of a failed import: why."""
 
@@ -22,14 +26,16 @@ def import_metadata(imported: Import) -> dict[str, Any]:
     """The metadata of one imported day or snapshot. Holds no row and no secret."""
     download, reading = imported.delivery.download, imported.reading
     whole = download.whole.result()  # or there would be no import
+    said = imported.delivery.feed.column_descriptions
     return {
-        **stored_metadata(imported.stored),
+        **stored_metadata(imported.stored, said),
         "url": download.url,
         "bytes": whole.bytes,
         "download seconds": round(whole.seconds, 3),
         "content hash": whole.sha256,
         "bad lines": len(reading.bad_lines),
         **({} if whole.marked else {"end of the answer": "not told by the server"}),
+        **_listed("described, and not sent so far", _not_sent(imported)),
         **_listed("untyped columns", reading.untyped),
         **_listed("renamed columns", [f"{old} → {new}" for old, new in reading.renamed.items()]),
         **_listed(
@@ -40,17 +46,31 @@ def import_metadata(imported: Import) -> dict[str, Any]:
     }
 
 
-def stored_metadata(stored: Stored) -> dict[str, Any]:
-    """The metadata of rows stored, whoever they came from."""
+def stored_metadata(stored: Stored, said: Mapping[str, str] = NOTHING) -> dict[str, Any]:
+    """The metadata of rows stored, whoever they came from, and what is `said` of their columns."""
     changed = [f"{path}: {old} → {new}" for path, (old, new) in stored.changed.items()]
     return {
         "dagster/row_count": stored.rows,
-        "dagster/column_schema": _schema(stored.columns),
+        "dagster/column_schema": _schema(stored.columns, said),
         **({"dagster/table_name": str(stored.table)} if stored.table else {}),
         "store seconds": round(stored.seconds, 3),
         **stored.figures,
         **_listed("new columns", [f"{path}: {column}" for path, column in stored.added.items()]),
         **_listed("changed types", changed),
+    }
+
+
+def view_metadata(feed: Feed, columns: Columns) -> dict[str, Any]:
+    """The metadata of the view of the latest state: each column is one of the feed's asset."""
+    schema = _schema(columns, feed.column_descriptions)
+    lineage = {
+        column.name: [dg.TableColumnDep(dg.AssetKey(feed.name), column.name)]
+        for column in schema.columns
+    }
+    return {
+        "dagster/table_name": str(feed.destination),
+        "dagster/column_schema": schema,
+        "dagster/column_lineage": dg.TableColumnLineage(lineage),
     }
 
 
@@ -80,6 +100,8 @@ def summary(imported: Import) -> str:
         parts.append(f"{len(reading.bad_lines)} bad lines, first {reading.bad_lines[0]}")
     if reading.renamed:
         parts.append(f"renamed columns {', '.join(reading.renamed)}")
+    if missing := _not_sent(imported):
+        parts.append(f"columns described, and not sent so far {', '.join(missing)}")
     if stored.added:
         parts.append(f"new columns {', '.join(stored.added)}")
     if stored.changed:
@@ -87,12 +109,24 @@ def summary(imported: Import) -> str:
     return ", ".join(parts)
 
 
-def _schema(columns: Columns) -> dg.TableSchema:
-    from feed_assets.warehouse.columns import paths
+def _schema(columns: Columns, said: Mapping[str, str]) -> dg.TableSchema:
+    from feed_assets.warehouse.columns import described, paths
 
+    texts = described(columns, said)
     return dg.TableSchema(
-        [dg.TableColumn(path, type=str(column)) for path, column in paths(columns)]
+        [
+            dg.TableColumn(path, type=str(column), description=texts.get(path))
+            for path, column in paths(columns)
+        ]
     )
+
+
+def _not_sent(imported: Import) -> list[str]:
+    """What the feed's user describes, and no day has had; mistyped, maybe."""
+    from feed_assets.warehouse.columns import sent_paths
+
+    known = {path for paths in sent_paths(imported.stored.columns) for path in paths}
+    return [path for path in imported.delivery.feed.column_descriptions if path not in known]
 
 
 def _listed(name: str, items: list[str] | tuple[str, ...]) -> dict[str, Any]:

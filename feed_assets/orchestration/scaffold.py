@@ -3,76 +3,184 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from collections.abc import Callable, Mapping
+from types import UnionType
+from typing import Annotated, Any, get_args, get_origin
 
+import click
 import dagster as dg
-from pydantic import BaseModel
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema, create_model
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from feed_assets.alerts.declared import Alerts
 from feed_assets.feed import Feed
 
-SET: dict[str, str] = {
+SET: Mapping[str, Any] = {
     "url": "https://example.com/feed.ndjson",
-    "basic_auth": "{username_env: CRM_FEED_USERNAME, password_env: CRM_FEED_PASSWORD}",
+    "basic_auth": {"username_env": "CRM_FEED_USERNAME", "password_env": "CRM_FEED_PASSWORD"},
     "dataset": "crm",
 }
-"""Attributes to be filled in at once; the others stand as comments, with their defaults."""
+"""What a feed is written with if nothing is said of it: to be filled in."""
 
-EXAMPLES: dict[str, str] = {
-    "partition_by_date": "{start_date: 2020-01-01, timezone: Europe/Berlin}",
-    "key": "[orderId]",
-    "updated_at": "updatedAt",
-    "types": "{total: NUMERIC}",
-    "description": "Orders of the shop.",
+SECTIONS: Mapping[str, str] = {
+    "basic_auth": "Access: names of environment variables, which hold what is secret",
+    "partition_by_date": "Days, and when to import them",
+    "key": "Rows",
+    "allow_empty": "What is refused, the table left as it is",
+    "connect_timeout": "The download",
+    "parallel_requests": "Dagster's runs",
+    "labels": "How it is shown",
 }
+"""By the first attribute of each."""
+
+OPTIONS = {str: "string", int: "integer", float: "number", bool: "boolean"}
+
+
+def _params(name: str, model: type[BaseModel]) -> type[BaseModel]:
+    """The attributes as options of the command; they are looked at when they are together.
+
+    Of JSON (`--json-params`), whatever else is there is told as well as what is mistaken.
+    """
+    fields: dict[str, Any] = {
+        attribute: (Annotated[Any, WithJsonSchema(_option(field.annotation))], None)
+        for attribute, field in model.model_fields.items()
+    }
+    return create_model(name, __config__=ConfigDict(extra="allow"), **fields)
+
+
+def _option(annotation: Any) -> dict[str, Any]:
+    """What a command's option can be: text, a number, several texts, or JSON."""
+    if get_origin(annotation) is UnionType:
+        (annotation,) = (each for each in get_args(annotation) if each is not type(None))
+    if get_origin(annotation) is tuple:
+        return {"type": "array", "items": {"type": "string"}}
+    return {"type": OPTIONS.get(annotation, "object")}
+
+
+FeedParams = _params("FeedParams", Feed)
+AlertsParams = _params("AlertsParams", Alerts)
 
 
 class FeedScaffolder(dg.Scaffolder[Any]):
     """Writes a feed's defs.yaml, valid as it stands."""
 
+    @classmethod
+    def get_scaffold_params(cls) -> type[BaseModel]:
+        return FeedParams
+
     def scaffold(self, request: dg.ScaffoldRequest[Any]) -> None:
-        request.target_path.mkdir(parents=True, exist_ok=True)
-        text = feed_yaml(request.target_path.name)
-        (request.target_path / "defs.yaml").write_text(text, encoding="utf-8")
+        from feed_assets.orchestration.component import FeedAttributes
 
-
-def feed_yaml(name: str) -> str:
-    """A feed with all attributes of the model: the needed ones set, the others as comments."""
-    lines = ["type: feed_assets.JsonFeed", "attributes:", f"  name: {name}"]
-    for attribute, field in Feed.model_fields.items():
-        if attribute == "name":
-            continue
-        lines.append(f"  # {field.description}")
-        if attribute in SET:
-            lines.append(f"  {attribute}: {SET[attribute]}")
-        else:
-            default = field.get_default(call_default_factory=True)
-            lines.append(f"  # {attribute}: {EXAMPLES.get(attribute, json.dumps(default))}")
-        lines.extend(_inner(field.annotation) if attribute == "partition_by_date" else ())
-    return "\n".join(lines) + "\n"
+        _write(request, feed_yaml, FeedAttributes)
 
 
 class AlertsScaffolder(dg.Scaffolder[Any]):
     """Writes the defs.yaml of alerts, valid as it stands."""
 
+    @classmethod
+    def get_scaffold_params(cls) -> type[BaseModel]:
+        return AlertsParams
+
     def scaffold(self, request: dg.ScaffoldRequest[Any]) -> None:
-        request.target_path.mkdir(parents=True, exist_ok=True)
-        text = alerts_yaml(request.target_path.name)
-        (request.target_path / "defs.yaml").write_text(text, encoding="utf-8")
+        _write(request, alerts_yaml, Alerts)
 
 
-def alerts_yaml(name: str) -> str:
-    """Alerts with all attributes of the model, their sensor named."""
-    lines = ["type: feed_assets.ImportAlerts", "attributes:"]
-    for attribute, field in Alerts.model_fields.items():
-        value = {"name": name, "ui_url": "https://dagster.example.com"}.get(attribute)
-        if value is None:
-            value = field.default
-        unset = "# " if attribute == "ui_url" else ""
-        lines += [f"  # {field.description}", f"  {unset}{attribute}: {value}"]
+def _write(
+    request: dg.ScaffoldRequest[Any], text: Callable[..., str], model: type[BaseModel]
+) -> None:
+    """Raises ClickException, which `dg` shows as a sentence; nothing is left of it then."""
+    given = {name: value for name, value in request.params if value is not None}
+    written = text(request.target_path.name, given)
+    try:
+        if request.scaffold_format != "yaml":
+            raise click.ClickException(
+                "A component of feed_assets is declared in YAML; leave out --format"
+            )
+        model.model_validate(yaml.safe_load(written)["attributes"])
+    except (ValidationError, click.ClickException) as mistake:
+        request.target_path.rmdir()
+        if isinstance(mistake, click.ClickException):
+            raise
+        raise click.ClickException("; ".join(map(_said, mistake.errors()))) from None
+    request.target_path.mkdir(parents=True, exist_ok=True)
+    (request.target_path / "defs.yaml").write_text(written, encoding="utf-8")
+
+
+def _said(mistake: Any) -> str:
+    plain = {"extra_forbidden": "is no attribute", "tuple_type": "has to be a list"}
+    said = plain.get(mistake["type"], str(mistake["msg"]).removeprefix("Value error, "))
+    place = ".".join(map(str, mistake["loc"]))
+    return f"{place}: {said}" if place else f"the feed {said}"
+
+
+def feed_yaml(folder: str, given: Mapping[str, Any] | None = None) -> str:
+    """A feed with all attributes of the model: what is given set, the others as comments.
+
+    Where nothing is given, with what is to be filled in. It is named after its folder.
+    """
+    given = given or {}
+    filled = {"name": _name(folder), "url": SET["url"], "dataset": SET["dataset"]}
+    values = {**filled, **(given or SET)}
+    lines = ["type: feed_assets.JsonFeed", "attributes:"]
+    for attribute, field in Feed.model_fields.items():
+        if attribute in SECTIONS:
+            lines += ["", f"  # --- {SECTIONS[attribute]}", ""]
+        lines.append(f"  # {field.description}")
+        if attribute in values:
+            lines.append(f"  {attribute}: {_flow(values[attribute])}")
+        elif attribute == "partition_by_date":
+            lines += ["  # partition_by_date:", *map("  #   {}".format, _inner(field))]
+        else:
+            lines.append(f"  # {attribute}: {_shown(field)}")
+    lines += [f"  {name}: {_flow(given[name])}" for name in given.keys() - Feed.model_fields.keys()]
     return "\n".join(lines) + "\n"
 
 
-def _inner(annotation: Any) -> list[str]:
-    (model,) = (part for part in annotation.__args__ if issubclass(part, BaseModel))
-    return [f"  #   {name}: {field.description}" for name, field in model.model_fields.items()]
+def alerts_yaml(folder: str, given: Mapping[str, Any] | None = None) -> str:
+    """Alerts with all attributes of the model, their sensor named after the folder."""
+    given = given or {}
+    values = {"name": _name(folder), **given}
+    lines = ["type: feed_assets.ImportAlerts", "attributes:"]
+    for attribute, field in Alerts.model_fields.items():
+        value = values.get(attribute, field.default)
+        unset = "" if value else "# "
+        lines += [
+            f"  # {field.description}",
+            f"  {unset}{attribute}: {_flow(value) if value else _shown(field)}",
+        ]
+    lines += [f"  {n}: {_flow(given[n])}" for n in given.keys() - Alerts.model_fields.keys()]
+    return "\n".join(lines) + "\n"
+
+
+def _name(folder: str) -> str:
+    """The folder's, as assets are named."""
+    name = re.sub(r"\W", "_", folder, flags=re.ASCII)
+    return f"_{name}" if name[:1].isdigit() else name
+
+
+def _shown(field: FieldInfo) -> str:
+    """The default; where that is nothing, an example."""
+    default = field.get_default(call_default_factory=True)
+    if default in (None, "", (), {}):
+        return f"{_flow((field.examples or [])[0])} # for example"
+    return json.dumps(default)
+
+
+def _inner(field: FieldInfo) -> list[str]:
+    """The attributes inside, in a line each."""
+    (model,) = (part for part in get_args(field.annotation) if issubclass(part, BaseModel))
+    return [
+        f"{name}: {(each.examples or [''])[0]} # {each.description}"
+        if each.default in (None, PydanticUndefined)
+        else f"{name}: {_flow(each.default)} # {each.description}"
+        for name, each in model.model_fields.items()
+    ]
+
+
+def _flow(value: Any) -> str:
+    """A value in one line of YAML."""
+    dumped = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False)
+    return dumped.removesuffix("\n").removesuffix("\n...")

@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from feed_assets.feed import Feed, PartitionByDate
+from feed_assets.feed import Feed
+from feed_assets.partition import PartitionByDate
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
@@ -60,6 +61,8 @@ def feed_schedule(feed: Feed) -> dg.ScheduleDefinition:
         execution_timezone=by_date.timezone if by_date else "UTC",
         execution_fn=request,
         default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Imports {feed.destination}.",
+        owners=list(feed.owners),
     )
 
 

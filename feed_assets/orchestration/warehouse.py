@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 import dagster as dg
 
 from feed_assets.errors import FeedAssetsError, SettingError
 from feed_assets.orchestration.metadata import failure_metadata
+from feed_assets.tables import Table
 
 if TYPE_CHECKING:
     from feed_assets.warehouse.bigquery_staging import StagingBucket
@@ -32,6 +33,22 @@ def warehouse_url() -> str:
     """
     project = CHECKOUT if (CHECKOUT / "pyproject.toml").exists() else Path.cwd()
     return os.environ.get(VARIABLE) or f"duckdb://{quote(str(project))}/var/warehouse.duckdb"
+
+
+def storage_kinds() -> set[str]:
+    """The kind of warehouse that the environment names, as the UI shows it; none, of a mistake."""
+    return {warehouse_url().partition(":")[0]} & {"bigquery", "duckdb"}
+
+
+def table_metadata(table: Table) -> dict[str, str]:
+    """Where an asset is, under Dagster's standard keys; of BigQuery, with a link to its console."""
+    found = {"dagster/table_name": str(table)}
+    for kind in storage_kinds():
+        found["dagster/storage_kind"] = kind
+        if kind == "bigquery" and (project := urlsplit(warehouse_url()).netloc):
+            place = urlencode({"p": project, "d": table.dataset, "t": table.name, "page": "table"})
+            found["dagster/uri"] = f"https://console.cloud.google.com/bigquery?{place}"
+    return found
 
 
 class WarehouseResource(dg.ConfigurableResource[None]):

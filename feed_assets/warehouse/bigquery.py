@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import groupby
@@ -32,6 +32,7 @@ from feed_assets.warehouse.bigquery_jobs import (
 )
 from feed_assets.warehouse.bigquery_load import OURS, load_config, write
 from feed_assets.warehouse.bigquery_schema import (
+    NOTHING,
     columns_from,
     fields_for,
     in_place,
@@ -42,7 +43,7 @@ from feed_assets.warehouse.bigquery_schema import (
     sql_path,
     sql_type,
 )
-from feed_assets.warehouse.columns import Columns, arrow_schema
+from feed_assets.warehouse.columns import Columns, arrow_schema, described
 from feed_assets.warehouse.interface import NOWHERE, Known, Load, Origin, Pending
 from feed_assets.warehouse.rows import conform
 
@@ -110,7 +111,8 @@ class BigQueryWarehouse:
             self._make_dataset(table.dataset)
         with tempfile.TemporaryFile(prefix="feed_assets-") as file:
             form = write(rows, columns, file, of=table)
-            schema = _fields(fields_for(columns, _schema(before) if before else ()))
+            said = described(columns, origin.columns)
+            schema = _fields(fields_for(columns, _schema(before) if before else (), said))
             job = self._load(
                 table, file, load_config(form, schema, origin, new=not before), attempt
             )
@@ -238,7 +240,9 @@ class BigQueryWarehouse:
             for shard in shards
         ]
 
-    def define_latest(self, table: Table, key: Sequence[str], updated_at: str) -> bool:
+    def define_latest(
+        self, table: Table, key: Sequence[str], updated_at: str, *, origin: Origin = NOWHERE
+    ) -> bool:
         known = self.known(table)
         if known.version is None and not self.shards(table):
             return False
@@ -254,9 +258,12 @@ class BigQueryWarehouse:
         with self._translated(f"making the view {table}"):
             try:
                 if found is None:
+                    view.description = origin.description or None
                     self._create(view)
                 elif found.view_query != query:
                     self._update(view, ["view_query", "labels"], etag=found.etag)
+                if said := described(known.columns, origin.columns):
+                    self._describe(table, (), said)
             except (BadRequest, NotFound):
                 if self.shards(table):
                     raise
@@ -342,11 +349,13 @@ class BigQueryWarehouse:
         self._query(query, config)
         self._describe(table, _schema(held))
 
-    def _describe(self, table: Table, before: Sequence[dict[str, Any]]) -> None:
+    def _describe(
+        self, table: Table, before: Sequence[dict[str, Any]], said: Mapping[str, str] = NOTHING
+    ) -> None:
         """Gives columns the descriptions they had before; there may be more columns by now."""
         for _ in range(TRIES):
             now = self._client.get_table(self._id(table), timeout=CALL_SECONDS)
-            wanted = fields_for(columns_from(_schema(now)), before)
+            wanted = fields_for(columns_from(_schema(now)), before or _schema(now), said)
             if _fields(wanted) == list(now.schema):
                 return
             now.schema = _fields(wanted)

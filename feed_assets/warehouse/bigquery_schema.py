@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from feed_assets.warehouse.columns import Column, Columns
 
 Fields = Sequence[Mapping[str, Any]]
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 SQL_TYPES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 LEGACY_TYPES = {sql: legacy for legacy, sql in SQL_TYPES.items()} | {"STRUCT": "RECORD"}
@@ -36,17 +38,24 @@ def columns_from(fields: Fields) -> Columns:
     )
 
 
-def fields_for(columns: Columns, before: Fields = ()) -> list[dict[str, Any]]:
-    """The schema of these columns, with the descriptions that those of the same name had before."""
+def fields_for(
+    columns: Columns, before: Fields = (), said: Mapping[str, str] = NOTHING, path: str = ""
+) -> list[dict[str, Any]]:
+    """The schema of these columns, with their descriptions.
+
+    Those are what is `said` of a path, or else what the field of the same name had before.
+    """
     had = {field["name"].casefold(): field for field in before}
     fields = []
     for column in columns:
         old = had.get(column.name.casefold(), {})
         field = column.json
+        here = f"{path}{column.name}"
         if column.fields:
-            field["fields"] = fields_for(column.fields, old.get("fields", ()))
-        if old.get("description"):
-            field["description"] = old["description"]
+            inside = old.get("fields", ())
+            field["fields"] = fields_for(column.fields, inside, said, f"{here}.")
+        if text := said.get(here) or old.get("description"):
+            field["description"] = text
         fields.append(field)
     return fields
 

@@ -207,3 +207,23 @@ def paths(columns: Columns, prefix: str = "") -> Iterator[tuple[str, Column]]:
         path = f"{prefix}{column.name}"
         yield path, column
         yield from paths(column.fields, f"{path}.")
+
+
+def described(columns: Columns, descriptions: Mapping[str, str]) -> dict[str, str]:
+    """What is said of these columns and fields, by path as stored.
+
+    `descriptions` are by path as sent, or else as stored.
+    """
+    return {
+        path: text
+        for path, sent in sent_paths(columns)
+        if (text := descriptions.get(sent) or descriptions.get(path))
+    }
+
+
+def sent_paths(columns: Columns, path: str = "", sent: str = "") -> Iterator[tuple[str, str]]:
+    """Every column and field, depth first, by its path as stored and as sent."""
+    for column in columns:
+        here, as_sent = f"{path}{column.name}", f"{sent}{column.sent}"
+        yield here, as_sent
+        yield from sent_paths(column.fields, f"{here}.", f"{as_sent}.")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from itertools import zip_longest
@@ -20,9 +20,10 @@ from feed_assets.errors import IN_THE_WAY, DiskFailed, NotOurs, WarehouseFailed
 from feed_assets.tables import Table
 from feed_assets.warehouse import duckdb_catalog as catalog
 from feed_assets.warehouse import duckdb_latest as latest
-from feed_assets.warehouse.columns import Column, Columns, arrow_schema, columns_of
+from feed_assets.warehouse.columns import Column, Columns, arrow_schema, columns_of, described
 from feed_assets.warehouse.duckdb_catalog import named
 from feed_assets.warehouse.duckdb_schema import (
+    NOTHING,
     altered,
     as_held,
     comment,
@@ -120,7 +121,7 @@ class DuckDBWarehouse:
                 )
             finally:
                 run.unregister("incoming_rows")
-            self._comment(run, table, columns)
+            self._comment(run, table, columns, described(columns, origin.columns))
             if before is None or latest.hides_rowid(columns):
                 latest.follow(run, table, columns)
             return Load(_one(run, f"SELECT count(*) FROM {named(table)}"), created=before is None)
@@ -196,8 +197,7 @@ class DuckDBWarehouse:
                     run.execute(f"ALTER TABLE {named(table)} ADD COLUMN {name} {sql_type(after)}")
                 elif before != after:
                     run.execute(f"ALTER TABLE {named(table)} ALTER {name} {altered(before, after)}")
-            if wanted != held:
-                self._comment(run, table, wanted)
+            self._comment(run, table, [column for column in wanted if column not in held])
             if latest.hides_rowid(wanted):
                 latest.follow(run, table, wanted)
 
@@ -208,9 +208,17 @@ class DuckDBWarehouse:
                 if (wanted := widened(held, columns)) != held:
                     self.alter(shard, wanted)
 
-    def define_latest(self, table: Table, key: Sequence[str], updated_at: str) -> bool:
+    def define_latest(
+        self, table: Table, key: Sequence[str], updated_at: str, *, origin: Origin = NOWHERE
+    ) -> bool:
         with self._transaction() as run:
-            return latest.define(run, table, self.known(table).columns, key, updated_at)
+            known = self.known(table).columns
+            made = latest.define(run, table, known, key, updated_at)
+            if made and (said := described(known, origin.columns)):
+                stands = catalog.column_comments(run, table)
+                news = [c for c in known if comment(c, said) != stands.get(c.name)]
+                self._comment(run, table, news, said)
+            return made
 
     def _comments(
         self, run: duckdb.DuckDBPyConnection, table: Table, kind: str
@@ -220,9 +228,15 @@ class DuckDBWarehouse:
             return {column.name: comment(column) for column in self.known(table).columns}
         return catalog.column_comments(run, table)
 
-    def _comment(self, run: duckdb.DuckDBPyConnection, table: Table, columns: Columns) -> None:
+    def _comment(
+        self,
+        run: duckdb.DuckDBPyConnection,
+        table: Table,
+        columns: Sequence[Column],
+        said: Mapping[str, str] = NOTHING,
+    ) -> None:
         for column in columns:
-            if text := comment(column):
+            if text := comment(column, said):
                 place = f"{named(table)}.{quoted(column.name)}"
                 run.execute(f"COMMENT ON COLUMN {place} IS {literal(text)}")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from feed_assets.warehouse.columns import Column, Columns, paths
 
@@ -28,6 +29,7 @@ SQL_TYPES = {
     "JSON": "JSON",
     "GEOGRAPHY": "VARCHAR",
 }
+NOTHING: Mapping[str, str] = MappingProxyType({})
 _AS_TEXT = {"BIGNUMERIC", "JSON", "GEOGRAPHY"}
 
 
@@ -69,14 +71,22 @@ def as_held(columns: Columns) -> Columns:
     )
 
 
-def comment(column: Column) -> str | None:
-    """What DuckDB's type does not tell: what is text, by path from the column on."""
+def comment(column: Column, said: Mapping[str, str] = NOTHING) -> str | None:
+    """What is said of the column and of its fields, by path; then what its type does not tell.
+
+    That is what is text, by path from the column on. Fields cannot have comments of their own.
+    """
+    lines = [
+        text if path == column.name else f"{path[len(column.name) + 1 :]}: {text}"
+        for path, _ in paths((column,))
+        if (text := said.get(path))
+    ]
     types = {
         path[len(column.name) + 1 :]: each.type
         for path, each in paths((column,))
         if each.type in _AS_TEXT
     }
-    return json.dumps(types, ensure_ascii=False) if types else None
+    return "\n".join([*lines, json.dumps(types, ensure_ascii=False)] if types else lines) or None
 
 
 def understood(held: Columns, comments: Mapping[str, str | None]) -> Columns:
@@ -94,7 +104,7 @@ def _understood(column: Column, types: Mapping[str, str], path: str) -> Column:
 def _types(text: str | None) -> Mapping[str, str]:
     """A comment may also be somebody else's."""
     try:
-        found = json.loads(text or "")
+        found = json.loads((text or "").rpartition("\n")[2])
     except ValueError:
         return {}
     ours = isinstance(found, dict) and _AS_TEXT.issuperset(map(str, found.values()))

@@ -40,11 +40,13 @@ class Origin:
     """What rows come from, for a warehouse that can say so of its tables and jobs.
 
     `labels` are of each job, and with `description` of a table that is made; a table that stands
-    keeps its own.
+    keeps its own. `columns` describes columns and fields, by path as sent; one that it does not
+    know keeps the description that it has.
     """
 
     labels: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 NOWHERE = Origin()
@@ -122,7 +124,9 @@ class Warehouse(Protocol):
         Only those that need it are touched. Interrupted, it can be done again.
         """
 
-    def define_latest(self, table: Table, key: Sequence[str], updated_at: str) -> bool:
+    def define_latest(
+        self, table: Table, key: Sequence[str], updated_at: str, *, origin: Origin = NOWHERE
+    ) -> bool:
         """Makes the view `table`: the newest row of each key over all its shards, now and later.
 
         Key and updated_at are columns or, by paths in dots, fields of RECORDs. A row whose key

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from feed_assets.arrow_fields import text_field
 from feed_assets.errors import BadLines, SettingError
 from feed_assets.ndjson import check_types, fits
+from feed_assets.ndjson.declared import TYPES
+from feed_assets.type_names import NAMES
 from feed_assets_tests.ndjson.feeds import (
     made_up,
     read_bytes,
@@ -461,3 +463,7 @@ def test_what_a_number_type_stores_is_what_was_quoted(text: str) -> None:
         reading = read_column(f'"{text}"', types={"c": name}, max_bad_lines=1)
         for value in values_of(reading):
             assert Decimal(value) == Decimal(text) or value == float(text)
+
+
+def test_each_type_that_may_be_declared_is_one_that_is_read() -> None:
+    assert tuple(each.name for each in TYPES) == NAMES

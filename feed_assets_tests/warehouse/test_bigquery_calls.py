@@ -12,6 +12,7 @@ from google.cloud.bigquery import Table as Shard
 
 from feed_assets.tables import Table
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
+from feed_assets.warehouse.interface import Origin
 from feed_assets.warehouse.store import store_shard
 from feed_assets_tests.emulator import Emulator
 from feed_assets_tests.fault_proxy import FaultProxy
@@ -19,6 +20,8 @@ from feed_assets_tests.fault_proxy import FaultProxy
 FIRST = date(2020, 1, 1)
 LOAD = {"start upload": 1, "send upload": 1}  # and asking until it is done: here it is at once
 ROWS = pa.table({"id": ["N1"], "at": ["2020-01-01"], "n": [1]})
+
+ORIGIN = Origin(columns={"id": "The order's number."})
 
 
 @pytest.fixture
@@ -70,6 +73,33 @@ def test_a_day_is_six_calls_after_ten_days_and_after_many(
         "update table": 2,
         **LOAD,
     }
+
+
+def test_descriptions_of_columns_are_no_call_more(
+    bigquery: Emulator, proxy: FaultProxy, orders: Table
+) -> None:
+    def import_described(number: int) -> Counter[str]:
+        proxy.clear()
+        store_shard(
+            BigQueryWarehouse(proxy.client()),
+            orders,
+            FIRST + timedelta(days=number),
+            lambda known: ROWS,
+            attempt=f"{orders} {number}",
+            origin=ORIGIN,
+        )
+        return proxy.counted()
+
+    def define() -> Counter[str]:
+        proxy.clear()
+        BigQueryWarehouse(proxy.client()).define_latest(orders, ["id"], "at", origin=ORIGIN)
+        return proxy.counted()
+
+    import_described(0)
+    assert import_described(1) == {"get table": 3, "get dataset": 1, **LOAD}
+    # the view is described once, and then only looked at
+    assert define() == {"get table": 3, "create table": 1, "update table": 1}
+    assert define() == {"get table": 3}
 
 
 def test_only_shards_that_are_to_be_widened_are_altered(

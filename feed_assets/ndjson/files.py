@@ -1,0 +1,67 @@
+"""Files as sources: by their path, plain or gzipped, or open and read while they are copied."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import IO, Any
+
+from feed_assets.errors import NotNdjson
+from feed_assets.source import Arriving, Source, nameless
+
+_CHUNK = 1 << 20
+_GZIP = b"\x1f\x8b"
+
+
+@contextmanager
+def opened(path_or_file: str | os.PathLike[str] | IO[bytes] | IO[str]) -> Iterator[Source]:
+    """What a file holds, a gzip file unzipped; of one that is open, what is left of it."""
+    if isinstance(path_or_file, str | os.PathLike):
+        with Path(path_or_file).open("rb") as file, unzipped(file) as source:
+            yield source
+    else:
+        with _arriving(path_or_file) as arriving:
+            yield arriving
+
+
+@contextmanager
+def unzipped(file: IO[bytes]) -> Iterator[Source]:
+    """A complete file from its first byte on, unzipped if it is gzip."""
+    source = Source(file)
+    if source.read(0, len(_GZIP)) != _GZIP:
+        yield source
+        return
+    file.seek(0)
+    with gzip.open(file) as zipped, _arriving(zipped) as arriving:
+        yield arriving
+
+
+@contextmanager
+def _arriving(file: Any) -> Iterator[Source]:
+    """What a file has from where it stands, copied (two passes need it) beside the reading."""
+    with nameless() as copy:
+        arriving, wanted = Arriving(copy), True
+
+        def copy_all() -> None:
+            try:
+                while wanted and (chunk := file.read(_CHUNK)):
+                    arriving.write(chunk.encode() if isinstance(chunk, str) else chunk)
+            except (EOFError, gzip.BadGzipFile, zlib.error) as failure:
+                arriving.end(NotNdjson(f"the file is no sound gzip ({failure})"))
+            except Exception as failure:  # noqa: BLE001  (whatever it is, the reader gets it)
+                arriving.end(failure)
+            else:
+                arriving.end()
+
+        thread = Thread(target=copy_all, name="copy", daemon=True)
+        thread.start()
+        try:
+            yield arriving
+        finally:
+            wanted = False
+            thread.join()

@@ -1,0 +1,102 @@
+"""What a person would declare of a feed on looking at its rows: a key, and the last change."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from feed_assets.ndjson.indexes import Numbers
+from feed_assets.ndjson.resolve import Column
+
+_LIKE_A_KEY = re.compile(
+    r"(?:^|[_\- ])(?:id|key|uuid|guid|number|no|nr)$|(?:Id|ID|Key|Uuid|UUID|Number|No|Nr)$"
+)
+_LIKE_A_CHANGE = re.compile("updat|modif|chang", re.IGNORECASE)
+_TELLING = 20  # rows; in fewer, what is no key may be unique, too
+_LONGEST = 64  # bytes of a key
+_SEED, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)  # of FNV-1a
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """Columns by the keys that they are sent as."""
+
+    key: str | None
+    updated_at: str | None
+
+
+def guesses(columns: Sequence[Column], rows: pa.Table) -> Guesses:
+    """From the columns of the feed's rows; takes 8 bytes of memory for each row."""
+    usual = [each for each in columns if each.type is not None and "." not in each.key]
+    return Guesses(_key(usual, rows), _updated_at(usual))
+
+
+def _key(columns: Sequence[Column], rows: pa.Table) -> str | None:
+    named = [each for each in columns if _LIKE_A_KEY.search(each.key)]
+    others = [each for each in columns if each not in named] if len(rows) >= _TELLING else []
+    for column in (*named, *others):
+        if column.type in (pa.string(), pa.int64()) and _is_unique(rows.column(column.name)):
+            return column.key
+    return None
+
+
+def _updated_at(columns: Sequence[Column]) -> str | None:
+    for column in columns:
+        is_time = pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)
+        if is_time and _LIKE_A_CHANGE.search(column.key):
+            return column.key
+    return None
+
+
+def _is_unique(values: pa.ChunkedArray) -> bool:
+    """Whether each row has a value that no other row has. Two that differ may be taken for one,
+    once in a billion feeds, as texts are told apart by 64 bits.
+    """
+    if not len(values) or values.null_count:
+        return False
+    every, at = np.empty(len(values), np.uint64), 0
+    for numbers in _numbers(values):
+        if numbers is None:
+            return False
+        here = every[at : at + len(numbers)]
+        here[:] = numbers.view(np.uint64)
+        if not _all_differ(here):
+            return False
+        at += len(numbers)
+    return _all_differ(every)
+
+
+def _all_differ(numbers: Numbers) -> bool:
+    """Sorts them, too."""
+    numbers.sort()
+    return bool((numbers[1:] != numbers[:-1]).all())
+
+
+def _numbers(values: pa.ChunkedArray) -> Iterator[Numbers | None]:
+    for chunk in values.chunks:
+        if pa.types.is_int64(chunk.type):
+            all_of_it = np.frombuffer(chunk.buffers()[1], np.int64)
+            yield all_of_it[chunk.offset : chunk.offset + len(chunk)]
+        else:
+            yield _hashes(chunk)
+
+
+def _hashes(strings: pa.Array) -> Numbers | None:
+    """None if one is too long to be a key."""
+    offsets = np.frombuffer(strings.buffers()[1], np.int32)
+    offsets = offsets[strings.offset : strings.offset + len(strings) + 1]
+    starts, lengths = offsets[:-1], np.diff(offsets)
+    longest = int(lengths.max(initial=0))
+    if longest > _LONGEST or not longest:
+        return None
+    data = np.frombuffer(strings.buffers()[2], np.uint8)
+    found = np.full(len(starts), _SEED)
+    for at in range(longest):
+        within = lengths > at
+        some = slice(None) if within.all() else within
+        found[some] = (found[some] ^ data[starts[some] + at]) * _PRIME
+    return found

@@ -1,0 +1,34 @@
+"""What a feed sent, fit for a terminal: no byte of it is an order to the terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_ENDS = "\n\t"
+
+
+def fit(text: str, most: int | None = None) -> str:
+    """The text with escapes for what is no sign, shortened to so many characters."""
+    if most is not None and len(text) > most:
+        text = f"{text[: most - 1]}…"
+    if text.isprintable():
+        return text
+    return "".join(
+        repr(each)[1:-1] if unicodedata.category(each) in _UNSEEN else each for each in text
+    )
+
+
+def share(part: int, whole: int) -> str:
+    """A percentage that is 0 % or 100 % only if that is exactly so; nothing for none."""
+    if not part or not whole:
+        return ""
+    if part == whole:
+        return "100 %"
+    percent = round(100 * part / whole)
+    return "<1 %" if percent < 1 else ">99 %" if percent > 99 else f"{percent} %"
+
+
+def count_of(number: int, things: str) -> str:
+    """Such as 1 row, 1,000 rows."""
+    return f"{number:,} {things.removesuffix('s') if number == 1 else things}"

@@ -1,0 +1,104 @@
+"""Where a preview's rows come from: a feed's server, a file, or what is piped into it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import IO
+
+from feed_assets import ndjson
+from feed_assets.errors import DiskFailed, FeedAssetsError, SettingError
+from feed_assets.feed import Feed
+from feed_assets.ndjson.files import unzipped
+from feed_assets.preview.asked import STDIN, Asked
+from feed_assets.preview.progress import Bar
+from feed_assets.source import Arriving, Source, nameless
+
+_PIECE = 1 << 20
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What was read, the bytes it was read from, and where they are from, fit to be shown."""
+
+    shown: str
+    source: Source
+    reading: ndjson.Reading
+    marked: bool = True
+    """Whether the server told where the end is."""
+
+
+@contextmanager
+def rows_of(asked: Asked, feed: Feed, options: ndjson.Options, bar: Bar) -> Iterator[Rows]:
+    """The rows, read to their end. Raises FeedAssetsError."""
+    made = _of_url(asked, feed, options, bar) if asked.is_url else _of_file(asked, options, bar)
+    try:
+        with made as rows:
+            yield rows
+    except OSError as failure:
+        if failure.errno in _FULL:
+            raise DiskFailed(
+                "there is no room where temporary files are; free some, or have TMPDIR name "
+                "another folder"
+            ) from None
+        raise SettingError(
+            f"{asked.source} cannot be read: {failure.strerror or failure}"
+        ) from None
+
+
+@contextmanager
+def _of_url(asked: Asked, feed: Feed, options: ndjson.Options, bar: Bar) -> Iterator[Rows]:
+    from feed_assets.delivered import read_delivered
+    from feed_assets.delivery import Delivery, deliver
+
+    log = logging.getLogger(__name__)
+    log.propagate, log.handlers = False, [bar.log]
+    with closing(deliver(feed, [asked.day], log=log)) as deliveries:
+        _, delivered = next(deliveries)
+        if isinstance(delivered, FeedAssetsError):
+            raise delivered
+        assert isinstance(delivered, Delivery)  # it was not asked whether it has changed
+        download = delivered.download
+        bar.expect(lambda: 0 if download.unverified else download.expected)
+        try:
+            reading = read_delivered(download, options, told=bar.told)
+            yield Rows(download.url, download.source, reading, download.whole.result().marked)
+        finally:  # of which threads that still read would else not hear
+            download.source.end(InterruptedError())
+
+
+@contextmanager
+def _of_file(asked: Asked, options: ndjson.Options, bar: Bar) -> Iterator[Rows]:
+    shown = "standard input" if asked.source == STDIN else asked.source
+    with _opened(asked.source) as file, _complete(file, bar) as whole, unzipped(whole) as source:
+        if not isinstance(source, Arriving):
+            bar.expect(lambda: source.reach(sys.maxsize))
+        yield Rows(shown, source, ndjson.read(source, options=options, told=bar.told))
+
+
+def _opened(path: str) -> AbstractContextManager[IO[bytes]]:
+    return nullcontext(sys.stdin.buffer) if path == STDIN else open(path, "rb")
+
+
+@contextmanager
+def _complete(file: IO[bytes], bar: Bar) -> Iterator[IO[bytes]]:
+    """A file that can be read twice: that one, or of a pipe a copy.
+
+    It is complete before it is read, as only the main thread can be interrupted while it waits.
+    """
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode) and file.tell() == 0:
+        yield file
+        return
+    with nameless() as copy:
+        while piece := os.read(file.fileno(), _PIECE):
+            copy.write(piece)
+            bar.told(0, copy.tell())
+        copy.flush()
+        yield copy

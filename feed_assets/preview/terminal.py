@@ -1,0 +1,89 @@
+"""A preview for people: what is there, and what to mind."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from feed_assets.preview.previewing import Preview
+from feed_assets.preview.shown import count_of, fit, share
+
+_LINES = 5  # bad ones shown
+_PIPED = 120  # characters to a line where there is no terminal
+_EXAMPLE, _QUOTED = 60, 60
+_LEAST = 20  # of an example
+_OTHERS = 16  # characters of a row for its share of nulls, and between columns
+
+
+def shown(preview: Preview, width: int | None = None) -> str:
+    """In that width, or in the terminal's if stdout is one; in its colours, too."""
+    if width is None and not sys.stdout.isatty():
+        width = _PIPED
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
+    with console.capture() as captured:
+        console.print(_summary(preview))
+        if preview.columns:
+            console.print(_columns(preview, console.width))
+        notes = Grid.grid(padding=(0, 1))
+        for sign, note in _notes(preview):
+            notes.add_row(sign, note)
+        if notes.row_count:
+            console.print(notes)
+            console.print()
+    return "\n".join(line.rstrip() for line in captured.get().split("\n"))
+
+
+def _summary(preview: Preview) -> Text:
+    bad = preview.bad_line_count
+    parts = [count_of(preview.rows, "rows"), *([count_of(bad, "bad lines")] if bad else [])]
+    parts += [count_of(len(preview.facts), "columns"), _size(preview.bytes)]
+    return Text.assemble((fit(preview.shown), "bold"), f": {', '.join(parts)}")
+
+
+def _size(size: int) -> str:
+    return f"{size:,} bytes" if size < 100_000 else f"{size / 1e6:,.1f} MB"
+
+
+def _columns(preview: Preview, width: int) -> Grid:
+    """Where they do not all have room, examples are cut first, and then names are folded."""
+    names = [Text(f"{'  ' * each.depth}{fit(each.column.name)}") for each in preview.facts]
+    types = [str(each.column) for each in preview.facts]
+    room = max(width - max(map(len, types)) - _OTHERS, 2 * _LEAST)
+    for_names = min(max(name.cell_len for name in names), room - _LEAST)
+    grid = Grid(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    grid.add_column("column", width=for_names, overflow="fold")
+    grid.add_column("type", no_wrap=True)
+    grid.add_column("null", justify="right", no_wrap=True)
+    grid.add_column("example", no_wrap=True, style="dim", max_width=room - for_names)
+    for name, type_, facts in zip(names, types, preview.facts, strict=True):
+        example = Text(fit(facts.example or "", _EXAMPLE))
+        grid.add_row(name, type_, share(facts.nulls, facts.values), example)
+    return grid
+
+
+def _notes(preview: Preview) -> Iterator[tuple[Text, Text]]:
+    for each in preview.oddities:
+        yield _note("!", each.said)
+    for warning in preview.warnings:
+        yield _note("!", warning)
+    if preview.untyped:
+        yield _note("-", f"no column yet, for want of a value: {', '.join(preview.untyped)}")
+    if preview.renamed:
+        renamed = ", ".join(f"{old} → {new}" for old, new in preview.renamed.items())
+        yield _note("-", f"renamed: {renamed}")
+    if bad := preview.bad_line_count:
+        yield _note("!", f"{count_of(bad, 'bad lines')}, by which an import fails:")
+        for line in preview.bad_lines[:_LINES]:
+            said = f"line {line.line} {line.reason}: {fit(line.text, _QUOTED)}"
+            yield Text(), Text(fit(said))
+        if bad > _LINES:
+            yield Text(), Text(f"and {bad - _LINES:,} more; --json lists the first 1,000")
+
+
+def _note(sign: str, said: str) -> tuple[Text, Text]:
+    return Text(sign, "bold yellow" if sign == "!" else ""), Text(fit(said))

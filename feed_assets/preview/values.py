@@ -1,0 +1,39 @@
+"""Values where they are: those of a column, batch by batch, and the lines of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from feed_assets.ndjson.lines import lines
+from feed_assets.ndjson.options import Options
+from feed_assets.preview.source import Rows
+
+
+def arrays_at(rows: pa.Table, path: Sequence[str]) -> Iterator[pa.Array]:
+    """What is at a path through records, null where one of them is."""
+    for batch in rows.select([path[0]]).to_batches():
+        array = batch.column(0)
+        for name in path[1:]:
+            array = array.flatten()[array.type.get_field_index(name)]
+        yield array
+
+
+def line_numbers(wanted: Sequence[int], rows: Rows) -> list[int]:
+    """The lines of these rows, which ascend; none where so many are bad that not all are known."""
+    reading = rows.reading
+    if reading.lines == reading.rows:
+        return [row + 1 for row in wanted]
+    if reading.bad_line_count > len(reading.bad_lines) or not wanted:
+        return []
+    bad, found, row = {each.line for each in reading.bad_lines}, list[int](), 0
+    for number, _ in lines(rows.source, max_bytes=Options.max_line_bytes):
+        if number in bad:
+            continue
+        if row == wanted[len(found)]:
+            found.append(number)
+            if len(found) == len(wanted):
+                break
+        row += 1
+    return found
