@@ -132,7 +132,8 @@ class Deployed:
 
     def environment(self, service: str) -> dict[str, str]:
         """What the compose file gives to a service."""
-        given = {name: self.database[name] for name in SERVICES[service]["environment"]}
+        known = {**self.database, **self.secrets}
+        given = {name: known[name] for name in SERVICES[service]["environment"]}
         return {**given, **(self.secrets if SERVICES[service].get("env_file") else {})}
 
     def run(self, service: str, command: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -76,7 +76,8 @@ def environment_of(config: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize("service", OF_DAGSTER)
 def test_a_service_is_given_what_the_instance_reads_and_no_more(service: str) -> None:
-    assert set(SERVICES[service]["environment"]) == set(environment_of(INSTANCE))
+    more = {"FEED_ASSETS_WAREHOUSE"} if service == "code" else set()
+    assert set(SERVICES[service]["environment"]) == set(environment_of(INSTANCE)) | more
 
 
 def test_only_the_code_location_is_given_the_feeds_secrets() -> None:
@@ -123,6 +124,18 @@ def test_all_of_it_is_one_version_of_dagster() -> None:
     assert f"--version {pinned['dagster']} " in VALUES_TEXT
     assert pinned["dagster-webserver"] == pinned["dagster"]
     assert pinned["dagster-postgres"] == pinned["dagster-k8s"] == pinned["dagster-gcp"]
+
+
+def test_the_page_names_files_versions_and_accounts_that_are() -> None:
+    page = (PROJECT / "docs/production.md").read_text()
+    for path in set(re.findall(r"deploy/[\w./-]*\w", page)) - {"deploy/.env"}:
+        assert (PROJECT / path).exists(), path
+    (chart,) = re.findall(r"--version (\S+)", VALUES_TEXT)
+    assert set(re.findall(r"--version (\S+)", page)) == {chart}
+    limit = INSTANCE["concurrency"]["runs"]["max_concurrent_runs"]
+    assert f"`max_concurrent_runs: {limit}`" in page
+    pod = VALUES["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]["podSpecConfig"]
+    assert f"my-project.svc.id.goog[dagster/{pod['serviceAccountName']}]" in page
 
 
 @pytest.mark.parametrize("path", CHART)
