@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -116,9 +115,7 @@ def test_of_the_lock_only_what_production_needs_is_installed(image: Image) -> No
     (packages,) = image.root.glob("installed/lib/python*/site-packages")
     installed = {path.name.partition("-")[0].lower() for path in packages.glob("*.dist-info")}
     assert {"feed_assets", "dagster_postgres", "dagster_k8s"} <= installed
-    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())
-    for requirement in project["dependency-groups"]["dev"]:
-        assert re.split("[=<>]", requirement)[0].lower().replace("-", "_") not in installed
+    assert not {"pytest", "mypy", "bqemulator", "dagster_dg_cli"} & installed
 
 
 def test_another_project_declares_feeds_with_the_wheel(image: Image, tmp_path: Path) -> None:
@@ -161,10 +158,9 @@ def test_one_run_at_a_time_of_each_feed_and_so_many_in_all(
             step.run_id == run and not step.assigned_timestamp for step in pool.pending_steps
         )
 
-    second = [run for run, feed in list(runs.items())[2:4]]
-    waited_for("a run of each feed", lambda: all(map(gate.waiting.get, TWICE)))
-    waited_for("the others of those in line", lambda: all(map(waits_for_its_turn, second)))
+    waited_for("imports of two feeds", lambda: all(map(gate.waiting.get, TWICE)))
     waited_for("some in the queue", lambda: "won't launch more" in production.log("daemon"))
+    waited_for("their second runs", lambda: all(map(waits_for_its_turn, list(runs)[2:4])))
     gate.opened.set()
     assert {production.dagster.run(run).status for run in runs} == {"SUCCESS"}
 
