@@ -98,9 +98,9 @@ def _key(feed: Feed, rows: pa.Table) -> Checked:
     more = len(again) - int(np.isin(again, looked_at).sum())
     repeats = sum(twice.values()) - len(twice) + more
     named = ", ".join(feed.key)
-    said = f"each of {rows.num_rows} rows has a {named} of its own"
+    said = f"each of {rows.num_rows} rows has its own {named}"
     if repeats or without:
-        told = [f"{repeats} have a {named} that another row has"] if repeats else []
+        told = [f"{repeats} have the {named} of another row"] if repeats else []
         told += [f"{without} have no {named}"] if without else []
         said = f"of {rows.num_rows} rows {' and '.join(told)}"
     return Checked(

@@ -63,6 +63,7 @@ def _definitions(tree: dg.ComponentTree) -> dg.Definitions:
                     "latest_state",
                     target=dg.AssetSelection.all(),
                     default_status=dg.DefaultSensorStatus.RUNNING,
+                    description="Makes the view of a feed's latest state when a day is imported.",
                 )
             ],
         ),

@@ -135,7 +135,8 @@ class BadLine:
     text: str
 
     def __str__(self) -> str:
-        return f"line {self.line} {self.reason}: {self.text[:LINE_START]}"
+        more = "…" if len(self.text) > LINE_START else ""
+        return f"line {self.line} {self.reason}: {self.text[:LINE_START]}{more}"
 
 
 class BadLines(ContentError):

@@ -18,6 +18,7 @@ from feed_assets_tests.serving import FeedServer, feed_server, lines
 
 if TYPE_CHECKING:
     from feed_assets_tests.fault_proxy import FaultProxy
+    from feed_assets_tests.office import Office
     from feed_assets_tests.project import Project
 
 settings.register_profile("exact", derandomize=True, database=None, deadline=None)
@@ -96,3 +97,12 @@ def snapshot(project: Callable[..., Project]) -> Project:
 def by_date(project: Callable[..., Project]) -> Project:
     """The feed by date."""
     return project(partition_by_date={"start_date": "2020-01-01"})
+
+
+@pytest.fixture(scope="session")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    """The one real Dagster of all tests that look at it, which are of one group for xdist."""
+    from feed_assets_tests.office import opened_office
+
+    with opened_office(tmp_path_factory.mktemp("office")) as opened:
+        yield opened

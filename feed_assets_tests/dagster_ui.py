@@ -26,7 +26,11 @@ PATIENCE = 200.0
 """Seconds until what a test waits for counts as never coming; on an idle machine it takes ten."""
 
 INSTANCE = """
+# as the Makefile has it, but looking for queued runs every second
 telemetry: {enabled: false}
+nux: {enabled: false}
+concurrency: {pools: {default_limit: 1, granularity: op}}
+run_monitoring: {enabled: true, free_slots_after_run_end_seconds: 60}
 run_coordinator:
   module: dagster._core.run_coordinator
   class: QueuedRunCoordinator
@@ -264,6 +268,7 @@ def waited_for(what: str, check: Callable[[], T | None]) -> T:
 def copied_project(to: Path, url: str, more: Mapping[str, Mapping[str, Any]]) -> Path:
     """Copies the project, its feeds now of the server at `url`, and `more` of them by name.
 
+    Of a feed whose `url` is a path, it is one of that server.
     The copy's schedules rest until the next 29 February, so that no clock starts a run.
     """
     for name in ("pyproject.toml", "workspace.yaml"):
@@ -279,7 +284,8 @@ def copied_project(to: Path, url: str, more: Mapping[str, Mapping[str, Any]]) ->
     for name, attributes in more.items():
         path = package / "defs" / name / "defs.yaml"
         path.parent.mkdir()
-        _declare(path, {"name": name, "url": f"{url}/feed.ndjson", "dataset": "crm", **attributes})
+        where = {"url": f"{url}{attributes.get('url', '/feed.ndjson')}"}
+        _declare(path, {"name": name, "dataset": "crm", **attributes, **where})
     return to
 
 

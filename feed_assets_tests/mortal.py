@@ -20,7 +20,7 @@ import duckdb
 import pyarrow as pa
 
 from feed_assets.tables import Table
-from feed_assets.warehouse import bigquery
+from feed_assets.warehouse import bigquery_altering
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Warehouse
@@ -44,7 +44,7 @@ def import_day(
 
 def into_bigquery(url: str, table: Table, day: date, rows: Rows) -> None:
     """An import through the proxy at this URL, which kills it: its calls come one by one."""
-    bigquery.ALTERED_AT_ONCE = 1
+    bigquery_altering.ALTERED_AT_ONCE = 1
     import_day(BigQueryWarehouse(Emulator(url).client()), table, day, rows)
 
 

@@ -61,7 +61,7 @@ def test_a_good_day_passes_all_its_checks(project: Callable[..., Project]) -> No
     found = evaluated(orders, DAY)
     assert {name: check.description for name, check in found.items()} == {
         "rows": "2 of 2 rows sent are stored",
-        "key": "each of 2 rows has a id of its own",
+        "key": "each of 2 rows has its own id",
         "updated_at": "2 of 2 rows are of the day",
         "schema": "the columns are those known before",
     }
@@ -85,7 +85,7 @@ def test_each_day_of_a_run_is_checked_by_itself(project: Callable[..., Project])
     assert not run.success
     assert all(check.passed for check in evaluated(orders, "2020-01-01").values())
     second = evaluated(orders, "2020-01-02")
-    assert second["key"].description == "of 2 rows 1 have a id that another row has"
+    assert second["key"].description == "of 2 rows 1 have the id of another row"
     assert numbers(second["key"])["for example"] == ["1 (2 times)"]
     assert second["updated_at"].description == (
         "of 2 rows 1 have an at that is not on 2020-01-02 in UTC"
@@ -113,7 +113,7 @@ def test_a_key_that_is_repeated_in_a_snapshot_alerts(project: Callable[..., Proj
     assert numbers(check)["for example"] == ["C1, 1 (2 times)"]
     (problem,) = read_run(orders.instance, run.dagster_run, {"orders"}).problems
     assert problem.check == "key"
-    assert problem.reason == "of 3 rows 1 have a customer.id, no that another row has"
+    assert problem.reason == "of 3 rows 1 have the customer.id, no of another row"
 
 
 def test_new_columns_and_changed_types_are_a_warning(project: Callable[..., Project]) -> None:
@@ -173,7 +173,7 @@ def test_a_snapshot_that_is_unchanged_is_still_what_was_checked(
 
     assert metadata_of(run)[""]["unchanged"] is True
     check = evaluated(orders)["key"]
-    assert check.description == "of 2 rows 1 have a id that another row has"
+    assert check.description == "of 2 rows 1 have the id of another row"
     assert not check.passed
 
 
@@ -202,7 +202,7 @@ def test_what_a_resumed_run_had_imported_is_checked_in_the_new_run_too(
         (
             [{"id": 1, "at": "2020-01-20"}, {"id": 1, "at": "2020-01-20"}],
             "key",
-            "of 2 rows 1 have a id that another row has (1 (2 times))",
+            "of 2 rows 1 have the id of another row (1 (2 times))",
         ),
         (
             [{"id": 1, "at": "2020-01-19"}],

@@ -113,6 +113,14 @@ def test_days_fail_alone_and_the_run_names_them(by_date: Project) -> None:
     assert by_date.tables.columns(shard("20200102")) is None
 
 
+def test_of_a_long_bad_line_its_start_is_quoted(by_date: Project) -> None:
+    by_date.server.answer = lambda path: lines(f"{{oops{'x' * 100}")
+
+    run = by_date.run("2020-01-01")
+
+    assert by_date.reason(run).endswith(f": {{oops{'x' * 75}…")
+
+
 def test_a_server_that_refuses_the_credentials_is_not_asked_for_every_day(
     by_date: Project,
 ) -> None:

@@ -70,6 +70,31 @@ def test_a_day_is_imported_with_those_before_it(
     assert (request.tags[RANGE_START], request.tags[RANGE_END]) == (first, last)
 
 
+@pytest.mark.parametrize(
+    ("by_date", "said"),
+    [
+        (None, "Imports orders whole."),
+        ({}, "Imports the day and the one before it of orders, and what was missed meanwhile."),
+        (
+            {"refetch_days": 3, "include_today": False},
+            "Imports the day that has ended and the 3 before it of orders, and what was missed "
+            "meanwhile.",
+        ),
+        ({"refetch_days": 0}, "Imports the day of orders, and what was missed meanwhile."),
+    ],
+)
+def test_a_schedule_says_what_it_imports(by_date: dict[str, Any] | None, said: str) -> None:
+    declared = None if by_date is None else {"start_date": "2020-01-01", **by_date}
+    feed = Feed(
+        name="orders",
+        url="https://example.com/feed",
+        dataset="crm",
+        partition_by_date=declared,
+    )
+
+    assert feed_schedule(feed).description == said
+
+
 def test_before_its_first_day_a_feed_is_not_imported() -> None:
     skipped = tick("2019-12-31T05:00", partition_by_date={"start_date": "2020-01-01"})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -12,17 +11,8 @@ import duckdb
 import pytest
 
 from feed_assets.demo import crm
-from feed_assets.demo.server import PASSWORD, USERNAME, Rows, serving
-from feed_assets_tests.dagster_ui import (
-    Asset,
-    Backfill,
-    Dagster,
-    Run,
-    copied_project,
-    dagster_over,
-    waited_for,
-)
-from feed_assets_tests.receiving import Mailbox, Webhook, mail_server, webhook
+from feed_assets_tests.dagster_ui import Asset, Backfill, Run, waited_for
+from feed_assets_tests.office import Office
 
 pytestmark = [
     pytest.mark.timeout(900),  # beside other tests, a run takes a minute to start
@@ -57,26 +47,6 @@ BAD_DAY = (
     "crm_orders 2020-01-15: line 2 is not JSON (NaN is no number there): "
     '{"orderId": "N4", "total": NaN}'
 )
-MORE_FEEDS = {
-    "crm_leads": {
-        "basic_auth": {"username_env": "CRM_FEED_USERNAME", "password_env": "CRM_LEADS_PASSWORD"}
-    },
-    "crm_returns": {
-        "basic_auth": {"username_env": "CRM_FEED_USERNAME", "password_env": "CRM_FEED_USERNAME"}
-    },
-}
-
-
-@dataclass
-class Office:
-    """All that runs: Dagster, and the CRM, whose answer for a day a test may change."""
-
-    dagster: Dagster
-    url: str
-    file: Path
-    answers: dict[date | None, Rows]
-    hook: Webhook
-    mailbox: Mailbox
 
 
 @dataclass(frozen=True)
@@ -95,29 +65,6 @@ class Imported:
     orders: Asset
     snapshot: Run
     tables: Tables = field(repr=False)
-
-
-@pytest.fixture(scope="module")
-def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
-    here = tmp_path_factory.mktemp("office")
-    file = here / "warehouse.duckdb"
-    answers: dict[date | None, Rows] = {}
-    environment = {
-        "FEED_ASSETS_WAREHOUSE": f"duckdb://{file}",
-        "CRM_FEED_USERNAME": USERNAME,
-        "CRM_FEED_PASSWORD": PASSWORD,
-        "FEED_ASSETS_UI_URL": "https://dagster.example.com",
-    }
-
-    def orders(day: date | None) -> Rows:
-        return answers.get(day, crm.now() if day is None else crm.updated_on(day))
-
-    with serving({"/feed.ndjson": orders}) as url, webhook() as hook, mail_server() as mailbox:
-        environment["FEED_ASSETS_ALERTS"] = f"{hook.url} {mailbox.url}"
-        project = copied_project(here / "project", url, MORE_FEEDS)
-        with dagster_over(project, here / "home", environment) as dagster:
-            assert dagster.location() == "LOADED"
-            yield Office(dagster, url, file, answers, hook, mailbox)
 
 
 @pytest.fixture(scope="module")

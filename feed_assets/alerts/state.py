@@ -155,6 +155,18 @@ class State(BaseModel):
         self.outbox = kept[-MOST_PENDING:]
         return said
 
+    def outcome(self, titles: Sequence[str], sent: Mapping[str, Sent]) -> str:
+        """What a tick did with the messages of those titles, and what it waits for."""
+        reached = {place for each in sent.values() for place in each.done}
+        told = [title for place, title in enumerate(titles) if place in reached]
+        unsent = [pending.title for pending in self.outbox]
+        parts = [f"sent: {', '.join(told)}"] if told else []
+        parts += [f"not sent yet: {', '.join(unsent)}"] if unsent else []
+        if self.waiting:
+            count = len(self.waiting)
+            parts.append(f"failed runs that may be retried, or whose backfill goes on: {count}")
+        return "; ".join(parts) or "nothing to tell"
+
     @staticmethod
     def _fewer(trouble: Trouble, gone: set[str]) -> Trouble:
         return trouble.model_copy(update={"items": packed(unpacked(trouble.items) - gone)})

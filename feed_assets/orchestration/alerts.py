@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,6 +26,9 @@ FOR_RETRY = timedelta(hours=1)
 
 FOR_BACKFILL = timedelta(days=1)
 """How long the end of a backfill is waited for before its failures so far are told."""
+
+MOST_NEWER = 1000
+"""Imports that are looked at for what put a problem right before it was told."""
 
 SECONDS = 25.0
 """To send in one tick, which Dagster ends after sixty."""
@@ -68,7 +72,10 @@ def alert_sensor(
 
     @dg.sensor(
         name=alerts.name,
-        description=f"Sends alerts of imports to whom {alerts.urls_env} names.",
+        description=(
+            f"Tells whom {alerts.urls_env} names of imports that failed, checks that did not pass, "
+            f"feeds that are late, and when all is well again."
+        ),
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,
     )
@@ -80,17 +87,15 @@ def alert_sensor(
         tick = _Tick(context, alerts, state, labels, now)
         tick.look(feeds)
         sent: dict[str, Sent] = {}
-        waiting = len(state.outbox)
-        if waiting and to:
+        titles = [pending.title for pending in state.outbox]
+        if titles and to:
             sent = dict(send(to, state.to_send(labels), SECONDS))
         for said in state.was_sent(sent, now):
             context.log.error(said)
         context.update_cursor(state.model_dump_json())
         if not to:
             return dg.SkipReason(f"{alerts.urls_env} is not set, so no alert is sent")
-        still = len(state.outbox)
-        told = f"{waiting} alerts to send, {still} not sent yet" if waiting else "nothing to tell"
-        return dg.SkipReason(f"{told}; {len(state.waiting)} failed runs are waited for")
+        return dg.SkipReason(state.outcome(titles, sent))
 
     return alert
 
@@ -173,11 +178,28 @@ class _Tick:
             ]
             if backfill:
                 link = f"Backfill: {self.alerts.link(f'runs/b/{backfill}', backfill)}"
-                self._tell([p for ended in read for p in ended.problems], link, backfill=True)
+                left = [problem for ended in read for problem in self._left(ended)]
+                self._tell(left, link, backfill=True)
             else:
                 for ended in read:
-                    self._tell(ended.problems, self._run(ended))
+                    self._tell(list(self._left(ended)), self._run(ended))
         self.state.waiting = kept
+
+    def _left(self, ended: Ended) -> Iterator[Problem]:
+        """The problems of a run that was waited for which nobody has put right meanwhile."""
+        record = self.instance.get_run_record_by_id(ended.run.run_id)
+        since = record.end_time if record else None
+        for problem in ended.problems:
+            if problem.check:
+                yield problem
+                continue
+            chosen = dg.AssetRecordsFilter(
+                dg.AssetKey(problem.asset), list(problem.days) or None, after_timestamp=since
+            )
+            newer = self.instance.fetch_materializations(chosen, limit=MOST_NEWER).records
+            done = {record.partition_key or "" for record in newer}
+            if left := tuple(day for day in problem.days or ("",) if day not in done):
+                yield replace(problem, days=left if problem.days else ())
 
     def _goes_on(self, backfill: str, waited: Sequence[Waiting]) -> bool:
         found = self.instance.get_backfill(backfill)
@@ -201,6 +223,8 @@ class _Tick:
             self._post(messages.late(feed.name, due.day, due.moment, last, f"Asset: {where}"))
 
     def _tell(self, problems: Sequence[Problem], link: str, *, backfill: bool = False) -> None:
+        if not problems:
+            return
         merged: dict[tuple[str, ...], Problem] = {}
         for problem in problems:  # the same reason in several runs of a backfill is one
             same = (problem.asset, problem.reason, problem.check, problem.todo)

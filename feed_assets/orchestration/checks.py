@@ -28,7 +28,7 @@ def check_specs(
     named = ", ".join(feed.key)
     said = {"rows": "As many rows are stored as were sent, and none of them was a bad line."}
     if feed.key:
-        said["key"] = f"Each row has a {named} of its own."
+        said["key"] = f"Each row has its own {named}."
     if feed.updated_at and feed.partition_by_date:
         zone = feed.partition_by_date.timezone
         said["updated_at"] = f"The {feed.updated_at} of each row is on its day in {zone}."

@@ -60,10 +60,22 @@ def feed_schedule(feed: Feed) -> dg.ScheduleDefinition:
         cron_schedule=feed.schedule,
         execution_timezone=by_date.timezone if by_date else "UTC",
         execution_fn=request,
+        description=_said(feed),
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Imports {feed.destination}.",
         owners=list(feed.owners),
     )
+
+
+def _said(feed: Feed) -> str:
+    """What the UI says of a schedule beside its times."""
+    by_date = feed.partition_by_date
+    if by_date is None:
+        return f"Imports {feed.name} whole."
+    day = "the day" if by_date.include_today else "the day that has ended"
+    before = {0: "", 1: " and the one before it"}.get(
+        by_date.refetch_days, f" and the {by_date.refetch_days} before it"
+    )
+    return f"Imports {day}{before} of {feed.name}, and what was missed meanwhile."
 
 
 def last_day(by_date: PartitionByDate, moment: datetime) -> date:

@@ -1,0 +1,155 @@
+"""BigQuery's calls, each with an end, in a client's project and location.
+
+What Google's client raises ends here: WarehouseFailed says what was being done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from google.api_core.exceptions import BadRequest, Conflict, Forbidden, NotFound
+from google.cloud import bigquery
+
+from feed_assets.errors import WarehouseFailed
+from feed_assets.tables import Table
+from feed_assets.warehouse.bigquery_errors import FAILURES, given_up, passes, translated
+from feed_assets.warehouse.bigquery_jobs import CALL_SECONDS, JOB_SECONDS, PATIENT
+from feed_assets.warehouse.bigquery_schema import columns_from
+from feed_assets.warehouse.columns import Columns
+
+Schema = list[dict[str, Any]]
+"""Fields as BigQuery writes them."""
+
+
+class Calls:
+    """Those that more than one kind of work needs."""
+
+    def __init__(self, client: bigquery.Client) -> None:
+        self.client = client
+        self._datasets: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"BigQuery project {self.client.project}"
+
+    def id(self, table: Table) -> str:
+        return f"{self.client.project}.{table}"
+
+    @contextmanager
+    def translated(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except FAILURES as failure:
+            raise translated(self, doing, self.client.project, failure) from failure
+
+    def get(self, table: Table) -> bigquery.Table:
+        return self.client.get_table(self.id(table), timeout=CALL_SECONDS)
+
+    def find(self, table: Table) -> bigquery.Table | None:
+        """None where nothing of that name stands."""
+        with self.translated(f"looking at {table}"):
+            try:
+                found = self.get(table)
+            except NotFound:
+                return None
+        self._require_here(table, found.location)
+        return found
+
+    def columns(self, table: Table) -> Columns | None:
+        found = self.find(table)
+        if found is None:
+            return None
+        if found.table_type == "TABLE":
+            return columns_from(schema_of(found))
+        with self.translated(f"looking at {table}"):  # a view reports what it had when it was made
+            dry = bigquery.QueryJobConfig(dry_run=True)
+            query = self.client.query(
+                f"SELECT * FROM `{self.id(table)}`", job_config=dry, timeout=CALL_SECONDS
+            )
+            return columns_from([field.to_api_repr() for field in query.schema or ()])
+
+    def shards(self, table: Table) -> list[Table]:
+        """Those that stand, in the order of their creation."""
+        query = (
+            f"SELECT table_name FROM `{self.client.project}.{table.dataset}.INFORMATION_SCHEMA."
+            f"TABLES` WHERE STARTS_WITH(table_name, '{table.name}_') ORDER BY creation_time"
+        )
+        with self.translated(f"listing the shards of {table}"):
+            try:
+                names = [row["table_name"] for row in self.query(query)]
+            except NotFound:
+                return []
+        standing = [Table(table.dataset, name) for name in names]
+        return [shard for shard in standing if shard.is_shard_of(table)]
+
+    def query(self, sql: str, config: bigquery.QueryJobConfig | None = None) -> Any:
+        """The rows of a query. One that takes too long is cancelled."""
+        return self.client.query_and_wait(
+            sql,
+            job_config=config,
+            api_timeout=CALL_SECONDS,
+            wait_timeout=JOB_SECONDS,
+            retry=PATIENT,
+            job_retry=PATIENT.with_predicate(lambda why: not given_up(why) and passes(why)),
+        )
+
+    def create(self, table: bigquery.Table) -> None:
+        """Makes a table or view that stays, whatever the dataset's default expiration."""
+        made = self.client.create_table(table, timeout=CALL_SECONDS)
+        if made.expires is not None:
+            made.expires = None
+            with suppress(BadRequest, Forbidden):  # in the sandbox, nothing stays
+                self.update(made, ["expires"], etag=None)
+
+    def update(self, table: bigquery.Table, fields: list[str], *, etag: str | None) -> None:
+        """Updates the table; given an etag, only if it still has it, else PreconditionFailed."""
+        table._properties["etag"] = etag
+        self.client.update_table(table, fields, timeout=CALL_SECONDS)
+
+    def make_dataset(self, name: str) -> None:
+        """Makes the dataset if it is missing; looks first, as few may make one."""
+        if name in self._datasets:
+            return
+        reference = f"{self.client.project}.{name}"
+        with self.translated(f"looking at dataset {name}"):
+            try:
+                found = self.client.get_dataset(reference, timeout=CALL_SECONDS)
+            except NotFound:
+                with suppress(Conflict):  # somebody was faster; `exists_ok` would wait for ever
+                    self.client.create_dataset(reference, timeout=CALL_SECONDS)
+                found = self.client.get_dataset(reference, timeout=CALL_SECONDS)
+        self._require_here(f"dataset {name}", found.location)
+        self._datasets.add(name)
+
+    def location(self, dataset: str) -> str:
+        """Where the dataset is, and so its jobs, which are found only there."""
+        reference = f"{self.client.project}.{dataset}"
+        return str(self.client.get_dataset(reference, timeout=CALL_SECONDS).location)
+
+    def _require_here(self, what: object, location: str | None) -> None:
+        """Raises WarehouseFailed where the client's jobs, which run in its location, find nothing.
+
+        https://cloud.google.com/bigquery/docs/locations#specify_locations
+        """
+        wanted: str | None = self.client.location
+        if wanted and location and location.upper() != wanted.upper():
+            raise WarehouseFailed(
+                f"{what} is in {location}, and FEED_ASSETS_WAREHOUSE has location={wanted}; write "
+                f"location={location} there, or name another dataset"
+            )
+
+
+def schema_of(table: bigquery.Table) -> Schema:
+    """Its fields."""
+    return [field.to_api_repr() for field in table.schema]
+
+
+def fields_of(schema: Sequence[dict[str, Any]]) -> list[bigquery.SchemaField]:
+    """The same as the client's objects."""
+    return [bigquery.SchemaField.from_api_repr(field) for field in schema]
+
+
+def kind_of(table: bigquery.Table) -> str:
+    """What it is, for a person: view, materialized view, external, snapshot, ... ."""
+    return str(table.table_type).lower().replace("_", " ")

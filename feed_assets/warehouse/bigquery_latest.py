@@ -1,0 +1,68 @@
+"""The view of the latest state in BigQuery, over all shards by their wildcard."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from google.api_core.exceptions import BadRequest, NotFound
+from google.cloud import bigquery
+
+from feed_assets.errors import NOT_OUR_VIEW, NotOurs
+from feed_assets.tables import Table
+from feed_assets.warehouse import shards as rules
+from feed_assets.warehouse.bigquery_altering import describe
+from feed_assets.warehouse.bigquery_calls import Calls, kind_of
+from feed_assets.warehouse.bigquery_load import OURS
+from feed_assets.warehouse.bigquery_schema import fields_for, sql_path
+from feed_assets.warehouse.columns import Columns, described
+from feed_assets.warehouse.interface import Origin
+
+
+def define(
+    calls: Calls, table: Table, known: Columns, key: Sequence[str], updated_at: str, origin: Origin
+) -> bool:
+    """Makes the view, or changes one that is not as it should be.
+
+    False where no shard stands yet. Raises NotOurs and TableError.
+    """
+    query = _query(calls.id(table), table, known, key, updated_at)
+    found = calls.find(table)
+    if found is not None and not (
+        found.table_type == "VIEW" and OURS.items() <= found.labels.items()
+    ):
+        raise NotOurs(NOT_OUR_VIEW.format(table=table, kind=kind_of(found)))
+    view = bigquery.Table(calls.id(table))
+    view.view_query = query
+    view.labels = OURS
+    with calls.translated(f"making the view {table}"):
+        try:
+            if found is None:
+                view.description = origin.description or None
+                calls.create(view)
+            elif found.view_query != query:
+                calls.update(view, ["view_query", "labels"], etag=found.etag)
+            if said := described(known, origin.columns):
+                describe(calls, table, (), said)
+        except (BadRequest, NotFound):
+            if calls.shards(table):
+                raise
+            return False  # an import was killed before it made the first
+    return True
+
+
+def _query(place: str, table: Table, known: Columns, key: Sequence[str], updated_at: str) -> str:
+    """Its `*` sees later columns, and the mark of those known has BigQuery show them, too.
+
+    A view answers with the columns its tables have, but what it is said to have is as old as
+    its query: https://cloud.google.com/bigquery/docs/views#view_limitations
+    """
+    keys = [sql_path(rules.key_path(table, known, path)) for path in key]
+    newest = sql_path(rules.order_path(table, known, updated_at))
+    nulls = " OR ".join(f"{field} IS NULL" for field in keys)
+    mark = hashlib.sha256(repr(fields_for(known)).encode()).hexdigest()[:16]
+    return (
+        f"SELECT * FROM `{place}_*` WHERE TRUE "
+        f"QUALIFY {nulls} OR ROW_NUMBER() OVER (PARTITION BY {', '.join(keys)} "
+        f"ORDER BY {newest} DESC NULLS LAST, _TABLE_SUFFIX DESC) = 1 -- of columns {mark}"
+    )
