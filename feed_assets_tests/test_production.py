@@ -75,10 +75,7 @@ def image(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Imag
     with feed_server() as server:
         server.answer = gate.answer
         address = server.url.removesuffix("/feed")
-        feeds = {
-            name: {"url": f"{address}/feed.ndjson?shop={name}", "dataset": "shops"}
-            for name in FEEDS
-        }
+        feeds = {name: {"url": f"/feed.ndjson?shop={name}", "dataset": "shops"} for name in FEEDS}
         yield built(project_with(here / "project", address, feeds), here / "image")
 
 
