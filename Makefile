@@ -57,4 +57,4 @@ $(DAGSTER_HOME)/dagster.yaml:
 
 lock: ## pins anew what pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-header --no-annotate --group dev pyproject.toml --output-file requirements.lock
+		--no-header --no-annotate --group dev --extra production pyproject.toml --output-file requirements.lock

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 import dagster as dg
@@ -18,18 +19,31 @@ from feed_assets.orchestration.warehouse import WarehouseResource, warehouse_url
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The code location: every feed's assets and schedules, and what stores them."""
+    """The code location of the feeds in this package's `defs`."""
+    # Not for_project, which wants a pyproject.toml, as an installed wheel has none
+    tree = dg.ComponentTree(
+        defs_module=import_module("feed_assets.defs"),
+        project_root=Path(__file__).parents[1],
+    )
+    return code_location(tree)
+
+
+def code_location(tree: dg.ComponentTree) -> dg.Definitions:
+    """Every asset, schedule and sensor that a project declares, and what stores its tables.
+
+    For a project of its own that has feed_assets installed: the tree is
+    `dg.ComponentTree.for_project(Path(__file__).parent)`.
+    """
     gc.disable()  # what is declared stays, so looking for garbage in it is a quarter of the time
     try:
-        return _location()
+        return _definitions(tree)
     finally:
         gc.freeze()
         gc.enable()
 
 
-def _location() -> dg.Definitions:
+def _definitions(tree: dg.ComponentTree) -> dg.Definitions:
     warnings.filterwarnings("ignore", category=dg.BetaWarning)  # of Dagster, about its own parts
-    tree = dg.ComponentTree.for_project(Path(__file__).parent)
     for place, declared in tree.find_root_decl().iterate_loc_component_decl_pairs():
         # Else Dagster (1.13) walks through all that is declared to find each of them
         tree.state_tracker.set_cache_data(place, component_decl=declared)

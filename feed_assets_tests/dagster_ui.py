@@ -131,6 +131,12 @@ class Dagster:
         found = entry["locationOrLoadError"] or {}
         return str(found.get("message", entry["loadStatus"]))
 
+    def ready(self) -> bool:
+        """Whether server, code location and daemon have come up."""
+        with suppress(requests.ConnectionError):
+            return self.location() != "LOADING" and self.healthy()
+        return False
+
     def healthy(self) -> bool:
         daemons = self.ask(DAEMONS)["daemonHealth"]["allDaemonStatuses"]
         return all(daemon["healthy"] for daemon in daemons if daemon["required"])
@@ -296,12 +302,12 @@ def dagster_over(project: Path, home: Path, environment: Mapping[str, str]) -> I
     # Two programs that both find no database make it at once, and stamp its version twice.
     dg.DagsterInstance.from_config(str(home)).dispose()
     env = {**os.environ, "DAGSTER_HOME": str(home), "PYTHONPATH": str(project), **environment}
-    port = str(_free_port())
+    port = str(free_port())
     server: list[str | Path] = [BIN / "dagster-webserver", "-w", "workspace.yaml", "-p", port]
     daemon: list[str | Path] = [sys.executable, "-c", DAEMON, "run", "-w", "workspace.yaml"]
     with (
-        _process(server, project, env, home / "webserver.log") as webserver,
-        _process(daemon, project, env, home / "daemon.log") as background,
+        process(server, project, env, home / "webserver.log") as webserver,
+        process(daemon, project, env, home / "daemon.log") as background,
     ):
         dagster = Dagster(f"http://127.0.0.1:{port}")
         dagster.session.trust_env = False  # no proxy stands before loopback
@@ -309,16 +315,14 @@ def dagster_over(project: Path, home: Path, environment: Mapping[str, str]) -> I
         def ready() -> bool:
             for program in (webserver, background):
                 assert program.poll() is None, f"{program.args!r} ended; its log is in {home}"
-            with suppress(requests.ConnectionError):
-                return dagster.location() != "LOADING" and dagster.healthy()
-            return False
+            return dagster.ready()
 
         waited_for("Dagster", ready)
         yield dagster
 
 
 @contextmanager
-def _process(
+def process(
     command: Sequence[str | Path], cwd: Path, env: Mapping[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A program and all that it starts, which end with it; what they print goes to `log`."""
@@ -331,10 +335,11 @@ def _process(
         try:
             yield program
         finally:
-            os.killpg(program.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.killpg(program.pid, signal.SIGKILL)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Below those that the kernel gives to whoever asks for any, so nobody takes it meanwhile."""
     for port in range(20_000 + os.getpid() % 10_000, 32_000):
         with socket.socket() as tried, suppress(OSError):
