@@ -52,8 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         sys.stderr.write(f"feed-assets: {fit(str(failure))}\n")
         return 1
-    except BrokenPipeError:  # who reads has seen enough
+    except OSError as failure:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(failure, BrokenPipeError):  # of which who reads has seen enough
+            sys.stderr.write(f"feed-assets: the output cannot be written: {failure.strerror}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("feed-assets: interrupted\n")
@@ -88,16 +90,18 @@ def _preview(asked: argparse.Namespace) -> None:
 def _attributes(asked: argparse.Namespace) -> dict[str, Any]:
     """Those of the feed, as far as they are given."""
     found: dict[str, Any] = {
-        "basic_auth": asked.basic_auth
-        and dict(zip(("username_env", "password_env"), asked.basic_auth, strict=True)),
-        "bearer_auth": asked.bearer_auth and {"token_env": asked.bearer_auth},
-        "headers_env": dict(asked.header_env),
-        "allow_insecure": asked.allow_insecure,
-        "types": dict(asked.type),
-        "empty_as_null": asked.empty_as_null,
+        "headers_env": dict(asked.header_env) or None,
+        "allow_insecure": asked.allow_insecure or None,
+        "types": dict(asked.type) or None,
+        "empty_as_null": asked.empty_as_null or None,
         "max_feed_bytes": asked.max_feed_bytes,
     }
-    return {name: value for name, value in found.items() if value}
+    if asked.basic_auth is not None:
+        username, password = asked.basic_auth
+        found["basic_auth"] = {"username_env": username, "password_env": password}
+    if asked.bearer_auth is not None:
+        found["bearer_auth"] = {"token_env": asked.bearer_auth}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -186,8 +186,8 @@ class TypeConflict(TableError):
 
     def __str__(self) -> str:
         where = f" (first at line {self.line})" if self.line else ""
-        if self.known in DECLARED:
-            way = f"declare it so in the feed's YAML (types: {{{self.declare}: {self.known}}})"
+        if (kind := self.known.removeprefix("REPEATED ")) in DECLARED:
+            way = f"declare it so in the feed's YAML (types: {{{self.declare}: {kind}}})"
         else:
             way = (
                 f"declare its type in the feed's YAML (types: {{{self.declare}: STRING}}, say) and "

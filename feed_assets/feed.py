@@ -22,6 +22,18 @@ LABEL = re.compile(r"[a-z0-9_-]{0,63}")
 LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 RESERVED_LABELS = {"feed", "day", "managed_by"}
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+RESERVED = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        and arg_dict as assert async await bool break class conf config context continue def
+        del dict elif else except False finally float for from global if import in input
+        input_arg_dict int is lambda meta None nonlocal not or output output_arg_dict pass
+        raise return str True try type while with yield
+        """,
+    )
+)
+"""What Dagster names no asset: words of Python's, and of its own."""
 MAX_NAME = 1024
 """Characters of a dataset's name, bytes of a table's.
 
@@ -32,7 +44,7 @@ https://cloud.google.com/bigquery/docs/tables#table_naming
 
 MAX_DESCRIPTION = 1024
 """Characters. https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema"""
-STORED_BY = ("url", "types", "empty_as_null", "max_bad_lines", "max_line_bytes")
+STORED_BY = ("url", "headers_env", "types", "empty_as_null", "max_bad_lines", "max_line_bytes")
 """The attributes by which rows are what they are."""
 
 
@@ -46,6 +58,13 @@ class Feed(Attributes):
             raise ValueError(
                 f"{value!r} must be of letters, digits and _, not beginning with a digit"
             )
+        return value
+
+    @field_validator("name")
+    @classmethod
+    def _is_an_assets_name(cls, value: str) -> str:
+        if value in RESERVED:
+            raise ValueError(f"{value!r} is a word that Dagster keeps to itself; name it otherwise")
         return value
 
     @field_validator("headers_env")
@@ -92,7 +111,10 @@ class Feed(Attributes):
     def _is_http(cls, value: str) -> str:
         if "{{" in value:
             raise ValueError("has a template in it, which is not filled in; write the URL itself")
-        parts = urlsplit(value)
+        try:
+            parts = urlsplit(value)
+        except ValueError as mistake:
+            raise ValueError(f"is no URL ({mistake}); write https://example.com/...") from None
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError(f"{redact(value)!r} is no http or https URL")
         if parts.username or parts.password:

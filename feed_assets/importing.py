@@ -26,8 +26,8 @@ from feed_assets.errors import (
     UnsupportedColumn,
 )
 from feed_assets.tables import Table
+from feed_assets.type_names import TEXTS
 from feed_assets.warehouse.columns import (
-    TEXTS,
     Column,
     Columns,
     arrow_schema,

@@ -27,7 +27,7 @@ OURS_SEEN_FROM = {  # and nothing else of ours; __init__.py and demo/ put things
     "source.py": (),
     "type_names.py": ("errors",),
     "ndjson/": ("errors", "arrow_fields", "source", "type_names", "ndjson"),
-    "warehouse/": ("errors", "arrow_fields", "tables", "warehouse"),
+    "warehouse/": ("errors", "arrow_fields", "tables", "type_names", "warehouse"),
     "access.py": ("errors",),
     "partition.py": ("access",),
     "attributes.py": ("access", "partition", "type_names"),
@@ -40,11 +40,11 @@ OURS_SEEN_FROM = {  # and nothing else of ours; __init__.py and demo/ put things
     "delivered.py": ("errors", "source", "download", "ndjson"),
     "importing.py": (
         *("errors", "tables", "source", "download", "delivery", "delivered", "ndjson"),
-        *("warehouse", "checks"),
+        *("type_names", "warehouse", "checks"),
     ),
     "preview/": (
-        *("errors", "tables", "feed", "source", "delivery", "delivered", "ndjson", "warehouse"),
-        "preview",
+        *("errors", "tables", "access", "feed", "source", "delivery", "delivered", "ndjson"),
+        *("warehouse", "preview"),
     ),
     "cli.py": ("errors", "tables", "preview"),
 }

@@ -20,7 +20,7 @@ from google.resumable_media.requests import _request_helpers as upload_retries
 from feed_assets.errors import NotOurs, TableError, WarehouseFailed
 from feed_assets.tables import Table
 from feed_assets.warehouse import bigquery as warehouse_module
-from feed_assets.warehouse import bigquery_jobs
+from feed_assets.warehouse import bigquery_calls, bigquery_jobs
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
 from feed_assets.warehouse.store import Stored, store_shard, store_snapshot
 from feed_assets_tests.emulator import Emulator
@@ -192,7 +192,7 @@ def test_a_call_that_hangs_is_made_again_after_its_timeout(
     bigquery: Emulator, proxy: FaultProxy, dataset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = Scene("snapshot", bigquery, dataset)
-    for module in (warehouse_module, bigquery_jobs):
+    for module in (warehouse_module, bigquery_calls, bigquery_jobs):
         monkeypatch.setattr(module, "CALL_SECONDS", 0.5)
     proxy.on("get table", hang, when=once)
     proxy.on("send upload", hang, when=once)

@@ -6,12 +6,13 @@ from datetime import date
 from typing import Any
 
 import pytest
+from dagster._core.definitions.utils import DISALLOWED_NAMES
 from pydantic import ValidationError
 
 from feed_assets.access import redact
 from feed_assets.collisions import check_together
 from feed_assets.errors import SettingError
-from feed_assets.feed import Feed
+from feed_assets.feed import RESERVED, Feed
 from feed_assets.tables import Table
 
 DAY = date(2020, 1, 20)
@@ -52,6 +53,7 @@ def test_the_table_is_named_after_the_feed_unless_it_is_given() -> None:
         ({"name": "crm orders"}, "letters, digits"),
         ({"table": "1orders"}, "letters, digits"),
         ({"name": ""}, "letters, digits"),
+        ({"name": "input"}, "'input' is a word that Dagster keeps to itself"),
         ({"dataset": ""}, "letters, digits"),
         ({"dataset": "crm.orders"}, "letters, digits"),
         ({"dataset": "my-crm"}, "letters, digits"),
@@ -64,6 +66,7 @@ def test_the_table_is_named_after_the_feed_unless_it_is_given() -> None:
         ({"table": "t" * 1007, "partition_by_date": BY_DATE}, "with 1025"),
         ({"dataset": "_crm", "partition_by_date": BY_DATE}, "does not list the shards"),
         ({"url": "ftp://example.com/feed"}, "no http or https URL"),
+        ({"url": "http://[::1/feed"}, "is no URL"),
         ({"url": "https://me:secret@example.com/feed"}, "credentials in it"),
         ({"url": "https://example.com/{{ env.PATH }}"}, "a template in it"),
         ({"url": "https://example.com/?date=1", "partition_by_date": BY_DATE}, "has a date"),
@@ -186,3 +189,7 @@ def test_feeds_whose_tables_would_mix_are_refused_with_both_names(
     else:
         with pytest.raises(SettingError, match=complaint):
             check_together(feeds, wildcards=wildcards)
+
+
+def test_names_are_those_that_dagster_takes() -> None:
+    assert RESERVED == DISALLOWED_NAMES

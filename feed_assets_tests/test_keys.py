@@ -381,7 +381,7 @@ def follow(warehouse: Warehouse, table: Table, history: History) -> None:
         assert held(warehouse, table, day) == leaves_sent(rows)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(history=HISTORIES)
 def test_in_any_history_each_value_is_in_the_column_of_its_key(history: History) -> None:
     with DuckDBWarehouse(Path(":memory:")) as warehouse:

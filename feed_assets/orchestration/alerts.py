@@ -190,7 +190,7 @@ class _Tick:
         record = self.instance.get_run_record_by_id(ended.run.run_id)
         since = record.end_time if record else None
         for problem in ended.problems:
-            if problem.check:
+            if problem.check or since is None:
                 yield problem
                 continue
             chosen = dg.AssetRecordsFilter(

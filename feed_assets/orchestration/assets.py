@@ -38,7 +38,10 @@ def feed_asset(feed: Feed) -> dg.AssetsDefinition:
         freshness_policy=freshness_policy(feed),
         backfill_policy=_backfills(feed) if feed.partition_by_date else None,
         io_manager_key=IO_MANAGER,
-        metadata={**table_metadata(feed.destination), "feed": redact(feed.url)},
+        metadata={
+            **table_metadata(feed.destination, stands=days is None or feed.has_latest),
+            "feed": redact(feed.url),
+        },
         code_version=feed.code_version,
         pool=feed.name,
     )

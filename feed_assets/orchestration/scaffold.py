@@ -135,7 +135,7 @@ def feed_yaml(folder: str, given: Mapping[str, Any] | None = None) -> str:
             lines += ["  # partition_by_date:", *map("  #   {}".format, _inner(field))]
         else:
             lines.append(f"  # {attribute}: {_shown(field)}")
-    lines += [f"  {name}: {_flow(given[name])}" for name in given.keys() - Feed.model_fields.keys()]
+    lines += [f"  {name}: {_flow(given[name])}" for name in given if name not in Feed.model_fields]
     return "\n".join(lines) + "\n"
 
 
@@ -146,12 +146,15 @@ def alerts_yaml(folder: str, given: Mapping[str, Any] | None = None) -> str:
     lines = ["type: feed_assets.ImportAlerts", "attributes:"]
     for attribute, field in Alerts.model_fields.items():
         value = values.get(attribute, field.default)
-        unset = "" if value else "# "
+        is_set = attribute in values or bool(value)
+        unset = "" if is_set else "# "
         lines += [
             f"  # {field.description}",
-            f"  {unset}{attribute}: {_flow(value) if value else _shown(field)}",
+            f"  {unset}{attribute}: {_flow(value) if is_set else _shown(field)}",
         ]
-    lines += [f"  {n}: {_flow(given[n])}" for n in given.keys() - Alerts.model_fields.keys()]
+    lines += [
+        f"  {name}: {_flow(given[name])}" for name in given if name not in Alerts.model_fields
+    ]
     return "\n".join(lines) + "\n"
 
 

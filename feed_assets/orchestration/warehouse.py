@@ -40,13 +40,19 @@ def storage_kinds() -> set[str]:
     return {warehouse_url().partition(":")[0]} & {"bigquery", "duckdb"}
 
 
-def table_metadata(table: Table) -> dict[str, str]:
-    """Where an asset is, under Dagster's standard keys; of BigQuery, with a link to its console."""
+def table_metadata(table: Table, *, stands: bool = True) -> dict[str, str]:
+    """Where an asset is, under Dagster's standard keys.
+
+    Of BigQuery, with a link to its console, if something `stands` under that very name.
+    """
     found = {"dagster/table_name": str(table)}
     for kind in storage_kinds():
         found["dagster/storage_kind"] = kind
-        if kind == "bigquery" and (project := urlsplit(warehouse_url()).netloc):
-            place = urlencode({"p": project, "d": table.dataset, "t": table.name, "page": "table"})
+        project = re.match("bigquery://([^/?#]+)", warehouse_url())
+        if stands and project:
+            place = urlencode(
+                {"p": project[1], "d": table.dataset, "t": table.name, "page": "table"}
+            )
             found["dagster/uri"] = f"https://console.cloud.google.com/bigquery?{place}"
     return found
 
@@ -74,7 +80,10 @@ class WarehouseResource(dg.ConfigurableResource[None]):
 
 
 def _bigquery_names(url: str) -> tuple[str, dict[str, str]]:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # such as [, which would begin an IPv6 address
+        parts = urlsplit("")
     query = parse_qs(parts.query)
     if not parts.netloc:
         raise SettingError(f"{VARIABLE} is {_shown(url)}, which names no warehouse; {FORMS}")

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from feed_assets.errors import SettingError
-from feed_assets.feed import NAME, Feed
+from feed_assets.feed import NAME, RESERVED, Feed
 
 STDIN = "-"
 PLACEHOLDER = "https://example.com/feed.ndjson"
@@ -60,7 +60,7 @@ def _name(source: str) -> str:
     """A name for the feed, from the last part of where it is."""
     path = PurePosixPath(_path(source) if "://" in source else source)
     name = re.sub(r"[^A-Za-z0-9]+", "_", path.name.partition(".")[0]).strip("_").lower()
-    return name if NAME.fullmatch(name) else "feed"
+    return name if NAME.fullmatch(name) and name not in RESERVED else "feed"
 
 
 def _path(url: str) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 import yaml
 
 from feed_assets.errors import SettingError
-from feed_assets.feed import NAME
+from feed_assets.feed import NAME, RESERVED
 from feed_assets.preview.asked import PLACEHOLDER
 from feed_assets.preview.previewing import Preview
+from feed_assets.preview.shown import count_of
 
 FILE = "defs.yaml"
 
@@ -35,7 +36,9 @@ def _lines(preview: Preview) -> Iterator[str]:
         yield _line("  start_date", first, "the first day that the feed has")
         yield _line("  timezone", feed.partition_by_date.timezone, "whose midnight ends a day")
     if guesses.key:
-        yield _line("key", [guesses.key], f"another one in each of the {preview.rows:,} rows")
+        yield _line(
+            "key", [guesses.key], f"another one in each of the {count_of(preview.rows, 'rows')}"
+        )
     if guesses.updated_at:
         yield _line("updated_at", guesses.updated_at, "when a row last changed, by its name")
     if feed.types:
@@ -53,22 +56,37 @@ def _lines(preview: Preview) -> Iterator[str]:
 
 
 def _line(name: str, value: Any, comment: str = "") -> str:
-    text = yaml.safe_dump(
-        value, default_flow_style=True, width=float("inf"), allow_unicode=True, sort_keys=False
-    )
-    text = text.removesuffix("\n").removesuffix("\n...")
+    text = _dumped(value)
+    if "\n" in text:
+        text = _dumped(value, '"')
     return f"  {name}: {text}{f'  # {comment}' if comment else ''}"
+
+
+def _dumped(value: Any, style: str | None = None) -> str:
+    text: str = yaml.safe_dump(
+        value,
+        default_flow_style=True,
+        width=float("inf"),
+        allow_unicode=True,
+        sort_keys=False,
+        default_style=style,
+    )
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def feed_name(folder: Path) -> str:
     """What a feed in that folder of defs/ is called. Raises SettingError where none can be."""
     name = folder.name
-    if not NAME.fullmatch(name):
+    if not NAME.fullmatch(name) or name in RESERVED:
         raise SettingError(
             f"{folder} names no feed: its last part must be of letters, digits and _, not "
-            f"beginning with a digit"
+            f"beginning with a digit, and no word that Dagster keeps to itself"
         )
-    if (folder / FILE).exists():
+    try:
+        stands = (folder / FILE).exists()
+    except OSError as failure:
+        raise SettingError(f"{folder} cannot be written to: {failure.strerror}") from None
+    if stands:
         raise SettingError(
             f"{folder / FILE} is there already, and stays as it is; name another folder"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 
 import pyarrow as pa
 
@@ -84,6 +85,7 @@ def _text(one: pa.Array) -> str:
         zone = "Z" if text.endswith("Z") else ""
         text = text.removesuffix("Z").removesuffix(_NO_FRACTION)
         text = text.removesuffix(_MIDNIGHT) if not zone else text + zone
-    elif pa.types.is_decimal(one.type) and "." in text and "E" not in text:
-        text = text.rstrip("0").rstrip(".")
+    elif pa.types.is_decimal(one.type):
+        text = f"{Decimal(text):f}"
+        text = text.rstrip("0").rstrip(".") if "." in text else text
     return text

@@ -15,7 +15,7 @@ from feed_assets.ndjson.resolve import Column
 _LIKE_A_KEY = re.compile(
     r"(?:^|[_\- ])(?:id|key|uuid|guid|number|no|nr)$|(?:Id|ID|Key|Uuid|UUID|Number|No|Nr)$"
 )
-_LIKE_A_CHANGE = re.compile("updat|modif|chang", re.IGNORECASE)
+_LIKE_A_CHANGE = re.compile("updat|modif|(?<!ex)chang", re.IGNORECASE)
 _TELLING = 20  # rows; in fewer, what is no key may be unique, too
 _LONGEST = 64  # bytes of a key
 _SEED, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)  # of FNV-1a

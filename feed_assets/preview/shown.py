@@ -5,7 +5,6 @@ from __future__ import annotations
 import unicodedata
 
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-_ENDS = "\n\t"
 
 
 def fit(text: str, most: int | None = None) -> str:

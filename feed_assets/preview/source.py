@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from feed_assets import ndjson
+from feed_assets.access import redact
 from feed_assets.errors import DiskFailed, FeedAssetsError, SettingError
 from feed_assets.feed import Feed
 from feed_assets.ndjson.files import unzipped
@@ -48,9 +49,13 @@ def rows_of(asked: Asked, feed: Feed, options: ndjson.Options, bar: Bar) -> Iter
                 "there is no room where temporary files are; free some, or have TMPDIR name "
                 "another folder"
             ) from None
-        raise SettingError(
-            f"{asked.source} cannot be read: {failure.strerror or failure}"
-        ) from None
+        said = failure.strerror or failure
+        if asked.is_url:  # whose own failures have sentences of their own
+            raise DiskFailed(
+                f"{redact(asked.source)} cannot be kept where temporary files are: {said}; look at "
+                f"that folder, or have TMPDIR name another one"
+            ) from None
+        raise SettingError(f"{asked.source} cannot be read: {said}") from None
 
 
 @contextmanager
@@ -84,7 +89,11 @@ def _of_file(asked: Asked, options: ndjson.Options, bar: Bar) -> Iterator[Rows]:
 
 
 def _opened(path: str) -> AbstractContextManager[IO[bytes]]:
-    return nullcontext(sys.stdin.buffer) if path == STDIN else open(path, "rb")
+    if path != STDIN:
+        return open(path, "rb")
+    if sys.stdin is None:
+        raise SettingError("standard input is closed; pipe a feed into it")
+    return nullcontext(sys.stdin.buffer)
 
 
 @contextmanager

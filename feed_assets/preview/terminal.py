@@ -54,7 +54,7 @@ def _columns(preview: Preview, width: int) -> Grid:
     names = [Text(f"{'  ' * each.depth}{fit(each.column.name)}") for each in preview.facts]
     types = [str(each.column) for each in preview.facts]
     room = max(width - max(map(len, types)) - _OTHERS, 2 * _LEAST)
-    for_names = min(max(name.cell_len for name in names), room - _LEAST)
+    for_names = min(max(len("column"), *(name.cell_len for name in names)), room - _LEAST)
     grid = Grid(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     grid.add_column("column", width=for_names, overflow="fold")
     grid.add_column("type", no_wrap=True)

@@ -40,6 +40,10 @@ _LOOKS = {  # of values as they are stored, where a string has no quotes
     "arrays": r"^\[",
 }
 _STRINGS = "strings"  # all others
+_DECIMALS = {
+    "NUMERIC": r"^-?[0-9]{1,29}(?:\.[0-9]{1,9})?$",
+    "BIGNUMERIC": r"^-?[0-9]{1,38}(?:\.[0-9]{1,38})?$",
+}
 _DECIMAL = r"^-?(?:0|[1-9][0-9]*)\.[0-9]+$"
 
 
@@ -126,7 +130,7 @@ def _mixed(text: _Text, path: tuple[str, ...], rows: Rows) -> Oddity | None:
     if text.seen.kinds.keys() <= {Kind.DATETIME, Kind.TIMESTAMP, Kind.TEXT} and most == _STRINGS:
         return None  # some look like dates, as among words
     if counts[most] == counts.total():
-        return _alike(text, most)
+        return _alike(text, path, most, rows)
     odd = dict(_odd(path, rows, most, names))
     at = line_numbers(list(odd), rows)
     if counts[_STRINGS] == blank == counts.total() - counts[most]:
@@ -134,9 +138,10 @@ def _mixed(text: _Text, path: tuple[str, ...], rows: Rows) -> Oddity | None:
         if otherwise and (most != "dates" or _are_times_but_for_blanks(path, rows)):
             first = f", the first at line {at[0]}" if at else ""
             are = "is" if blank == 1 else "are"
+            makes = "makes" if most == "dates" else "may make"  # unless some are in quotes, too
             return Oddity(
                 f'{text.is_string}: {blank:,} of {counts.total():,} values {are} ""{first}; '
-                f"--empty-as-null makes it {otherwise}",
+                f"--empty-as-null {makes} it {otherwise}",
                 as_null=True,
             )
     others = " and ".join(
@@ -155,13 +160,13 @@ def _mixed(text: _Text, path: tuple[str, ...], rows: Rows) -> Oddity | None:
     )
 
 
-def _alike(text: _Text, most: str) -> Oddity:
+def _alike(text: _Text, path: tuple[str, ...], most: str, rows: Rows) -> Oddity:
     """Of values that all look like one kind, and are more than one, or no type holds them."""
-    if most == "numbers":
+    if most == "numbers" and (fixed := _decimal(path, rows)):
         return Oddity(
             f"{text.is_string}: some of its numbers are in quotes, {_firsts(text)}; "
-            f"--type {fit(text.sent)}=NUMERIC takes both",
-            fixed=(text.sent, "NUMERIC"),
+            f"--type {fit(text.sent)}={fixed} takes both",
+            fixed=(text.sent, fixed),
         )
     return Oddity(f"{text.is_string}: {_firsts(text)}")
 
@@ -222,10 +227,26 @@ def _decimals_in_quotes(text: _Text, rows: Rows) -> Oddity | None:
                 return None
             if pc.match_substring_regex(array, _DECIMAL).true_count < len(array) - array.null_count:
                 return None
-    if text.stored is None:
+    if text.stored is None or not (fixed := _decimal(text.stored, rows)):
         return None
     return Oddity(
         f"{text.is_string}: all its numbers are in quotes; "
-        f"--type {fit(text.sent)}=NUMERIC makes numbers of them",
-        fixed=(text.sent, "NUMERIC"),
+        f"--type {fit(text.sent)}={fixed} makes numbers of them",
+        fixed=(text.sent, fixed),
+    )
+
+
+def _decimal(path: tuple[str, ...], rows: Rows) -> str | None:
+    """The decimal type that takes each of the texts at `path`, if one does."""
+    arrays = list(arrays_at(rows.reading.table, path))
+    return next(
+        (
+            name
+            for name, digits in _DECIMALS.items()
+            if all(
+                pc.match_substring_regex(array, digits).true_count == len(array) - array.null_count
+                for array in arrays
+            )
+        ),
+        None,
     )

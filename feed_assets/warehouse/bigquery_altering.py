@@ -12,12 +12,12 @@ from typing import Any
 from google.api_core.exceptions import PreconditionFailed
 from google.cloud import bigquery
 
+from feed_assets.errors import WarehouseFailed
 from feed_assets.tables import Table
 from feed_assets.warehouse import shards as rules
 from feed_assets.warehouse.bigquery_calls import Calls, fields_of, schema_of
 from feed_assets.warehouse.bigquery_jobs import TRIES
 from feed_assets.warehouse.bigquery_schema import (
-    NOTHING,
     columns_from,
     fields_for,
     in_place,
@@ -25,7 +25,7 @@ from feed_assets.warehouse.bigquery_schema import (
     sql_cast,
     sql_type,
 )
-from feed_assets.warehouse.columns import Columns
+from feed_assets.warehouse.columns import UNSAID, Columns
 
 ALTERED_AT_ONCE = 8
 _MAY_WIDEN = "REGEXP_CONTAINS(data_type, 'INT64|NUMERIC')"  # see shards.widened
@@ -46,6 +46,12 @@ def alter(calls: Calls, table: Table, columns: Columns) -> None:
                 calls.update(held, ["schema"], etag=held.etag)
                 before = narrow
                 break
+        else:
+            raise WarehouseFailed(
+                f"{table} was altered by others {TRIES} times in a row; import again when fewer "
+                f"run at once",
+                transient=True,
+            )
         _widen(calls, table, before, wanted)
 
 
@@ -66,7 +72,7 @@ def widen_shards(calls: Calls, table: Table, columns: Columns) -> None:
 
 
 def describe(
-    calls: Calls, table: Table, before: Sequence[dict[str, Any]], said: Mapping[str, str] = NOTHING
+    calls: Calls, table: Table, before: Sequence[dict[str, Any]], said: Mapping[str, str] = UNSAID
 ) -> None:
     """Gives columns the descriptions they had before; there may be more columns by now."""
     for _ in range(TRIES):

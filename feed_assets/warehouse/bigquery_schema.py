@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
-from feed_assets.warehouse.columns import Column, Columns
+from feed_assets.warehouse.columns import UNSAID, Column, Columns
 
 Fields = Sequence[Mapping[str, Any]]
-NOTHING: Mapping[str, str] = MappingProxyType({})
 
 SQL_TYPES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 LEGACY_TYPES = {sql: legacy for legacy, sql in SQL_TYPES.items()} | {"STRUCT": "RECORD"}
@@ -39,7 +37,7 @@ def columns_from(fields: Fields) -> Columns:
 
 
 def fields_for(
-    columns: Columns, before: Fields = (), said: Mapping[str, str] = NOTHING, path: str = ""
+    columns: Columns, before: Fields = (), said: Mapping[str, str] = UNSAID, path: str = ""
 ) -> list[dict[str, Any]]:
     """The schema of these columns, with their descriptions.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
 
 from feed_assets.arrow_fields import key_of, keyed_field, text_field, text_of
 from feed_assets.errors import UnsupportedColumn
+from feed_assets.type_names import TEXTS
 
 ARROW: dict[str, pa.DataType] = {
     "BOOLEAN": pa.bool_(),
@@ -30,8 +32,8 @@ ARROW: dict[str, pa.DataType] = {
 RECORD and REPEATED: an array may hold any type but an array.
 https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#array_type
 """
-TEXTS = frozenset({"JSON", "GEOGRAPHY"})
-"""Those that are text in Arrow: there a field's metadata says which."""
+UNSAID: Mapping[str, str] = MappingProxyType({})
+"""No descriptions of columns, by path."""
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,12 @@ from feed_assets.warehouse import duckdb_latest as latest
 from feed_assets.warehouse.columns import Column, Columns, arrow_schema, columns_of, described
 from feed_assets.warehouse.duckdb_catalog import named
 from feed_assets.warehouse.duckdb_schema import (
-    NOTHING,
     altered,
     as_held,
     comment,
     literal,
     quoted,
+    recommented,
     selected,
     sql_type,
     understood,
@@ -121,7 +121,8 @@ class DuckDBWarehouse:
                 )
             finally:
                 run.unregister("incoming_rows")
-            self._comment(run, table, columns, described(columns, origin.columns))
+            said = described(columns, origin.columns)
+            self._comment(run, table, {column: comment(column, said) for column in columns})
             if before is None or latest.hides_rowid(columns):
                 latest.follow(run, table, columns)
             return Load(_one(run, f"SELECT count(*) FROM {named(table)}"), created=before is None)
@@ -197,7 +198,9 @@ class DuckDBWarehouse:
                     run.execute(f"ALTER TABLE {named(table)} ADD COLUMN {name} {sql_type(after)}")
                 elif before != after:
                     run.execute(f"ALTER TABLE {named(table)} ALTER {name} {altered(before, after)}")
-            self._comment(run, table, [column for column in wanted if column not in held])
+            stands = catalog.column_comments(run, table)
+            news = [column for column in wanted if column not in held]
+            self._comment(run, table, {c: recommented(stands.get(c.name), c) for c in news})
             if latest.hides_rowid(wanted):
                 latest.follow(run, table, wanted)
 
@@ -216,8 +219,9 @@ class DuckDBWarehouse:
             made = latest.define(run, table, known, key, updated_at)
             if made and (said := described(known, origin.columns)):
                 stands = catalog.column_comments(run, table)
-                news = [c for c in known if comment(c, said) != stands.get(c.name)]
-                self._comment(run, table, news, said)
+                texts = {column: comment(column, said) for column in known}
+                news = {c: text for c, text in texts.items() if text != stands.get(c.name)}
+                self._comment(run, table, news)
             return made
 
     def _comments(
@@ -229,14 +233,10 @@ class DuckDBWarehouse:
         return catalog.column_comments(run, table)
 
     def _comment(
-        self,
-        run: duckdb.DuckDBPyConnection,
-        table: Table,
-        columns: Sequence[Column],
-        said: Mapping[str, str] = NOTHING,
+        self, run: duckdb.DuckDBPyConnection, table: Table, texts: Mapping[Column, str | None]
     ) -> None:
-        for column in columns:
-            if text := comment(column, said):
+        for column, text in texts.items():
+            if text:
                 place = f"{named(table)}.{quoted(column.name)}"
                 run.execute(f"COMMENT ON COLUMN {place} IS {literal(text)}")
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
 
-from feed_assets.warehouse.columns import Column, Columns, paths
+from feed_assets.warehouse.columns import UNSAID, Column, Columns, paths
 
 SQL_TYPES = {
     "BOOLEAN": "BOOLEAN",
@@ -29,7 +28,6 @@ SQL_TYPES = {
     "JSON": "JSON",
     "GEOGRAPHY": "VARCHAR",
 }
-NOTHING: Mapping[str, str] = MappingProxyType({})
 _AS_TEXT = {"BIGNUMERIC", "JSON", "GEOGRAPHY"}
 
 
@@ -71,7 +69,7 @@ def as_held(columns: Columns) -> Columns:
     )
 
 
-def comment(column: Column, said: Mapping[str, str] = NOTHING) -> str | None:
+def comment(column: Column, said: Mapping[str, str] = UNSAID) -> str | None:
     """What is said of the column and of its fields, by path; then what its type does not tell.
 
     That is what is text, by path from the column on. Fields cannot have comments of their own.
@@ -87,6 +85,13 @@ def comment(column: Column, said: Mapping[str, str] = NOTHING) -> str | None:
         if each.type in _AS_TEXT
     }
     return "\n".join([*lines, json.dumps(types, ensure_ascii=False)] if types else lines) or None
+
+
+def recommented(standing: str | None, column: Column) -> str | None:
+    """The comment of a column that was changed: what it said, and what is so of its type now."""
+    said, _, _ = (standing or "").rpartition("\n")
+    kept = said if _types(standing) else standing
+    return "\n".join(filter(None, [kept, comment(column)])) or None
 
 
 def understood(held: Columns, comments: Mapping[str, str | None]) -> Columns:

@@ -143,7 +143,10 @@ def test_a_connection_that_breaks_off_is_tried_again_without_a_word() -> None:
         (["nowhere.ndjson"], 1, "nowhere.ndjson cannot be read: No such file or directory"),
         (["."], 1, ". cannot be read: Is a directory"),
         (["ftp://example.com/feed"], 1, "is no http or https URL"),
-        (["http://[::1/feed"], 1, "url "),
+        (["http://[::1/feed"], 1, "url is no URL (Invalid IPv6 URL)"),
+        (["-", "--max-feed-bytes", "0"], 1, "max_feed_bytes"),
+        (["https://e.com/f", "--bearer-auth", ""], 1, "the environment variable  is not set"),
+        (["-", "--write", "f" * 300], 1, "cannot be written to: File name too long"),
         (["http://anna:hunter2@localhost/feed"], 1, "url has credentials in it"),
         (["http://example.com/f", "--bearer-auth", "A"], 1, "credentials over plain http"),
         (["https://e.com/f?date=20200120", "--date", "20200120"], 1, "has a date in its url"),
@@ -175,6 +178,33 @@ def test_a_file_that_may_not_be_read_ends_in_one_sentence(
     monkeypatch.setattr("feed_assets.preview.source.open", denied, raising=False)
     assert cli.main(["preview", str(tmp_path / "orders.ndjson")]) == 1
     assert capsys.readouterr().err.endswith("orders.ndjson cannot be read: Permission denied\n")
+
+
+def test_without_room_for_temporary_files_a_url_keeps_its_secret(
+    server: FeedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from feed_assets import cli
+
+    def denied(*_: object) -> None:  # root may write everywhere
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("feed_assets.ndjson.spool.nameless", denied)
+    assert cli.main(["preview", f"{server.url}?token={SECRET}"]) == 1
+    said = capsys.readouterr().err
+    assert "cannot be kept where temporary files are: Permission denied" in said
+    assert SECRET not in said
+
+
+def test_output_that_cannot_be_written_ends_in_one_sentence() -> None:
+    with (
+        open("/dev/full", "wb") as full,
+        started(
+            "preview", "-", stdin=subprocess.PIPE, stdout=full, stderr=subprocess.PIPE
+        ) as running,
+    ):
+        _, said = running.communicate(ROWS, timeout=60)
+    assert running.returncode == 1
+    assert said.decode() == "feed-assets: the output cannot be written: No space left on device\n"
 
 
 def test_bad_lines_are_told_and_are_no_failure() -> None:

@@ -51,11 +51,11 @@ def many(value: Any, *others: Any) -> list[Any]:
         ),
         (
             many(7, ""),
-            '1 of 1,000 values is "", the first at line 501; --empty-as-null makes it INTEGER',
+            '1 of 1,000 values is "", the first at line 501; --empty-as-null may make it INTEGER',
         ),
         (
             many(7.5, "", 3),
-            '1 of 1,000 values is "", the first at line 501; --empty-as-null makes it FLOAT',
+            '1 of 1,000 values is "", the first at line 501; --empty-as-null may make it FLOAT',
         ),
         (
             many("2020-01-20", "n/a", ""),
@@ -85,6 +85,10 @@ def many(value: Any, *others: Any) -> list[Any]:
         (
             many("1.50", "-3.00"),
             "all its numbers are in quotes; --type x=NUMERIC makes numbers of them",
+        ),
+        (
+            many("0.1234567890", "-3.00"),
+            "all its numbers are in quotes; --type x=BIGNUMERIC makes numbers of them",
         ),
         (
             many("2020-01-20T10:00", "2020-01-20T10:00Z"),

@@ -6,10 +6,14 @@ from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
 import pytest
+from google.api_core.exceptions import PreconditionFailed
 from google.cloud import bigquery
 
+from feed_assets.errors import WarehouseFailed
 from feed_assets.tables import Table
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
+from feed_assets.warehouse.bigquery_calls import Calls
+from feed_assets.warehouse.columns import Column, columns_of
 from feed_assets.warehouse.interface import Origin
 from feed_assets.warehouse.store import Stored, store_shard, store_snapshot
 from feed_assets_tests.emulator import Emulator
@@ -129,3 +133,17 @@ def test_the_figures_of_a_load_are_told(warehouse: BigQueryWarehouse, orders: Ta
 
     assert set(figures) == {"bytes loaded", "slot ms", "job"}
     assert str(figures["job"]).startswith("feed_assets-")
+
+
+def test_a_table_that_others_alter_again_and_again_is_no_success(
+    warehouse: BigQueryWarehouse, orders: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(warehouse, orders)
+
+    def others_were_faster(*_: object, **__: object) -> None:
+        raise PreconditionFailed("etag mismatch")  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(Calls, "update", others_were_faster)
+    with pytest.raises(WarehouseFailed, match="altered by others 3 times in a row") as failed:
+        warehouse.alter(orders.shard(DAY), (*columns_of(ROWS.schema), Column("more", "STRING")))
+    assert failed.value.transient

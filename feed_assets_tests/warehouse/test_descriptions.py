@@ -172,3 +172,26 @@ def test_a_duckdb_shard_that_gets_a_column_keeps_its_comments(
     warehouse.alter(orders.shard(DAY), with_more)
 
     assert in_duckdb(path, "orders_20200120") == before | {"more": '{"": "JSON"}'}
+
+
+def test_a_duckdb_column_that_gets_a_field_keeps_its_comment(tmp_path: Path, orders: Table) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    warehouse = DuckDBWarehouse(path)
+    record = Column("customer", "RECORD", fields=(Column("raw", "JSON"),))
+    rows = pa.table({"customer": [{"raw": "{}"}]}, schema=pa.schema([record.arrow_field]))
+    with warehouse:
+        store_shard(
+            warehouse,
+            orders,
+            DAY,
+            lambda _: rows,
+            attempt="1",
+            origin=Origin(columns={"customer": "Who ordered."}),
+        )
+
+    wider = Column("customer", "RECORD", fields=(*record.fields, Column("id", "STRING")))
+    warehouse.alter(orders.shard(DAY), (wider,))
+
+    said = 'Who ordered.\n{"raw": "JSON"}'
+    assert in_duckdb(path, "orders_20200120") == {"customer": said}
+    assert warehouse.columns(orders.shard(DAY)) == (wider,)

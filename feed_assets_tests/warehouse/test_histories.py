@@ -181,7 +181,7 @@ def check(
 
 
 @given(histories(at_once=1))
-@settings(max_examples=200 * TIMES)
+@settings(max_examples=100 * TIMES)
 def test_in_duckdb_every_column_and_row_is_in_the_shards_together(history: list[Step]) -> None:
     warehouse, table = DuckDBWarehouse(Path(":memory:")), Table("crm", "orders")
     with warehouse:  # which keeps what is in memory
@@ -199,7 +199,7 @@ def test_in_duckdb_so_they_are_if_several_days_come_at_once(
 
 
 @given(histories(at_once=3))
-@settings(max_examples=40 * TIMES)
+@settings(max_examples=25 * TIMES)
 def test_in_bigquery_a_wildcard_query_sees_all_of_it(
     bigquery: Emulator, history: list[Step]
 ) -> None:

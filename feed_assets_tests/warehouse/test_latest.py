@@ -488,7 +488,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBWarehouse]:
 
 
 @given(HISTORIES)
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_the_view_is_as_the_snapshot_in_duckdb(file: DuckDBWarehouse, history: History) -> None:
     is_as_the_snapshot(file, history, moments=True)
 
