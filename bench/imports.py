@@ -51,7 +51,7 @@ def main() -> None:
     asked = parser.parse_args()
     feeds.flat(asked.folder / "flat.ndjson", asked.rows_flat)
     feeds.nested(asked.folder / "nested.ndjson", asked.rows_nested)
-    print("| feed | into | way | seconds (median) | ours is faster by | peak anonymous MB |")
+    print("| feed | into | way | seconds | ours is faster by | peak anonymous MB |")
     print("|---|---|---|---|---|---|")
     with served(asked.folder) as url:
         for feed in ("flat", "nested"):
