@@ -186,7 +186,8 @@ class TypeConflict(TableError):
 
     def __str__(self) -> str:
         where = f" (first at line {self.line})" if self.line else ""
-        if (kind := self.known.removeprefix("REPEATED ")) in DECLARED:
+        kind = self.known.removeprefix("REPEATED ")
+        if kind in DECLARED and (kind == self.known) == (not self.today.startswith("REPEATED ")):
             way = f"declare it so in the feed's YAML (types: {{{self.declare}: {kind}}})"
         else:
             way = (

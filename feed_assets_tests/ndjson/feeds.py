@@ -26,7 +26,7 @@ made_up = settings(
 )
 """The same examples in every run: a test here never depends on luck."""
 
-made_up_in_plenty = settings(made_up, max_examples=600)
+made_up_in_plenty = settings(made_up, max_examples=300)
 
 
 def read_bytes(data: bytes, *, known: Iterable[pa.Field] = (), **options: Any) -> Reading:

@@ -136,7 +136,7 @@ SOME = st.integers(0, 2 ** len(COLLIDING) - 1).map(
 )
 
 
-@settings(max_examples=2000)
+@settings(max_examples=1000)
 @given(st.lists(st.tuples(SOME, SOME), max_size=5), st.booleans())
 def test_in_any_history_a_name_belongs_to_one_key(
     days: list[tuple[set[str], set[str]]], flexible: bool

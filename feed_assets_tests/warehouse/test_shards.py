@@ -97,6 +97,7 @@ def test_what_cannot_join_is_refused_unless_it_is_declared(known: str, today: st
     [
         ("DATE", "DATETIME", "Either declare it so in the feed's YAML (types: {x: DATE}), or fix"),
         ("NUMERIC", "FLOAT", "(types: {x: NUMERIC}), or fix"),
+        ("REPEATED NUMERIC", "REPEATED FLOAT", "(types: {x: NUMERIC}), or fix"),
         ("INTEGER", "STRING", "(types: {x: STRING}, say) and backfill the days before, or fix"),
         ("REPEATED DATE", "DATE", "(types: {x: STRING}, say) and backfill the days before, or fix"),
     ],
