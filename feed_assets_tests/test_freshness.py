@@ -19,19 +19,10 @@ from feed_assets.feed import Feed
 from feed_assets.orchestration.assets import feed_asset
 from feed_assets.orchestration.freshness import freshness_policy
 from feed_assets.orchestration.staleness import is_late, last_due
+from feed_assets_tests.test_staleness import feed
 
 BERLIN = {"start_date": "2020-01-01", "timezone": "Europe/Berlin"}
 LATE_AFTER = timedelta(hours=3)
-
-
-def feed(schedule: str = "0 5 * * *", **by_date: Any) -> Feed:
-    return Feed(
-        name="orders",
-        url="https://example.com/feed",
-        dataset="crm",
-        schedule=schedule,
-        partition_by_date=by_date or None,
-    )
 
 
 def state(declared: Feed, imported: datetime, now: datetime, path: Path) -> str:
