@@ -36,9 +36,11 @@ COLUMNS_TABLE = "The columns that the shards {table}_* have had so far. Kept by 
 
 
 def emulator_client(project: str, location: str | None) -> bigquery.Client:
-    """A client without credentials; it reads BIGQUERY_EMULATOR_HOST itself."""
+    """A client without credentials and proxy; it reads BIGQUERY_EMULATOR_HOST itself."""
     nobody = AnonymousCredentials()  # type: ignore[no-untyped-call]  # Google's has no types
-    return bigquery.Client(project, nobody, location=location)
+    client = bigquery.Client(project, nobody, location=location)
+    client._http.trust_env = False  # Google's clients have no setting for it
+    return client
 
 
 class BigQueryWarehouse:

@@ -60,5 +60,7 @@ class StagingBucket:
 
 
 def emulator_storage() -> storage.Client:
-    """A client without credentials; it reads STORAGE_EMULATOR_HOST itself."""
-    return storage.Client.create_anonymous_client()
+    """A client without credentials and proxy; it reads STORAGE_EMULATOR_HOST itself."""
+    client = storage.Client.create_anonymous_client()
+    client._http.trust_env = False  # Google's clients have no setting for it
+    return client
