@@ -97,7 +97,7 @@ def _bigquery_names(url: str) -> tuple[str, dict[str, str]]:
 
 def _shown(url: str) -> str:
     """The URL without what may be a password, if somebody put a database's address there."""
-    return repr(re.sub(r"//[^/]*@", "//***@", url))
+    return repr(re.sub(r"\?.*", "?***", re.sub(r"//.*@", "//***@", url), flags=re.DOTALL))
 
 
 @contextmanager
