@@ -1,4 +1,4 @@
-"""Credentials from the environment, where they may go, and URLs fit to be shown."""
+"""Credentials from the environment."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import os
 import re
 from base64 import b64encode
 from collections.abc import Mapping
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+)
 
 from feed_assets.errors import SettingError
 
@@ -19,14 +26,35 @@ OURS = re.compile(
     re.IGNORECASE,
 )
 CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
-DAY = re.compile(r"\d{8}")
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Declared(BaseModel):
     """What stands in a YAML file: a mistyped name is refused, and no value quoted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+M = TypeVar("M", bound=Declared)
+
+
+def validate_without_input(value: Any, validate: ModelWrapValidatorHandler[M]) -> M:
+    """Validate a component's attributes, and leave their values out of the errors.
+
+    Dagster makes a component's ValidationError anew, for the place in the YAML file, and has it
+    quote its input, in which there may be secrets.
+    """
+    try:
+        return validate(value)
+    except ValidationError as mistake:
+        errors: list[Any] = [{**each, "input": "***"} for each in mistake.errors()]
+        raise ValidationError.from_exception_data(mistake.title, errors, hide_input=True) from None
+
+
+def _check_variable(value: str) -> str:
+    if not VARIABLE.fullmatch(value):  # not quoted, as it may be the secret itself
+        raise ValueError("is no name of an environment variable; put the secret into one")
+    return value
 
 
 class BasicAuth(Declared):
@@ -38,6 +66,8 @@ class BasicAuth(Declared):
     password_env: str = Field(
         examples=["CRM_FEED_PASSWORD"], description="Environment variable holding the password."
     )
+
+    _are_variables = field_validator("username_env", "password_env")(_check_variable)
 
     def headers(self) -> Mapping[str, bytes]:
         """The header to send; in UTF-8 (RFC 7617, 2.1), where `requests` would send Latin-1."""
@@ -55,6 +85,8 @@ class BearerAuth(Declared):
         examples=["CRM_TOKEN"], description="Environment variable holding the token."
     )
 
+    _is_a_variable = field_validator("token_env")(_check_variable)
+
     def headers(self) -> Mapping[str, bytes]:
         """The header to send (RFC 6750, 2.1)."""
         return {"Authorization": b"Bearer " + _header_from_env(self.token_env, "bearer_auth")}
@@ -66,12 +98,13 @@ def headers_from_env(variables: Mapping[str, str]) -> Mapping[str, bytes]:
 
 
 def check_headers(variables: Mapping[str, str]) -> None:
-    """Raises ValueError for a name that is no header's, or of a header that is not the user's."""
-    for name in variables:
-        if not HEADER.fullmatch(name):
-            raise ValueError(f"{name!r} cannot be the name of a header")
+    """Raises ValueError for a name that no header or no environment variable of a user's has."""
+    for name, variable in variables.items():
+        if not HEADER.fullmatch(name):  # not quoted, as its value may be in it
+            raise ValueError("has a name that no header can have; write X-Api-Key: CRM_KEY, say")
         if OURS.fullmatch(name):
             raise ValueError(f"{name} is set for each request by feed_assets itself")
+        _check_variable(variable)
 
 
 def _header_from_env(variable: str, by: str) -> bytes:
@@ -91,40 +124,3 @@ def _from_env(variable: str, by: str) -> str:
             f"the environment variable {variable} is not set; the feed's {by} reads it"
         )
     return value
-
-
-def is_private(url: str) -> bool:
-    """Whether nobody on the way can read what is sent there: https, or this machine."""
-    parts = urlsplit(url)
-    return parts.scheme == "https" or parts.hostname in LOOPBACK
-
-
-def may_follow(url: str, target: str) -> bool:
-    """Whether credentials for a URL may go where it redirects to.
-
-    That is the same server, or the same host by https instead of http.
-    """
-    one, other = _server(url), _server(target)
-    return one == other or ((one[0], other[0]) == (80, 443) and one[1] == other[1])
-
-
-def _server(url: str) -> tuple[int | None, str | None, str]:
-    parts = urlsplit(url)
-    return parts.port or {"http": 80, "https": 443}.get(parts.scheme), parts.hostname, parts.scheme
-
-
-def redact(url: str) -> str:
-    """The URL fit to be shown: without credentials, and with the values of its query hidden.
-
-    Only `date` is shown, as it is ours and no secret.
-    """
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    shown = []
-    for item in parts.query.split("&") if parts.query else []:
-        name, equals, value = item.partition("=")
-        if item == f"date={value}" and DAY.fullmatch(value):
-            shown.append(item)
-        else:
-            shown.append(f"{name}{equals}{'***' if value else ''}" if equals else "***")
-    return urlunsplit((parts.scheme, host, parts.path, "&".join(shown), ""))

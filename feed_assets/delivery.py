@@ -11,7 +11,6 @@ from datetime import date
 from http import HTTPStatus
 from typing import Any
 
-from feed_assets.access import redact
 from feed_assets.download import (
     Download,
     Transfer,
@@ -38,7 +37,10 @@ class Delivery:
 Delivered = Delivery | Unchanged | FeedAssetsError
 
 
-class _Named(logging.LoggerAdapter[logging.Logger]):
+Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+
+class _Named(logging.LoggerAdapter[Any]):
     """Lines that say which feed and day they are about."""
 
     def process(self, msg: str, kwargs: Any) -> tuple[str, Any]:
@@ -49,7 +51,7 @@ def deliver(
     feed: Feed,
     days: Sequence[date | None],
     *,
-    log: logging.Logger = LOG,
+    log: Log = LOG,
     unless: Validators | None = None,
     waiting: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[date | None, Delivered]]:
@@ -84,7 +86,7 @@ def deliver(
             for day in days:
                 if len(under_way) == feed.parallel_requests:
                     yield from _taken(under_way, waiting)
-                transfer = Transfer(redact(feed.url_for(day)), feed.download_timeout)
+                transfer = Transfer(str(feed.url_for(day)), feed.download_timeout)
                 under_way.append((day, transfer, Future()))
                 pool.submit(fetch, *under_way[-1])
             while under_way:

@@ -28,7 +28,7 @@ FeedAssetsError
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 DAYS_NAMED = 3  # of those that failed for one reason
@@ -40,6 +40,16 @@ class FeedAssetsError(Exception):
 
     transient: bool = False
     """Whether doing the same again, later, can succeed."""
+    mask: Callable[[str], str] | None = None
+    """Hides the secrets of the feed it is about, which a server may have sent back."""
+
+    def __str__(self) -> str:
+        return self.mask(self.sentence) if self.mask else self.sentence
+
+    @property
+    def sentence(self) -> str:
+        """What `str` shows, before it is masked."""
+        return super().__str__()
 
 
 class SettingError(FeedAssetsError):
@@ -67,7 +77,8 @@ class DownloadError(FeedAssetsError):
         self.retry_after = retry_after
         self.attempts = 0
 
-    def __str__(self) -> str:
+    @property
+    def sentence(self) -> str:
         if not self.transient or not self.attempts:
             return str(self.args[0])
         tried = f" ({self.attempts} attempts)" if self.attempts > 1 else ""
@@ -184,7 +195,8 @@ class TypeConflict(TableError):
         self.line: int | None = None
         self.declare = column if declare is None else declare
 
-    def __str__(self) -> str:
+    @property
+    def sentence(self) -> str:
         where = f" (first at line {self.line})" if self.line else ""
         kind = self.known.removeprefix("REPEATED ")
         if kind in DECLARED and (kind == self.known) == (not self.today.startswith("REPEATED ")):

@@ -8,15 +8,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import field_validator, model_validator
 
-from feed_assets.access import check_headers, headers_from_env, is_private, redact
+from feed_assets.access import check_headers, headers_from_env
 from feed_assets.attributes import Attributes
 from feed_assets.errors import SettingError
 from feed_assets.tables import Table
 from feed_assets.type_names import TEXTS, check_types
+from feed_assets.urls import Url, is_private
 
 LABEL = re.compile(r"[a-z0-9_-]{0,63}")
 LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -112,13 +112,11 @@ class Feed(Attributes):
         if "{{" in value:
             raise ValueError("has a template in it, which is not filled in; write the URL itself")
         try:
-            parts = urlsplit(value)
+            Url.parse(value)
         except ValueError as mistake:
-            raise ValueError(f"is no URL ({mistake}); write https://example.com/...") from None
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"{redact(value)!r} is no http or https URL")
-        if parts.username or parts.password:
-            raise ValueError("has credentials in it; put them in the environment, see basic_auth")
+            raise ValueError(
+                f"{mistake}; write https://example.com/feed.ndjson, and credentials by basic_auth"
+            ) from None
         return value
 
     @model_validator(mode="after")
@@ -142,13 +140,12 @@ class Feed(Attributes):
                 "has more than one of basic_auth, bearer_auth and an Authorization header"
             )
         secret = self.basic_auth or self.bearer_auth or self.headers_env
-        if secret and not (is_private(self.url) or self.allow_insecure):
+        if secret and not (is_private(self.address) or self.allow_insecure):
             raise ValueError(
                 "would send its credentials over plain http; use https, or set allow_insecure: true"
             )
         self._have_an_order()
-        query = parse_qsl(urlsplit(self.url).query)
-        if self.partition_by_date and any(key == "date" for key, _ in query):
+        if self.partition_by_date and any(key == "date" for key, _ in self.address.parameters):
             raise ValueError("has a date in its url already; it is added for each day")
         return self
 
@@ -207,13 +204,16 @@ class Feed(Attributes):
         """The same of the view of the latest state."""
         return _hash([self.key, self.updated_at], str(self.destination))
 
-    def url_for(self, day: date | None) -> str:
+    @property
+    def address(self) -> Url:
+        """The feed's URL, parsed."""
+        return Url.parse(self.url)
+
+    def url_for(self, day: date | None) -> Url:
         """The URL to request: for a day, with `date=YYYYMMDD` added to its query."""
         if day is None:
-            return self.url
-        parts = urlsplit(self.url)
-        query = f"{parts.query}&" if parts.query else ""
-        return urlunsplit(parts._replace(query=f"{query}date={day:%Y%m%d}"))
+            return self.address
+        return self.address.with_parameter("date", f"{day:%Y%m%d}")
 
     @property
     def secret_variables(self) -> Sequence[str]:
@@ -229,7 +229,7 @@ class Feed(Attributes):
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """As pydantic has them, the URL fit to be shown."""
         for name, value in super().__repr_args__():
-            yield name, redact(value) if name == "url" else value
+            yield name, str(self.address) if name == "url" else value
 
 
 def _hash(*declared: object) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from urllib.parse import urlsplit
+from typing import Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
-from feed_assets.access import Declared, redact
+from feed_assets.access import Declared, validate_without_input
 from feed_assets.alerts.sending import addresses
 from feed_assets.errors import SettingError
 from feed_assets.feed import NAME
+from feed_assets.urls import Url
 
 UI_URL = "FEED_ASSETS_UI_URL"
 LATE_AFTER_HOURS = 3
@@ -57,9 +58,8 @@ class Alerts(Declared):
     @field_validator("ui_url")
     @classmethod
     def _is_http(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.query):
-            raise ValueError(f"{redact(value)!r} is no http or https URL of a Dagster UI")
+        if value and _ui(value) is None:
+            raise ValueError("is no http or https URL of a Dagster UI")
         return value
 
     @field_validator("name")
@@ -69,7 +69,20 @@ class Alerts(Declared):
             raise ValueError(f"{value!r} must be of letters, digits and _")
         return value
 
+    @model_validator(mode="wrap")  # around the others, so it is the last
+    @classmethod
+    def _quotes_no_input(cls, value: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        return validate_without_input(value, validate)
+
     def link(self, path: str, else_: str) -> str:
         """Where to look in the UI; where that is not known, what to look for."""
-        url = self.ui_url or os.environ.get(UI_URL, "")
-        return f"{redact(url).rstrip('/')}/{path}" if url else else_
+        ui = _ui(self.ui_url or os.environ.get(UI_URL, ""))
+        return f"{ui.full.rstrip('/')}/{path}" if ui else else_
+
+
+def _ui(url: str) -> Url | None:
+    try:
+        ui = Url.parse(url)
+    except ValueError:
+        return None
+    return None if ui.query else ui

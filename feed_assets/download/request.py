@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import ssl
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote
 
 import requests
 import urllib3.exceptions
+from requests.cookies import RequestsCookieJar, extract_cookies_to_jar
+from requests.utils import get_environ_proxies
 
-from feed_assets.access import is_private, may_follow, redact
 from feed_assets.download.transfer import Adapter, Transfer
 from feed_assets.download.validators import moment
 from feed_assets.errors import (
@@ -28,17 +32,19 @@ from feed_assets.errors import (
     Unreachable,
 )
 from feed_assets.feed import Feed
+from feed_assets.urls import Url, is_private, may_follow
 
 BUSY = {408, 425, 429}
 REDIRECTS = 10
+ASCII = bytes(range(0x80)).decode()
 
 
 class _Redacted(logging.Filter):
-    """urllib3 writes URLs with their queries into its own log."""
+    """urllib3 logs URLs with their queries, and with a traceback the headers it cannot read."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = re.sub(r"\?[^\s\"')]*", "?***", record.getMessage()), ()
-        return True
+        return not record.exc_info
 
 
 for _name in ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry"):
@@ -53,11 +59,16 @@ class _Session(requests.Session):
 
 @contextmanager
 def session(feed: Feed) -> Iterator[requests.Session]:
-    """For all days of a run: connections are used again."""
+    """A session for all days of a run: it shares connections, and no cookies.
+
+    `requests` itself reads nothing from the environment: it would send what a ~/.netrc has for
+    the host, and what is for this machine through a proxy.
+    """
     with _Session() as made:
         made.mount("http://", adapter := Adapter(pool_maxsize=feed.parallel_requests))
         made.mount("https://", adapter)
-        made.auth = _no_auth
+        made.trust_env = False
+        made.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         made.headers.update(
             {
                 "Accept": "application/x-ndjson",
@@ -68,16 +79,11 @@ def session(feed: Feed) -> Iterator[requests.Session]:
         yield made
 
 
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Keeps `requests` from sending what a ~/.netrc has for the host."""
-    return request
-
-
 @contextmanager
 def answered(
     http: requests.Session,
     feed: Feed,
-    url: str,
+    url: Url,
     asked: Mapping[str, str],
     transfer: Transfer,
 ) -> Iterator[requests.Response]:
@@ -87,14 +93,18 @@ def answered(
     If-None-Match or If-Modified-Since. Anything else raises DownloadError.
     """
     secret = given = feed.credentials()
+    cookies = defaultdict[object, RequestsCookieJar](RequestsCookieJar)  # of each origin its own
     for _ in range(REDIRECTS + 1):
-        shown = redact(url)
+        shown = str(url)
         transfer.check()
         left = max(transfer.remaining, 0.001)
         try:
             response = http.get(
-                url,
+                url.full,
                 headers={**asked, **secret},
+                cookies=cookies[url.origin],
+                proxies=_proxies(url),
+                verify=_authorities(),
                 timeout=(min(feed.connect_timeout, left), min(feed.read_timeout, left)),
                 stream=True,
                 allow_redirects=False,
@@ -103,40 +113,53 @@ def answered(
             transfer.check()  # it may have been cut
             raise _unreachable(failure, shown, feed) from None
         with response:
-            location = http.get_redirect_target(response)
-            if location is None:
+            if not response.is_redirect:
                 if response.status_code in {401, 403} and secret != given:
                     raise _without_credentials(response, shown)
                 _check_status(response, shown, asked, feed)
                 yield response
                 transfer.lets_go()
                 return
-        target = _target(url, location, feed)
+            extract_cookies_to_jar(  # type: ignore[no-untyped-call]  # its stub has no types
+                cookies[url.origin], response.request, response.raw
+            )
+        target = _target(url, response.headers["Location"], feed)
         if not may_follow(url, target):
             secret = {}
         url = target
     raise RequestRefused(
-        f"{redact(feed.url)} redirects more than {REDIRECTS} times, the last time to "
-        f"{redact(url)}; check the feed's url",
-        url=redact(feed.url),
+        f"{feed.address} redirects more than {REDIRECTS} times, the last time to {url}; check the "
+        f"feed's url",
+        url=str(feed.address),
     )
 
 
-def _target(url: str, location: str, feed: Feed) -> str:
+def _proxies(url: Url) -> dict[str, str]:
+    """The proxies that the environment names for a URL: for one on this machine, none."""
+    return {} if url.is_loopback else get_environ_proxies(url.full)
+
+
+def _authorities() -> str | bool:
+    """The file of authorities to trust that the environment names; else those of `certifi`."""
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+
+
+def _target(url: Url, location: str, feed: Feed) -> Url:
     """Where a redirect leads: never from what is private to where others could read and change."""
     try:
-        target = urljoin(url, location)
-        said = f"{redact(url)} redirects to {redact(target)}"
-        is_web = urlsplit(target).scheme in {"http", "https"}
-    except ValueError:
-        is_web, said = False, f"{redact(url)} redirects to what cannot be read"
-    if not is_web:
-        raise RequestRefused(f"{said}, which is no web address", url=redact(url))
+        # header values are bytes that http.client decodes as Latin-1
+        target = url.join(quote(location.encode("latin-1"), safe=ASCII))
+    except ValueError as mistake:
+        raise RequestRefused(
+            f"{url} redirects to an address that {mistake}; have the feed's server corrected, or "
+            f"set url to where the feed is",
+            url=str(url),
+        ) from None
     if is_private(url) and not is_private(target) and not feed.allow_insecure:
         raise RequestRefused(
-            f"{said}, which is plain http and no longer private; have it redirect to https, or "
-            f"set allow_insecure: true",
-            url=redact(url),
+            f"{url} redirects to {target}, which is plain http and no longer private; have it "
+            f"redirect to https, or set allow_insecure: true",
+            url=str(url),
         )
     return target
 

@@ -4,7 +4,6 @@ from datetime import timedelta
 
 import dagster as dg
 
-from feed_assets.access import redact
 from feed_assets.feed import Feed
 from feed_assets.orchestration.checks import check_specs
 from feed_assets.orchestration.deliveries import BY_ITSELF, Deliveries
@@ -40,7 +39,7 @@ def feed_asset(feed: Feed) -> dg.AssetsDefinition:
         io_manager_key=IO_MANAGER,
         metadata={
             **table_metadata(feed.destination, stands=days is None or feed.has_latest),
-            "feed": redact(feed.url),
+            "feed": str(feed.address),
         },
         code_version=feed.code_version,
         pool=feed.name,

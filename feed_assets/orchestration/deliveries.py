@@ -6,21 +6,23 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from feed_assets.errors import FeedAssetsError, ImportFailed
 from feed_assets.feed import Feed
+from feed_assets.masking import MaskedLog, SecretMask, secret_mask
 from feed_assets.orchestration.checks import (
     check_specs,
     evaluations,
     last_evaluations,
     targeted,
 )
-from feed_assets.orchestration.metadata import import_metadata, summary
+from feed_assets.orchestration.metadata import import_metadata, masked, summary
 from feed_assets.orchestration.progress import Progress
 from feed_assets.orchestration.retries import recorded_days, retried
 from feed_assets.orchestration.unchanged import LastImport, last_import
@@ -46,12 +48,23 @@ _UNRECORDED = 4  # days that may be stored and not yet recorded
 
 @dataclass(frozen=True)
 class Deliveries:
-    """The days of one run; of a snapshot, the one `None`. Nothing is fetched before `store`."""
+    """The days of one run; of a snapshot, the one `None`. Nothing is fetched before `store`.
+
+    Errors, log lines, metadata and checks of the import leave it here, with secrets masked.
+    """
 
     context: dg.AssetExecutionContext
     feed: Feed
     days: Sequence[date | None]
     _to_log: list[dg.AssetCheckEvaluation] = field(default_factory=list)
+
+    @cached_property
+    def _mask(self) -> SecretMask:
+        return secret_mask(self.feed)
+
+    @cached_property
+    def _log(self) -> MaskedLog:
+        return MaskedLog(self.context.log, self._mask)
 
     def retried(self) -> AbstractContextManager[None]:
         """Has Dagster run the step again where that can help."""
@@ -68,10 +81,11 @@ class Deliveries:
         done = self._recorded()
         days = [day for day in self.days if _key(day) not in done and _key(day) not in failed]
         if len(days) < len(self.days):
-            self.context.log.info(f"{len(days)} of {len(self.days)} days are left to be imported")
+            self._log.info(f"{len(days)} of {len(self.days)} days are left to be imported")
         try:
-            self.feed.credentials()
-            before = last_import(self.context, self.feed, warehouse)
+            with self._mask.errors():
+                self.feed.credentials()
+                before = last_import(self.context, self.feed, warehouse)
         except FeedAssetsError as failure:
             failed |= dict.fromkeys(map(_key, days), failure)
             raise ImportFailed(self.feed.name, failed) from None
@@ -87,7 +101,7 @@ class Deliveries:
         from feed_assets.delivery import deliver
         from feed_assets.warehouse.turns import Turns
 
-        log, failed = self.context.log, dict[str | None, FeedAssetsError]()
+        log, failed = self._log, dict[str | None, FeedAssetsError]()
         progress = Progress(log, len(days))
         under_way: deque[Future[None]] = deque()
         # In a thread of its own, as a signal may end whatever the main thread is doing
@@ -99,7 +113,8 @@ class Deliveries:
                     key = _key(day)
                     try:
                         turns.go_on() if _is_small(delivered) else turns.end()
-                        metadata, checks, said = self._store(delivered, before, warehouse)
+                        with self._mask.errors():
+                            metadata, checks, said = self._store(delivered, before, warehouse)
                     except FeedAssetsError as failure:
                         turns.end()
                         failed[key] = failure
@@ -128,8 +143,12 @@ class Deliveries:
             return before.metadata, checks, f"{delivered.url} is unchanged, so nothing is loaded"
         attempt = f"{self.context.run.run_id} {self.context.retry_number}"
         imported = store(delivered, warehouse, attempt=attempt)
-        checks = evaluations(self.context.asset_key, _key(delivered.day), imported.checked)
-        return import_metadata(imported), checks, summary(imported)
+        checked = [
+            replace(each, said=self._mask(each.said), samples=self._mask.values(each.samples))
+            for each in imported.checked
+        ]
+        checks = evaluations(self.context.asset_key, _key(delivered.day), checked)
+        return masked(import_metadata(imported), self._mask), checks, summary(imported)
 
     def _record(
         self,
@@ -148,7 +167,7 @@ class Deliveries:
             "dagster/data_version": metadata["content hash"],
             "dagster/code_version": self.feed.code_version,
         }
-        self._log(key, metadata, tags, checks)
+        self._materialized(key, metadata, tags, checks)
 
     def log_checks(self) -> None:
         """Of one day alone, once Dagster has recorded it."""
@@ -165,10 +184,10 @@ class Deliveries:
         for key, each in found.items():
             if each.run_id != self.context.run.run_id:
                 by = {"imported in": dg.MetadataValue.dagster_run(each.run_id)}
-                self._log(key, {**by, **each.metadata}, each.tags, each.checks)
+                self._materialized(key, {**by, **each.metadata}, each.tags, each.checks)
         return set(found)
 
-    def _log(
+    def _materialized(
         self,
         key: str | None,
         metadata: Mapping[str, Any],

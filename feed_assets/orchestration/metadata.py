@@ -10,6 +10,7 @@ import dagster as dg
 
 from feed_assets.errors import FeedAssetsError, ImportFailed
 from feed_assets.feed import Feed
+from feed_assets.masking import SecretMask
 from feed_assets.orchestration.unchanged import held_metadata
 
 if TYPE_CHECKING:
@@ -44,6 +45,21 @@ def import_metadata(imported: Import) -> dict[str, Any]:
         ),
         **(held_metadata(imported.held, imported.delivery.feed) if imported.held else {}),
     }
+
+
+def masked(metadata: Mapping[str, Any], mask: SecretMask) -> dict[str, Any]:
+    """The metadata with the secrets masked that a server has sent back as a column's name, say."""
+    return {name: _masked(value, mask) for name, value in metadata.items()}
+
+
+def _masked(value: Any, mask: SecretMask) -> Any:
+    if isinstance(value, dg.JsonMetadataValue):
+        return dg.MetadataValue.json(mask.values(value.data))
+    if isinstance(value, dg.TableSchema):
+        return dg.TableSchema(
+            [dg.TableColumn(mask(each.name), each.type, each.description) for each in value.columns]
+        )
+    return mask.values(value)
 
 
 def stored_metadata(stored: Stored, said: Mapping[str, str] = NOTHING) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 FEW = 31
 """Days of which each gets its line."""
 EVERY = 5.0
@@ -14,7 +15,7 @@ EVERY = 5.0
 class Progress:
     """Counts the days of a run, and says how far it is; not after each day where there are many."""
 
-    def __init__(self, log: logging.Logger, days: int) -> None:
+    def __init__(self, log: Log, days: int) -> None:
         self._log, self._days = log, days
         self._done = self._failed = self._rows = 0
         self._began, self._said = time.monotonic(), float("-inf")

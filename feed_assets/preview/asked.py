@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from feed_assets.errors import SettingError
 from feed_assets.feed import NAME, RESERVED, Feed
+from feed_assets.urls import Url
 
 STDIN = "-"
 PLACEHOLDER = "https://example.com/feed.ndjson"
@@ -65,6 +65,6 @@ def _name(source: str) -> str:
 
 def _path(url: str) -> str:
     try:
-        return urlsplit(url).path
+        return Url.parse(url).path
     except ValueError:
         return ""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 from feed_assets.errors import BadLine
 from feed_assets.feed import Feed
+from feed_assets.masking import LIKE_A_SECRET, SecretMask, secret_mask
 from feed_assets.ndjson import Options
 from feed_assets.ndjson.resolve import columns
 from feed_assets.preview.asked import Asked
@@ -24,7 +23,6 @@ from feed_assets.tables import parse_day
 from feed_assets.warehouse.columns import Columns, columns_of, told
 
 KEPT_BAD_LINES = 1000
-_LIKE_A_SECRET = re.compile("key|token|secret|pass|pwd|auth|sig|credential", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,8 @@ class Preview:
     warnings: Sequence[str]
     oddities: Sequence[Oddity]
     guesses: Guesses
+    mask: SecretMask = field(default_factory=SecretMask)
+    """Masks the feed's secrets in what is shown."""
 
     @property
     def is_ndjson(self) -> bool:
@@ -54,7 +54,7 @@ class Preview:
     @property
     def json(self) -> dict[str, Any]:
         """What `--json` prints."""
-        return {
+        found = {
             "rows": self.rows,
             "bytes": self.bytes,
             "schema": [column.json for column in self.columns],
@@ -65,11 +65,19 @@ class Preview:
             ],
             "bad_line_count": self.bad_line_count,
         }
+        masked: dict[str, Any] = self.mask.values(found)
+        return masked
 
 
 def preview(asked: Asked) -> Preview:
     """Reads the source to its end. Raises FeedAssetsError."""
     feed = asked.feed()
+    mask = secret_mask(feed)
+    with mask.errors():
+        return _preview(asked, feed, mask)
+
+
+def _preview(asked: Asked, feed: Feed, mask: SecretMask) -> Preview:
     options = Options(
         types=feed.types,
         max_bad_lines=sys.maxsize,
@@ -78,7 +86,7 @@ def preview(asked: Asked) -> Preview:
         flexible_names=feed.partition_by_date is None,  # `table_*` works with plain names only
         kept_bad_lines=KEPT_BAD_LINES,
     )
-    with Bar() as bar, rows_of(asked, feed, options, bar) as rows:
+    with Bar() as bar, rows_of(asked, feed, options, bar, mask) as rows:
         reading = rows.reading
         stored = columns_of(told(reading.table, reading.types).schema)
         sent = columns(reading.seen, reading.scope)
@@ -96,6 +104,7 @@ def preview(asked: Asked) -> Preview:
             warnings=list(_warnings(asked, feed, rows)),
             oddities=list(oddities(sent, rows)),
             guesses=guesses(sent, reading.table),
+            mask=mask,
         )
 
 
@@ -115,9 +124,8 @@ def _warnings(asked: Asked, feed: Feed, rows: Rows) -> Iterator[str]:
             "the server does not tell where its answer ends, so that one cut short at the end of a "
             "line would look the same; have it send Content-Length, or gzip"
         )
-    query = parse_qsl(urlsplit(feed.url).query)
-    for name, value in query:
-        if _LIKE_A_SECRET.search(name):
+    for name, value in feed.address.parameters:
+        if value and LIKE_A_SECRET.search(name):
             yield (
                 f"{fit(name)} in the URL may be a secret, and the YAML has it as it is; have the "
                 f"server take it as a header, which headers_env reads from the environment"

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import IO
 
 from feed_assets import ndjson
-from feed_assets.access import redact
 from feed_assets.errors import DiskFailed, FeedAssetsError, SettingError
 from feed_assets.feed import Feed
+from feed_assets.masking import MaskedLog, SecretMask
 from feed_assets.ndjson.files import unzipped
 from feed_assets.preview.asked import STDIN, Asked
 from feed_assets.preview.progress import Bar
@@ -37,9 +37,13 @@ class Rows:
 
 
 @contextmanager
-def rows_of(asked: Asked, feed: Feed, options: ndjson.Options, bar: Bar) -> Iterator[Rows]:
+def rows_of(
+    asked: Asked, feed: Feed, options: ndjson.Options, bar: Bar, mask: SecretMask
+) -> Iterator[Rows]:
     """The rows, read to their end. Raises FeedAssetsError."""
-    made = _of_url(asked, feed, options, bar) if asked.is_url else _of_file(asked, options, bar)
+    made = (
+        _of_url(asked, feed, options, bar, mask) if asked.is_url else _of_file(asked, options, bar)
+    )
     try:
         with made as rows:
             yield rows
@@ -52,20 +56,22 @@ def rows_of(asked: Asked, feed: Feed, options: ndjson.Options, bar: Bar) -> Iter
         said = failure.strerror or failure
         if asked.is_url:  # whose own failures have sentences of their own
             raise DiskFailed(
-                f"{redact(asked.source)} cannot be kept where temporary files are: {said}; look at "
+                f"{feed.address} cannot be kept where temporary files are: {said}; look at "
                 f"that folder, or have TMPDIR name another one"
             ) from None
         raise SettingError(f"{asked.source} cannot be read: {said}") from None
 
 
 @contextmanager
-def _of_url(asked: Asked, feed: Feed, options: ndjson.Options, bar: Bar) -> Iterator[Rows]:
+def _of_url(
+    asked: Asked, feed: Feed, options: ndjson.Options, bar: Bar, mask: SecretMask
+) -> Iterator[Rows]:
     from feed_assets.delivered import read_delivered
     from feed_assets.delivery import Delivery, deliver
 
     log = logging.getLogger(__name__)
     log.propagate, log.handlers = False, [bar.log]
-    with closing(deliver(feed, [asked.day], log=log)) as deliveries:
+    with closing(deliver(feed, [asked.day], log=MaskedLog(log, mask))) as deliveries:
         _, delivered = next(deliveries)
         if isinstance(delivered, FeedAssetsError):
             raise delivered

@@ -31,7 +31,7 @@ def shown(preview: Preview, width: int | None = None) -> str:
             console.print(_columns(preview, console.width))
         notes = Grid.grid(padding=(0, 1))
         for sign, note in _notes(preview):
-            notes.add_row(sign, note)
+            notes.add_row(sign, Text(preview.mask(note.plain)))
         if notes.row_count:
             console.print(notes)
             console.print()
@@ -51,7 +51,9 @@ def _size(size: int) -> str:
 
 def _columns(preview: Preview, width: int) -> Grid:
     """Where they do not all have room, examples are cut first, and then names are folded."""
-    names = [Text(f"{'  ' * each.depth}{fit(each.column.name)}") for each in preview.facts]
+    names = [
+        Text(f"{'  ' * each.depth}{fit(preview.mask(each.column.name))}") for each in preview.facts
+    ]
     types = [str(each.column) for each in preview.facts]
     room = max(width - max(map(len, types)) - _OTHERS, 2 * _LEAST)
     for_names = min(max(len("column"), *(name.cell_len for name in names)), room - _LEAST)
@@ -61,7 +63,7 @@ def _columns(preview: Preview, width: int) -> Grid:
     grid.add_column("null", justify="right", no_wrap=True)
     grid.add_column("example", no_wrap=True, style="dim", max_width=room - for_names)
     for name, type_, facts in zip(names, types, preview.facts, strict=True):
-        example = Text(fit(facts.example or "", _EXAMPLE))
+        example = Text(fit(preview.mask(facts.example or ""), _EXAMPLE))
         grid.add_row(name, type_, share(facts.nulls, facts.values), example)
     return grid
 

@@ -48,10 +48,10 @@ def test_a_snapshot_as_it_was_asked_for(
     server: FeedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.answer = lambda _: lines(*ORDERS)
-    feed, text = declared(server, capsys, query="?a=1&b=%20#c: d")
+    feed, text = declared(server, capsys, query="?a=1&b=%20#c:d")
     assert set_of(feed) == {
         "name": "feed",
-        "url": f"{server.url}?a=1&b=%20#c: d",
+        "url": f"{server.url}?a=1&b=%20#c:d",
         "dataset": "crm",
         "key": ("orderId",),
         "updated_at": "updatedAt",

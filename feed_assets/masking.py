@@ -1,0 +1,169 @@
+"""A feed's secrets, hidden in every text that leaves an import or a preview.
+
+A server may send back what it was sent: in a status line, a redirect, a bad line, a key.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from html import escape
+from typing import Any
+
+from feed_assets.errors import FeedAssetsError
+from feed_assets.feed import Feed
+
+MASK = "***"
+SHORTEST = 4
+"""Characters of a secret that is masked; a shorter one is a part of too many words."""
+SHORTEST_WORD = 8
+"""The same of what may be a plain word: a user name, or a parameter not named like a secret."""
+SHORTEST_PART = 8
+"""Characters of the start of a secret that is masked where a text is cut off."""
+LIKE_A_SECRET = re.compile("key|token|secret|pass|pwd|auth|sig|credential", re.IGNORECASE)
+_CUT = re.compile(r"…|\.\.\.|[\"'`)\]}>]|\Z")
+
+
+def secret_mask(feed: Feed) -> SecretMask:
+    """The mask of a feed's secrets, as far as the environment holds them: those that it sends.
+
+    A password is masked whatever it is. A user name, or a parameter of the URL that is not named
+    like a secret, is masked if it is long and not also a part of the feed's name, table or URL as
+    shown: `crm` or `orders` would be found in every message.
+    """
+    secrets, words = list[str](), list[str]()
+    if feed.basic_auth:
+        username, password = map(_from_env, feed.basic_auth.model_dump().values())
+        words.append(username)
+        secrets += [password, f"{username}:{password}" if password else ""]
+    if feed.bearer_auth:
+        secrets.append(_from_env(feed.bearer_auth.token_env))
+    for value in map(_from_env, feed.headers_env.values()):
+        secrets += [value, value.partition(" ")[2]]  # which may follow a scheme: Bearer, Token
+    for name, value in feed.address.parameters:
+        (secrets if LIKE_A_SECRET.search(name) else words).append(value)
+    shown = f"{feed.name} {feed.destination} {feed.address}"
+    long = [word for word in words if len(word) >= SHORTEST_WORD and word not in shown]
+    return SecretMask([*secrets, *long])
+
+
+def _from_env(variable: str) -> str:
+    return os.environ.get(variable, "")
+
+
+class SecretMask:
+    """Masks secrets in texts, as they are or encoded: percent, JSON, HTML, base64, Latin-1."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        """Of the secrets, those of fewer than SHORTEST characters are not masked."""
+        found = {form for secret in secrets if len(secret) >= SHORTEST for form in _forms(secret)}
+        self._secrets = [_Secret(form) for form in sorted(found, key=len, reverse=True)]
+
+    def __repr__(self) -> str:
+        return f"SecretMask({len(self._secrets)} forms)"
+
+    def __call__(self, text: str) -> str:
+        for secret in self._secrets:
+            text = secret.masked(text)
+        return text
+
+    def values(self, value: Any) -> Any:
+        """Mask all texts in what JSON can hold, keys included."""
+        if isinstance(value, str):
+            return self(value)
+        if isinstance(value, Mapping):
+            return {self.values(key): self.values(each) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.values(each) for each in value]
+        return value
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Mask the sentences of errors that are raised inside."""
+        try:
+            yield
+        except FeedAssetsError as failure:
+            failure.mask = self
+            raise
+
+
+class MaskedLog(logging.LoggerAdapter[logging.Logger]):
+    """A log whose lines are masked."""
+
+    def __init__(self, log: logging.Logger, mask: SecretMask) -> None:
+        super().__init__(log)
+        self._mask = mask
+
+    def process(self, msg: Any, kwargs: Any) -> tuple[str, Any]:
+        return self._mask(str(msg)), kwargs
+
+
+class _Secret:
+    """One form of a secret, found whatever its characters are escaped as."""
+
+    def __init__(self, secret: str) -> None:
+        self._characters = [_character(char) for char in secret]
+        head = secret if len(secret) < SHORTEST_PART else secret[:SHORTEST_PART]
+        self._head = re.compile("".join(map(_escaped, head)))
+        self._headed = len(head)
+
+    def masked(self, text: str) -> str:
+        shown, at = list[str](), 0
+        while found := self._head.search(text, at):
+            end, whole = found.end(), True
+            for character in self._characters[self._headed :]:
+                if (more := character.match(text, end)) is None:
+                    whole = False
+                    break
+                end = more.end()
+            if whole or _CUT.match(text, end):
+                shown += [text[at : found.start()], MASK]
+                at = end
+            else:
+                shown.append(text[at : found.start() + 1])
+                at = found.start() + 1
+        return "".join(shown) + text[at:] if shown else text
+
+
+def _forms(secret: str) -> Iterator[str]:
+    yield secret
+    data = secret.encode()
+    for encoded in (b64encode(data), b64encode(data, b"-_")):
+        yield encoded.decode().rstrip("=")
+
+
+@lru_cache(1024)
+def _character(char: str) -> re.Pattern[str]:
+    return re.compile(_escaped(char))
+
+
+@lru_cache(1024)
+def _escaped(char: str) -> str:
+    """A pattern of a character: as it is, or as URLs, JSON, HTML or a wrong charset have it."""
+    data, code = char.encode(errors="surrogatepass"), ord(char)
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    ways = {
+        re.escape(char),
+        re.escape(escape(char)),
+        re.escape(json.dumps(char)[1:-1]),
+        rf"\\{re.escape(char)}",
+        "(?i:{})".format("".join(f"%{byte:02x}" for byte in data)),
+        "(?i:{})".format("".join(rf"\\x{byte:02x}" for byte in data)),
+        "(?i:{})".format("".join(rf"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))),
+        rf"(?i:\\U{code:08x})",
+        f"&#0*{code};",
+        f"(?i:&#x0*{code:x};)",
+    }
+    if char == " ":
+        ways.add(r"\+")
+    if not char.isascii():
+        ways |= {re.escape(data.decode("latin-1")), "\ufffd+"}
+        if code < 256:
+            ways |= {f"(?i:%{code:02x})", rf"(?i:\\x{code:02x})"}
+    return f"(?:{'|'.join(sorted(ways, key=len, reverse=True))})"

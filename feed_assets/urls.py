@@ -1,0 +1,165 @@
+"""URLs: parsed once and strictly, shown without secrets."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address
+from urllib.parse import parse_qsl, quote, urljoin
+
+DAY = re.compile(r"\d{8}")
+_PARTS = re.compile(r"(https?)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.IGNORECASE)
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
+_LABELS = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
+_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")  # many parsers see IPv4 there
+_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_UNQUOTED = "%/?:@!$&'()*+,;=-._~"  # RFC 3986, 3.3 and 3.4
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, repr=False)
+class Url:
+    """An http or https URL. `str(url)` hides the values of its query; `full` is what to request.
+
+    `host` is in lower case, an IPv6 address without its brackets. `path` and `query` are
+    percent-encoded. A fragment is dropped, as no server gets it.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    query: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> Url:
+        """Raise ValueError, whose message quotes nothing, for a URL that parsers could read apart.
+
+        Such as one with a backslash, white space or user info. Other parsers find the same host
+        and port in what passes: they are given `full`.
+        """
+        _check_characters(text)
+        parts = _PARTS.fullmatch(text)
+        if parts is None or not parts[2]:
+            raise ValueError("is no http or https URL")
+        authority, path, query = parts[2], parts[3], parts[4]
+        if "@" in authority:
+            raise ValueError("has credentials in it")
+        host, port = _host_and_port(authority)
+        scheme = parts[1].lower()
+        if _BAD_PERCENT.search(f"{path}?{query}"):
+            raise ValueError("has a % that no two hexadecimal digits follow (write %25 for a %)")
+        return cls(
+            scheme,
+            host,
+            _DEFAULT_PORTS[scheme] if port is None else port,
+            quote(path or "/", safe=_UNQUOTED),
+            None if query is None else quote(query, safe=_UNQUOTED),
+        )
+
+    def join(self, reference: str) -> Url:
+        """Resolve a reference (RFC 3986, 5), such as a redirect's; raise ValueError as `parse`."""
+        _check_characters(reference)
+        try:
+            target = urljoin(self.full, reference)
+        except ValueError:
+            raise ValueError("cannot be read") from None
+        return Url.parse(target)
+
+    def with_parameter(self, name: str, value: str) -> Url:
+        """Add a parameter to the end of the query."""
+        query = f"{self.query}&" if self.query else ""
+        return replace(self, query=f"{query}{name}={value}")
+
+    @property
+    def full(self) -> str:
+        """The URL to request, secrets included."""
+        return self._text(self.query)
+
+    def __str__(self) -> str:
+        shown = map(_redacted, self.query.split("&")) if self.query else ()
+        return self._text("&".join(shown) or None)
+
+    __repr__ = __str__
+
+    @property
+    def parameters(self) -> list[tuple[str, str]]:
+        """Names and values of the query, decoded; also those without a value."""
+        return parse_qsl(self.query or "", keep_blank_values=True)
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Scheme, host and port: the server (RFC 6454)."""
+        return self.scheme, self.host, self.port
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is on this machine: localhost, 127.0.0.0/8 or ::1."""
+        if ":" in self.host:
+            address = IPv6Address(self.host)
+            return (address.ipv4_mapped or address).is_loopback
+        return self.host == "localhost" or (
+            _NUMERIC.fullmatch(self.host) is not None and IPv4Address(self.host).is_loopback
+        )
+
+    def _text(self, query: str | None) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port == _DEFAULT_PORTS[self.scheme] else f":{self.port}"
+        asked = "" if query is None else f"?{query}"
+        return f"{self.scheme}://{host}{port}{self.path}{asked}"
+
+
+def is_private(url: Url) -> bool:
+    """Whether nobody on the way can read the request: https, or this machine."""
+    return url.scheme == "https" or url.is_loopback
+
+
+def may_follow(url: Url, target: Url) -> bool:
+    """Whether credentials for a URL may go to the target of its redirect.
+
+    They may go to the same origin, and to the same host by https instead of http.
+    """
+    upgraded = (url.scheme, url.port, target.scheme, target.port) == ("http", 80, "https", 443)
+    return url.origin == target.origin or (upgraded and url.host == target.host)
+
+
+def redact(text: str) -> str:
+    """The URL without the values of its query, except `date`; `***` for one that is no URL."""
+    try:
+        return str(Url.parse(text))
+    except ValueError:
+        return "***"
+
+
+def _check_characters(text: str) -> None:
+    if any(char == "\\" or char.isspace() or not char.isprintable() for char in text):
+        raise ValueError("has a space, a control character or a backslash in it")
+
+
+def _host_and_port(authority: str) -> tuple[str, int | None]:
+    if not authority.isascii():
+        raise ValueError("has a host that is not ASCII (write its IDNA form, such as xn--...)")
+    found = _AUTHORITY.fullmatch(authority)
+    if found is None:
+        raise ValueError("has a host or a port that cannot be read")
+    host, port = found[1].lower(), None if found[2] is None else int(found[2])
+    if port is not None and not 1 <= port <= 65535:
+        raise ValueError("has a port that is not between 1 and 65535")
+    try:
+        if host.startswith("["):
+            return IPv6Address(host[1:-1]).compressed, port
+        if _NUMERIC.fullmatch(host):
+            return str(IPv4Address(host)), port
+    except ValueError:
+        raise ValueError("has an IP address that cannot be read") from None
+    if not _LABELS.fullmatch(host) or len(host) > 253:
+        raise ValueError("has a host name that cannot be right")
+    return host, port
+
+
+def _redacted(item: str) -> str:
+    """One item of a query; only `date` is shown, as it is ours and no secret."""
+    name, equals, value = item.partition("=")
+    if not equals:
+        return "***"
+    return item if name == "date" and DAY.fullmatch(value) else f"{name}={'***' if value else ''}"
