@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,11 +10,14 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import click
 import dagster as dg
 import pytest
 import yaml
+from dagster.components.component_scaffolding import scaffold_object
 from dagster.components.core.component_tree import ComponentTreeException
 from dagster.components.core.load_defs import PLUGIN_COMPONENT_TYPES_JSON_METADATA_KEY
+from dagster.components.testing import create_defs_folder_sandbox
 from pydantic import BaseModel, ValidationError
 
 from feed_assets.alerts.declared import Alerts
@@ -64,6 +68,75 @@ def test_an_alert_url_that_apprise_does_not_know_is_refused_by_component_and_fie
     assert "defs/alerts/defs.yaml" in said
     assert f"{ALERTS} holds URL 2 of 2 that Apprise does not know (it begins with slak://)" in said
     assert "hunter2" not in said
+
+
+MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
+    "scheme": ({"url": "ftp://example.com/f?token=hunter2"}, "url"),
+    "password": ({"url": "https://me:hunter2@example.com/f"}, "url"),
+    "port": ({"url": "https://example.com:99999/f?token=hunter2"}, "url"),
+    "port that is a password": ({"url": "https://me:hunter2/f"}, "url"),
+    "space": ({"url": "https://example.com/f ?token=hunter2"}, "url"),
+    "template": ({"url": "https://example.com/{{ env.X }}?token=hunter2"}, "url"),
+    "list": ({"url": ["https://example.com/f?token=hunter2"]}, "url"),
+    "object": ({"url": {"token": "hunter2"}}, "url"),
+    "blank date": (
+        {
+            "url": "https://example.com/f?date=&token=hunter2",
+            "partition_by_date": {"start_date": "2020-01-01"},
+        },
+        "has a date in its url",
+    ),
+    "plain http": (
+        {"url": "http://example.com/?t=hunter2", "bearer_auth": {"token_env": "T"}},
+        "over plain http",
+    ),
+    "nothing else": ({"url": "https://e.com/?t=hunter2", "dataset": None}, "dataset"),
+    "unknown": ({"password": "hunter2"}, "password"),
+    "token": ({"bearer_auth": {"token": "hunter2"}}, "bearer_auth.token"),
+    "token alone": ({"bearer_auth": "hunter2"}, "bearer_auth"),
+    "token as a variable": ({"bearer_auth": {"token_env": "ey.hunter2"}}, "bearer_auth.token_env"),
+    "password beside": (
+        {"basic_auth": {"username_env": "U", "password": "hunter2"}},
+        "basic_auth.password",
+    ),
+    "password as a variable": (
+        {"basic_auth": {"username_env": "U", "password_env": "hunter2!"}},
+        "basic_auth.password_env",
+    ),
+    "header": ({"headers_env": {"X-Api-Key": "Token hunter2"}}, "headers_env"),
+    "header in its name": ({"headers_env": {"X-Api-Key: hunter2": "KEY"}}, "headers_env"),
+    "headers": ({"headers_env": "X-Api-Key: hunter2"}, "headers_env"),
+    "number": ({"max_bad_lines": "hunter2"}, "max_bad_lines"),
+    "text": ({"description": ["hunter2"]}, "description"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_yaml_is_named_by_file_and_attribute_and_not_quoted(mistake: str) -> None:
+    """As `dg check defs` and the UI show it: Dagster makes pydantic's error anew."""
+    attributes, where = MISTAKES[mistake]
+    declared = {"name": "bad", "url": "https://example.com/f", "dataset": "crm", **attributes}
+    written = {"type": "feed_assets.JsonFeed", "attributes": declared}
+    with create_defs_folder_sandbox() as sandbox:
+        folder = sandbox.defs_folder_path / "bad"
+        folder.mkdir()
+        (folder / "defs.yaml").write_text(yaml.safe_dump(written, width=10**6), encoding="utf-8")
+        with pytest.raises(Exception) as refused, sandbox.load_component_and_build_defs(folder):  # noqa: PT011
+            pass
+    said = "".join(traceback.format_exception(refused.value))
+    assert "bad/defs.yaml:" in said
+    assert where in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("mistake", sorted(MISTAKES.keys() - {"nothing else"}))
+def test_neither_does_the_scaffold_quote_it(mistake: str, tmp_path: Path) -> None:
+    attributes, where = MISTAKES[mistake]
+    given = {"url": "https://example.com/f", "dataset": "crm", **attributes}
+    with pytest.raises(click.ClickException) as refused:
+        scaffold_object(tmp_path / "bad", "feed_assets.JsonFeed", json.dumps(given), "yaml", None)
+    assert where in str(refused.value)
+    assert "hunter2" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
 from dagster._core.definitions.utils import VALID_GROUP_NAME_REGEX, is_valid_owner
 from dagster._utils.schedules import is_valid_cron_string, schedule_execution_time_iterator
 from dagster._utils.tags import is_valid_strict_tag_value, is_valid_tag_key
 from dagster._vendored.croniter.croniter import CroniterBadDateError
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    field_validator,
+    model_validator,
+)
 
+from feed_assets.access import validate_without_input
 from feed_assets.feed import Feed
 from feed_assets.orchestration.assets import feed_asset, latest_asset
 from feed_assets.orchestration.scaffold import FeedScaffolder
@@ -88,6 +95,11 @@ class FeedAttributes(Feed):
                     f"the key with a namespace before it if you like: company/domain"
                 )
         return value
+
+    @model_validator(mode="wrap")  # around the others, so it is the last
+    @classmethod
+    def _quotes_no_input(cls, value: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        return validate_without_input(value, validate)
 
 
 @dg.scaffold_with(FeedScaffolder)
