@@ -164,8 +164,9 @@ class Attributes(Declared):
     run_retry_wait: float = Field(
         60,
         ge=0,
+        le=threading.TIMEOUT_MAX,
         examples=[300],
-        description="Seconds before it does so first; doubled for each further time.",
+        description="Seconds before it does so first; doubled for each further time, to an hour.",
     )
     labels: Mapping[str, str] = Field(
         default_factory=dict,

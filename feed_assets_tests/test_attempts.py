@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
 
-from feed_assets.download.attempts import JITTER, Attempts
+from feed_assets.backoff import JITTER
+from feed_assets.download.attempts import Attempts
 from feed_assets.download.transfer import Transfer
 from feed_assets.errors import AccessRefused, DownloadError, ServerFailed
 from feed_assets.feed import Feed
@@ -22,6 +24,7 @@ class Waits:
 
     remaining: float = 7200.0
     waits: list[float] = field(default_factory=list)
+    answered: threading.Event = field(default_factory=threading.Event)
 
     def wait(self, seconds: float) -> None:
         self.waits.append(seconds)
@@ -52,6 +55,14 @@ def test_no_wait_is_longer_than_max_retry_wait() -> None:
     for _ in range(10):
         made.again(busy())
     assert max(waits.waits) <= 300
+
+
+def test_there_may_be_any_number_of_attempts() -> None:
+    waits = Waits(remaining=1e9)
+    made = attempts(waits, max_attempts=2_000, retry_wait=1)
+    for _ in range(1_999):
+        made.again(busy())
+    assert waits.waits[-1] <= 300
 
 
 def test_it_is_given_up_after_max_attempts_with_their_number() -> None:

@@ -23,6 +23,7 @@ from feed_assets.feed import Feed
 from feed_assets.orchestration import progress
 from feed_assets.orchestration.assets import feed_asset
 from feed_assets.orchestration.progress import Progress
+from feed_assets.orchestration.retries import retried
 from feed_assets.tables import Table
 from feed_assets.warehouse import turns
 from feed_assets.warehouse.turns import Turns
@@ -149,6 +150,25 @@ def test_the_waits_double_and_are_left_to_chance_by_half(
     first, second = waits
     assert 30 <= first <= 60
     assert 60 <= second <= 120
+
+
+@pytest.mark.parametrize(
+    ("declared", "attempt", "longest"),
+    [(60, 0, 60), (60, 16, 3600), (60, 5_000, 3600), (7200, 0, 7200), (7200, 9, 7200), (0, 9, 0)],
+)
+def test_no_wait_is_longer_than_an_hour_unless_the_first_is(
+    declared: float, attempt: int, longest: float
+) -> None:
+    feed = Feed(
+        name="orders",
+        url="https://example.com/f",
+        dataset="crm",
+        run_retries=10_000,
+        run_retry_wait=declared,
+    )
+    with pytest.raises(dg.RetryRequested) as asked, retried(feed, attempt):
+        raise dg.Failure("no", allow_retries=True)
+    assert longest / 2 <= (asked.value.seconds_to_wait or 0) <= longest
 
 
 def _asked(request: Any, most: int, wait: float, waits: list[float]) -> None:

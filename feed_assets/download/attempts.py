@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from logging import LoggerAdapter
 from typing import Any
 
+from feed_assets.backoff import backoff
 from feed_assets.download.transfer import Transfer
 from feed_assets.errors import DownloadError
 from feed_assets.feed import Feed
-
-JITTER = 0.5  # of a wait, left to chance: servers are not asked by all at the same moment
 
 
 class Attempts:
@@ -29,14 +27,13 @@ class Attempts:
         feed, failure.attempts = self._feed, self._made
         if not failure.transient or self._made == feed.max_attempts:
             raise failure
-        wait = feed.retry_wait * 2 ** (self._made - 1) * random.uniform(1 - JITTER, 1)  # noqa: S311  no secret
-        wait = min(wait, feed.max_retry_wait)
-        if failure.retry_after is not None:
-            wait = max(wait, failure.retry_after)
+        wait = backoff(feed.retry_wait, self._made, longest=feed.max_retry_wait)
+        wait = max(wait, failure.retry_after or 0)
         if wait > feed.max_retry_wait or wait >= self._transfer.remaining:
             raise failure
         self._made += 1
         self._log.warning(
             f"{failure.args[0]}; attempt {self._made} of {feed.max_attempts} in {wait:.1f} s"
         )
+        self._transfer.answered.set()
         self._transfer.wait(wait)

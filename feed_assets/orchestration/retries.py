@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,13 +11,15 @@ from typing import Any
 import dagster as dg
 from dagster._core.events import StepMaterializationData
 
+from feed_assets.backoff import backoff
 from feed_assets.feed import Feed
 
 RECORDED = {
     dg.DagsterEventType.ASSET_MATERIALIZATION,
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
 }
-JITTER = 0.5  # of a wait, left to chance: what failed together is not run again together
+LONGEST_WAIT = 3600.0
+"""Seconds before a run is tried again, unless `run_retry_wait` itself is longer."""
 PARENT = "dagster/parent_run_id"
 RESUMES = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
 """The tags of a run that Dagster made to do what failed in its parent run."""
@@ -36,7 +37,8 @@ def retried(feed: Feed, attempt: int) -> Iterator[None]:
     except dg.Failure as failure:
         if not failure.allow_retries or attempt >= feed.run_retries:
             raise
-        wait = feed.run_retry_wait * 2**attempt * random.uniform(1 - JITTER, 1)  # noqa: S311  no secret
+        longest = max(LONGEST_WAIT, feed.run_retry_wait)
+        wait = backoff(feed.run_retry_wait, attempt + 1, longest=longest)
         raise dg.RetryRequested(feed.run_retries, wait) from failure
 
 
