@@ -6,7 +6,7 @@ FeedAssetsError
 │   ├── Unreachable           no answer at all (trying again can help)
 │   ├── AccessRefused         401, 403: the credentials
 │   ├── NotFound              404, 410: the URL
-│   ├── RequestRefused        another 4xx
+│   ├── RequestRefused        another 4xx, or an answer that no second request can mend
 │   ├── ServerFailed          408, 425, 429, 5xx (trying again can help)
 │   ├── Truncated             the body broke off (trying again can help)
 │   ├── TooSlow               it took longer than `download_timeout` (trying again can help)
@@ -22,7 +22,8 @@ FeedAssetsError
 │   ├── NotOurs               something stands where the table or view should go
 │   ├── UnsupportedColumn     a DataFrame's column has no type in the warehouse
 │   └── WarehouseFailed       the warehouse answered with an error (some: trying again can help)
-├── DiskFailed              this machine has no room for the feed's file or the warehouse's
+├── DiskFailed              a disk of this machine cannot hold the feed's file or the warehouse's
+├── UnexpectedFailure       a fault of feed_assets itself, which ends one day and not the others
 └── ImportFailed            any of the above, with the feed and the days it happened to
 """
 
@@ -163,9 +164,29 @@ class BadLines(ContentError):
 
 
 class DiskFailed(FeedAssetsError):
-    """This machine has no room for the feed's file or the warehouse's; the table is as it was."""
+    """A disk of this machine cannot hold the feed's file or the warehouse's.
+
+    The table is as it was. Trying again can help where the disk is full, not where it is closed
+    to this user.
+    """
 
     transient = True
+
+    def __init__(self, message: str, *, transient: bool = True) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+class UnexpectedFailure(FeedAssetsError):
+    """A fault of feed_assets itself. The table is as it was, and the cause is named by its type:
+    its text could quote a secret.
+    """
+
+    def __init__(self, what: str, cause: Exception) -> None:
+        super().__init__(
+            f"{what} failed by an unexpected {type(cause).__name__}, which is a fault of "
+            f"feed_assets; please report it, with the traceback in the debug log"
+        )
 
 
 class TableError(FeedAssetsError):

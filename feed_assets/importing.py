@@ -14,12 +14,12 @@ from feed_assets import ndjson
 from feed_assets.checks import Checked, check_content, check_stored
 from feed_assets.delivered import read_delivered
 from feed_assets.delivery import Delivery
+from feed_assets.disk import disk_failed
 from feed_assets.download import Validators
 from feed_assets.errors import (
     BadLine,
     CheckFailed,
     ContentError,
-    DiskFailed,
     EmptyFeed,
     TooFewRows,
     TypeConflict,
@@ -74,7 +74,7 @@ def store(delivery: Delivery, warehouse: Warehouse, *, attempt: str) -> Import:
             return _store_snapshot(delivery, warehouse, attempt)
         return _store_day(delivery, delivery.day, warehouse, attempt)
     except OSError as failure:
-        raise DiskFailed(f"reading the feed failed: {failure}; is the disk full?") from None
+        raise disk_failed(f"{delivery.download.url} could not be read", failure) from None
 
 
 def _store_snapshot(delivery: Delivery, warehouse: Warehouse, attempt: str) -> Import:

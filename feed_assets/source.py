@@ -26,30 +26,53 @@ def room(file: IO[bytes]) -> int:
     return disk.f_bavail * disk.f_frsize
 
 
+class _Descriptor:
+    """A file that stays open for as long as somebody refers to it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.number = os.dup(file.fileno())
+
+    def __del__(self) -> None:
+        if hasattr(self, "number"):
+            os.close(self.number)
+
+
 class Source:
     """The bytes of a feed, for several threads at once; they may still be arriving."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        """`file` is complete, and is not closed here."""
-        self._file = file.fileno()
+        """`file` is complete. It may be closed at any time: this opens it once more."""
+        self._file: _Descriptor | None = _Descriptor(file)
 
     @classmethod
     @contextmanager
     def of(cls, path: Path) -> Iterator[Source]:
         """A complete file."""
         with path.open("rb", buffering=0) as file:
-            yield cls(file)
+            source = cls(file)
+        try:
+            yield source
+        finally:
+            source.close()
+
+    def close(self) -> None:
+        """Gives the file up, once threads that read it at this moment have done so.
+
+        Threads that read later get ValueError, as from any closed file.
+        """
+        self._file = None
 
     def reach(self, wanted: int) -> int:
         """Waits until that many bytes are there, or all; the number of those that are there."""
-        return os.fstat(self._file).st_size
+        return os.fstat(self._opened().number).st_size
 
     def read(self, start: int, size: int) -> bytes:
         """As many, once they are there; fewer at the end only."""
         there = self.reach(start + size)
+        file = self._opened()  # which keeps it open meanwhile
         found = []
         while start < there and size > 0:
-            part = os.pread(self._file, min(size, there - start), start)
+            part = os.pread(file.number, min(size, there - start), start)
             if not part:  # cut off by somebody else
                 break
             found.append(part)
@@ -60,6 +83,12 @@ class Source:
         """The same from the first byte on, as a file of its own."""
         return io.BufferedReader(_Reader(self), 1 << 20)
 
+    def _opened(self) -> _Descriptor:
+        file = self._file
+        if file is None:
+            raise ValueError("the feed's file is closed")
+        return file
+
 
 class SupersededError(Exception):
     """What was read has been replaced meanwhile: read anew."""
@@ -69,7 +98,7 @@ class Arriving(Source):
     """A feed that one thread writes while others read it."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        """`file` is new, and is not closed here."""
+        """`file` is new, and is not closed here; it is written through it."""
         super().__init__(file)
         self._to, self._changed = file, Condition()
         self._there, self._ended = 0, False
@@ -93,6 +122,12 @@ class Arriving(Source):
         with self._changed:
             self._ended, self._failure = True, failure
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """As of any source; threads that wait for more get ValueError, unless all has come."""
+        if not self._ended:
+            self.end(ValueError("the feed's file is closed"))
+        super().close()
 
     def reach(self, wanted: int) -> int:
         with self._changed:

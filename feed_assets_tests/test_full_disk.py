@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
+import re
 import resource
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pytest
 
 from feed_assets.delivery import Delivery, deliver
-from feed_assets.errors import DiskFailed
+from feed_assets.disk import NO_ROOM, disk_failed
+from feed_assets.download import received
+from feed_assets.errors import DiskFailed, FeedAssetsError
 from feed_assets.feed import Feed
 from feed_assets.importing import store
 from feed_assets.tables import Table
@@ -25,7 +30,10 @@ from feed_assets.warehouse.bigquery import BigQueryWarehouse
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Warehouse
 from feed_assets.warehouse.store import store_shard, store_snapshot
+from feed_assets_tests import faults
 from feed_assets_tests.emulator import Emulator
+from feed_assets_tests.faults import faulty_server
+from feed_assets_tests.fetching import feed, fetched
 from feed_assets_tests.serving import FeedServer, lines
 
 DAY = date(2020, 1, 2)
@@ -140,7 +148,10 @@ def test_bigquery_where_the_disk_for_temporary_files_is_full(
     table = import_one(warehouse, kind, BEFORE, "before")
     monkeypatch.setattr(tempfile, "tempdir", str(disk.folder))
 
-    with disk.of(STEP), pytest.raises(DiskFailed, match=f"for {table} cannot be .* disk full?"):
+    with (
+        disk.of(STEP),
+        pytest.raises(DiskFailed, match=f"for {table} could not be written .*free some"),
+    ):
         import_one(warehouse, kind, AFTER, "1")
 
     assert warehouse.read(table).to_pylist() == BEFORE.to_pylist()
@@ -151,7 +162,10 @@ def test_bigquery_where_the_disk_for_temporary_files_is_full(
 
 @pytest.mark.parametrize(
     ("at_most", "says"),
-    [(STEP, "could not be kept on disk: .*File too large"), (LARGER, "is the disk full?")],
+    [
+        (STEP, r"could not be written to disk \(File too large\)"),
+        (LARGER, "could not be read .*free some"),
+    ],
     ids=["the body", "what is read of it"],
 )
 @pytest.mark.parametrize("by_date", [{}, {"partition_by_date": {"start_date": "2020-01-01"}}])
@@ -180,3 +194,78 @@ def test_a_feed_that_does_not_fit(
     assert warehouse.read(table).equals(BEFORE)
     imported()
     assert warehouse.count(table) == len(WIDE)
+
+
+@pytest.mark.parametrize(
+    ("number", "says", "transient"),
+    [
+        (errno.ENOSPC, "No space left on device.*free some room there", True),
+        (errno.EDQUOT, "Disk quota exceeded.*free some room there", True),
+        (errno.EFBIG, "File too large.*free some room there", True),
+        (
+            errno.EMFILE,
+            r"Too many open files.*raise this user's limit of open files \(ulimit",
+            True,
+        ),
+        (errno.ENFILE, "Too many open files.*raise this user's limit", True),
+        (errno.EACCES, "Permission denied: /t/x.*look at that folder", False),
+        (errno.EPERM, "Operation not permitted.*look at that folder", False),
+        (errno.EROFS, "Read-only file system.*look at that folder", False),
+        (errno.ENOENT, "No such file or directory: /t/x.*look at that folder", False),
+        (errno.EIO, "Input/output error.*look at that folder", False),
+    ],
+)
+def test_an_error_of_the_disk_is_named_as_what_it_is(
+    number: int, says: str, transient: bool
+) -> None:
+    failed = disk_failed(
+        "the feed could not be written", OSError(number, os.strerror(number), "/t/x")
+    )
+
+    assert re.search(says, str(failed))
+    assert failed.transient is transient
+    assert ("room" in str(failed)) is (number in NO_ROOM)
+
+
+def test_a_missing_folder_for_temporary_files_is_named(
+    server: FeedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(DiskFailed, match=f"No such file.*temporary files are in {tmp_path}/gone"):
+        fetched(feed(server.url))
+
+
+def test_too_many_open_files_are_named(server: FeedServer) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, hard))
+    try:
+        with suppress(OSError):
+            while True:
+                opened.append(os.dup(0))
+        with pytest.raises(FeedAssetsError, match=r"too many open files.*\(ulimit -n\)"):
+            fetched(feed(server.url, max_attempts=1))
+    finally:
+        for number in opened:
+            os.close(number)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_disk_is_watched_for_a_body_that_replaces_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files: list[int] = []
+
+    def free(file: IO[bytes]) -> int:
+        files.append(os.fstat(file.fileno()).st_ino)
+        return received.RESERVE + (10**9 if files[-1] == files[0] else 0)
+
+    monkeypatch.setattr(received, "LOOK", 1000)
+    monkeypatch.setattr(received, "room", free)
+    half = len(faults.BODY) // 2
+    with faulty_server() as faulty:
+        faulty.arm(
+            faults.cut(half), faults.status("200 OK", b'{"id": 1}\n' + faults.BODY[: half // 2])
+        )
+        with pytest.raises(DiskFailed, match="bytes are free where temporary files are"):
+            fetched(feed(faulty.url))

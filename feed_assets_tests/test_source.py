@@ -55,6 +55,63 @@ def test_the_first_bad_line_is_told_before_the_rest_has_arrived() -> None:
             read(arriving)
 
 
+def test_a_source_can_be_read_whoever_closes_its_file() -> None:
+    with nameless() as file:
+        file.write(b"orders")
+        file.flush()
+        source, number = Source(file), file.fileno()
+    with nameless() as other:  # which gets the number of the closed file
+        assert other.fileno() == number
+        other.write(b"leads!")
+        other.flush()
+        assert source.read(0, 6) == b"orders"
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_reader_of_a_closed_source_gets_an_error_and_no_other_file(ended: bool) -> None:
+    with nameless() as file:
+        arriving = Arriving(file)
+        arriving.write(b"orders")
+        if ended:
+            arriving.end()
+        assert arriving.read(0, 1) == b"o"
+        arriving.close()
+        for read_on in (arriving.read, arriving.read_arrived):
+            with pytest.raises(ValueError, match="the feed's file is closed"):
+                read_on(0, 6)
+        with pytest.raises(ValueError, match="the feed's file is closed"):
+            arriving.open().read()
+
+
+def test_a_reader_that_waits_is_woken_when_the_source_is_closed() -> None:
+    found: list[Exception] = []
+    with nameless() as file:
+        arriving = Arriving(file)
+
+        def wait() -> None:
+            try:
+                arriving.reach(1)
+            except ValueError as failure:
+                found.append(failure)
+
+        reader = threading.Thread(target=wait)
+        reader.start()
+        arriving.close()
+        reader.join(10)
+    assert [str(failure) for failure in found] == ["the feed's file is closed"]
+
+
+def test_a_source_leaves_no_file_open() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(9):
+        with nameless() as file:
+            arriving = Arriving(file)
+            arriving.write(b"orders")
+            arriving.end()
+            arriving.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 @pytest.mark.parametrize("ends", [signal.SIGKILL, signal.SIGTERM])
 def test_a_process_that_is_killed_leaves_no_file(tmp_path: Path, ends: signal.Signals) -> None:
     program = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from logging import LoggerAdapter
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from feed_assets.download.transfer import Transfer
 from feed_assets.download.validators import Validators
@@ -19,7 +20,33 @@ from feed_assets.source import Arriving, SupersededError, nameless, room
 
 PROGRESS = 10.0  # seconds between two lines in the log
 RESERVE = 64 << 20  # bytes left free on the disk
-LOOK = 16 << 20  # bytes written between two looks at what is free, and copied at a time
+LOOK = 16 << 20  # bytes written between two looks at what is free, and read at a time
+
+
+class _Writer:
+    """Writes what arrives to a new temporary file, and leaves RESERVE bytes free on its disk."""
+
+    def __init__(self, file: IO[bytes], url: str) -> None:
+        self._file, self._url = file, url
+        self.source = Arriving(file)
+        self._unchecked = 0
+
+    def write(self, data: bytes) -> None:
+        """Appends. Raises DiskFailed and OSError."""
+        self._unchecked += len(data)
+        if self._unchecked >= LOOK:
+            self.check_room(len(data))
+        self.source.write(data)
+
+    def check_room(self, more: int) -> None:
+        """Raises DiskFailed where there is no room for so many bytes."""
+        self._unchecked = 0
+        free = room(self._file)
+        if free - more < RESERVE:
+            raise DiskFailed(
+                f"{self._url} could not be written to disk: {free:,} bytes are free where "
+                f"temporary files are; free some, or have TMPDIR name another folder"
+            )
 
 
 @dataclass(frozen=True)
@@ -70,7 +97,7 @@ class Received:
         self._feed, self._url, self._transfer, self._log = feed, url, transfer, log
         self._begun, self._files = begun, ExitStack()
         self._digest = hashlib.sha256()
-        self._at = self._looked = 0
+        self._at = 0
         self._told = 0.0
         self._download: Download | None = None
 
@@ -78,6 +105,7 @@ class Received:
         return self
 
     def __exit__(self, *failure: object) -> None:
+        """Frees the disk. Threads that still read get an error."""
         self._files.close()
 
     @property
@@ -91,13 +119,14 @@ class Received:
         Raises TooLarge or DiskFailed where there is no room for them.
         """
         self._at = 0
+        self._check_size(expected)
         if self._download is None:
             source = self._new_file()
-            self._check(expected, expected)
+            self._writer.check_room(expected)
             self._download = Download(self._url, source, expected)
             self._begun(self._download)
         else:
-            self._check(expected, expected - self._source.size)
+            self._writer.check_room(expected - self._source.size)
 
     def distrust(self) -> None:
         """Has what comes count only once it has been verified at its end."""
@@ -144,6 +173,15 @@ class Received:
         except (ValueError, RecursionError):
             return True
 
+    def is_blank(self) -> bool:
+        """Whether there is nothing but blanks and newlines."""
+        source, start = self._source, 0
+        while piece := source.read_arrived(start, LOOK):
+            if piece.removeprefix(b"" if start else codecs.BOM_UTF8).strip():
+                return False
+            start += len(piece)
+        return True
+
     @property
     def _current(self) -> Download:
         assert self._download is not None
@@ -154,8 +192,9 @@ class Received:
         return self._current.source
 
     def _new_file(self) -> Arriving:
-        self._file = self._files.enter_context(nameless())
-        return Arriving(self._file)
+        self._writer = _Writer(self._files.enter_context(nameless()), self._url)
+        self._files.callback(self._writer.source.close)
+        return self._writer.source
 
     def _supersede(self) -> None:
         """Goes on in a new file, which begins as the one so far did; that stays for its readers."""
@@ -171,26 +210,18 @@ class Received:
         if not data:
             return
         size = self._source.size + len(data)
-        if size > self._feed.max_feed_bytes or size - self._looked >= LOOK:
-            self._looked = size
-            self._check(size, len(data))
+        self._check_size(size)
         self._digest.update(data)
-        self._source.write(data)
+        self._writer.write(data)
         elapsed = self._transfer.elapsed
         if elapsed - self._told >= PROGRESS:
             self._told = elapsed
             self._log.info(f"{size:,} bytes so far, {size / elapsed / 1e6:.1f} MB/s")
 
-    def _check(self, size: int, more: int) -> None:
+    def _check_size(self, size: int) -> None:
         if size > self._feed.max_feed_bytes:
             raise TooLarge(
                 f"{self._url} is larger than {self._feed.max_feed_bytes:,} bytes; if that is "
                 f"right, set max_feed_bytes to what it may have",
                 url=self._url,
-            )
-        free = room(self._file)
-        if free - more < RESERVE:
-            raise DiskFailed(
-                f"{self._url} could not be kept on disk: {free:,} bytes are free where temporary "
-                f"files are; free some, or have TMPDIR name another folder"
             )

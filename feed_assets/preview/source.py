@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import stat
@@ -13,7 +12,8 @@ from dataclasses import dataclass
 from typing import IO
 
 from feed_assets import ndjson
-from feed_assets.errors import DiskFailed, FeedAssetsError, SettingError
+from feed_assets.disk import NO_ROOM, disk_failed
+from feed_assets.errors import FeedAssetsError, SettingError
 from feed_assets.feed import Feed
 from feed_assets.masking import MaskedLog, SecretMask
 from feed_assets.ndjson.files import unzipped
@@ -22,7 +22,6 @@ from feed_assets.preview.progress import Bar
 from feed_assets.source import Arriving, Source, nameless
 
 _PIECE = 1 << 20
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(frozen=True)
@@ -48,18 +47,10 @@ def rows_of(
         with made as rows:
             yield rows
     except OSError as failure:
-        if failure.errno in _FULL:
-            raise DiskFailed(
-                "there is no room where temporary files are; free some, or have TMPDIR name "
-                "another folder"
-            ) from None
-        said = failure.strerror or failure
-        if asked.is_url:  # whose own failures have sentences of their own
-            raise DiskFailed(
-                f"{feed.address} cannot be kept where temporary files are: {said}; look at "
-                f"that folder, or have TMPDIR name another one"
-            ) from None
-        raise SettingError(f"{asked.source} cannot be read: {said}") from None
+        shown = feed.address if asked.is_url else asked.source
+        if asked.is_url or failure.errno in NO_ROOM:  # a server's failures have other sentences
+            raise disk_failed(f"{shown} could not be written to disk", failure) from None
+        raise SettingError(f"{shown} cannot be read: {failure.strerror or failure}") from None
 
 
 @contextmanager

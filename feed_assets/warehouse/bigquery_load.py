@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from typing import IO, Any
 
 import pyarrow as pa
 from google.cloud import bigquery
 
-from feed_assets.errors import DiskFailed
+from feed_assets.disk import disk_failed
 from feed_assets.tables import Table
 from feed_assets.warehouse import json_lines, parquet
 from feed_assets.warehouse.bigquery_jobs import CALL_SECONDS, JOB_SECONDS
@@ -32,10 +31,7 @@ def write(rows: pa.RecordBatchReader, columns: Columns, file: IO[bytes], *, of: 
         parquet.write(rows, file)
         return bigquery.SourceFormat.PARQUET
     except OSError as failure:
-        raise DiskFailed(
-            f"the rows for {of} cannot be written to {tempfile.gettempdir()}: {failure}; "
-            f"is the disk full?"
-        ) from None
+        raise disk_failed(f"the rows for {of} could not be written to disk", failure) from None
 
 
 def load_config(

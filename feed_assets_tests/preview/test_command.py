@@ -195,7 +195,7 @@ def test_without_room_for_temporary_files_a_url_keeps_its_secret(
     monkeypatch.setattr("feed_assets.ndjson.spool.nameless", denied)
     assert cli.main(["preview", f"{server.url}?token={SECRET}"]) == 1
     said = capsys.readouterr().err
-    assert "cannot be kept where temporary files are: Permission denied" in said
+    assert "could not be written to disk (Permission denied); temporary files are in" in said
     assert SECRET not in said
 
 

@@ -1,0 +1,40 @@
+"""One feed's download by itself: its whole body, or the error that a reader gets."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from datetime import date
+from typing import Any
+
+from feed_assets.delivery import Delivery, deliver
+from feed_assets.download import Download
+from feed_assets.errors import FeedAssetsError
+from feed_assets.feed import Feed
+from feed_assets.source import SupersededError
+
+
+def feed(url: str, **attributes: Any) -> Feed:
+    return Feed(**{"name": "orders", "url": url, "dataset": "crm", "retry_wait": 0, **attributes})
+
+
+def fetched(declared: Feed, day: date | None = None) -> bytes:
+    """The whole body; raises what a reader of it would get."""
+    for _, delivery in deliver(declared, [day]):
+        if isinstance(delivery, FeedAssetsError):
+            raise delivery
+        assert isinstance(delivery, Delivery)
+        body = _read(delivery.download)
+        assert delivery.download.whole.result().bytes == len(body)
+        assert delivery.download.whole.result().sha256 == hashlib.sha256(body).hexdigest()
+        return body
+    raise AssertionError
+
+
+def _read(download: Download) -> bytes:
+    while True:
+        source = download.source
+        try:
+            return source.read(0, source.reach(sys.maxsize))
+        except SupersededError:
+            continue
