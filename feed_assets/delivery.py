@@ -17,6 +17,7 @@ from feed_assets.download import (
     Unchanged,
     Validators,
     download,
+    expected,
     session,
 )
 from feed_assets.errors import AccessRefused, FeedAssetsError
@@ -58,11 +59,13 @@ def deliver(
     """Downloads the days in their order, `feed.parallel_requests` of them ahead and at once.
 
     A day that fails is delivered as its error, and the others go on; but once the server has
-    refused the credentials, it is not asked again. Each can be read until the next is asked for.
+    refused the credentials, it is not asked again: the other days wait for its first answer, so
+    that a wrong password is sent once. Each can be read until the next is asked for.
     A snapshot that still has the validators `unless` is not downloaded. `waiting` is called
     before it waits for the server.
     """
     refused: list[AccessRefused] = []
+    first: Transfer | None = None
 
     def fetch(day: date | None, transfer: Transfer, delivered: Future[Delivered]) -> None:
         def begun(got: Download | Unchanged) -> None:
@@ -70,15 +73,18 @@ def deliver(
 
         named = _Named(log, {"of": f"{feed.name} {day}" if day else feed.name})
         try:
+            if first is not None and transfer is not first:
+                first.answered.wait()
             if refused:
                 raise refused[0]
             download(http, feed, day, transfer, begun, log=named, unless=unless)
-        except FeedAssetsError as failure:
-            if isinstance(failure, AccessRefused) and failure.status == HTTPStatus.UNAUTHORIZED:
-                refused.append(failure)  # 403 may be meant for the one day
-            delivered.set_result(failure)
-        except Exception as bug:  # noqa: BLE001  (who takes it raises it)
-            delivered.set_exception(bug)
+        except Exception as failure:  # noqa: BLE001  (it ends this day, and not the others)
+            error = expected(failure, "the download", named)
+            if isinstance(error, AccessRefused) and error.status == HTTPStatus.UNAUTHORIZED:
+                refused.append(error)  # 403 may be meant for the one day
+            delivered.set_result(error)
+        finally:
+            transfer.answered.set()
 
     with session(feed) as http, ThreadPoolExecutor(feed.parallel_requests, "download") as pool:
         under_way: deque[tuple[date | None, Transfer, Future[Delivered]]] = deque()
@@ -87,6 +93,8 @@ def deliver(
                 if len(under_way) == feed.parallel_requests:
                     yield from _taken(under_way, waiting)
                 transfer = Transfer(str(feed.url_for(day)), feed.download_timeout)
+                if first is None and feed.secret_variables:
+                    first = transfer
                 under_way.append((day, transfer, Future()))
                 pool.submit(fetch, *under_way[-1])
             while under_way:

@@ -104,6 +104,11 @@ def partly(sent: bytes, **headers: str | int) -> Answer:
     return answer
 
 
+def raw(data: bytes) -> Answer:
+    """An answer of just these bytes, its status line included."""
+    return lambda wire, request: wire.send(data)
+
+
 def cut(at: int, body: bytes = BODY, **headers: str | int) -> Answer:
     """A body that promises to be whole and is not."""
     return partly(body[:at], Content_Length=len(body), **headers)
@@ -254,9 +259,9 @@ def _request(connection: socket.socket) -> Request | None:
     received = b""
     while b"\r\n\r\n" not in received:
         more = connection.recv(1 << 16)
-        if not more:
-            return None
         received += more
+        if not more or received.startswith(b"\x16"):  # or one that begins TLS
+            return None
     first, *lines = received.decode("latin-1").split("\r\n\r\n")[0].split("\r\n")
     headers = (line.split(": ", 1) for line in lines)
     return Request(first.split()[1], {name.lower(): value for name, value in headers})

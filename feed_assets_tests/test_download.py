@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 import socket
-import sys
 import threading
 from datetime import date
-from typing import Any
 
 import pytest
 
@@ -27,29 +24,11 @@ from feed_assets.errors import (
     Truncated,
     Unreachable,
 )
-from feed_assets.feed import Feed
 from feed_assets.ndjson import read
+from feed_assets_tests.fetching import feed, fetched
 from feed_assets_tests.serving import Answer, FeedServer, lines, zipped
 
 ROWS = lines(*({"n": number, "text": "ä" * 50} for number in range(2000)))
-
-
-def feed(url: str, **attributes: Any) -> Feed:
-    return Feed(**{"name": "orders", "url": url, "dataset": "crm", "retry_wait": 0, **attributes})
-
-
-def fetched(declared: Feed, day: date | None = None) -> bytes:
-    """The whole body; raises what a reader of it would get."""
-    for _, delivery in deliver(declared, [day]):
-        if isinstance(delivery, FeedAssetsError):
-            raise delivery
-        assert isinstance(delivery, Delivery)
-        source = delivery.download.source
-        body = source.read(0, source.reach(sys.maxsize))
-        assert delivery.download.whole.result().bytes == len(body)
-        assert delivery.download.whole.result().sha256 == hashlib.sha256(body).hexdigest()
-        return body
-    raise AssertionError
 
 
 @pytest.mark.parametrize("answer", [ROWS, zipped(ROWS), Answer()], ids=["plain", "gzip", "empty"])
@@ -82,7 +61,7 @@ def test_the_request_names_the_day_itself_and_what_is_expected(
 
     ((path, headers),) = server.requests
     assert path == "/feed?shop=1&date=20200120"
-    assert headers["Accept"] == "application/x-ndjson"
+    assert headers["Accept"] == "application/x-ndjson, application/json;q=0.9, */*;q=0.5"
     assert headers["User-Agent"].startswith("feed_assets/")
     sent = base64.b64decode(headers["Authorization"].removeprefix("Basic "))
     assert sent == "me:sécret:x".encode()

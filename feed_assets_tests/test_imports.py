@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import date, time
 from pathlib import Path
 from typing import IO, Any
@@ -255,13 +256,40 @@ def test_a_run_that_breaks_off_has_recorded_the_days_it_stored(
 
     def killed(delivery: Delivery, *args: Any, **kwargs: Any) -> importing.Import:
         if str(delivery.day) == "2020-01-03":
-            raise MemoryError
+            raise KeyboardInterrupt
         return real(delivery, *args, **kwargs)
 
     monkeypatch.setattr(importing, "store", killed)
 
-    assert not by_date.run("2020-01-01", "2020-01-04").success
+    with suppress(KeyboardInterrupt):
+        by_date.run("2020-01-01", "2020-01-04")
     assert by_date.materialized() == {"2020-01-01", "2020-01-02"}
+
+
+def test_a_surprise_fails_its_day_with_a_sentence_and_no_other_day(
+    by_date: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import feed_assets.importing as importing
+
+    real, secret = importing.store, "hunter2"
+
+    def surprised(delivery: Delivery, *args: Any, **kwargs: Any) -> importing.Import:
+        if str(delivery.day) == "2020-01-03":
+            raise OverflowError(secret)
+        return real(delivery, *args, **kwargs)
+
+    monkeypatch.setattr(importing, "store", surprised)
+
+    run = by_date.run("2020-01-01", "2020-01-04")
+
+    assert by_date.reason(run) == (
+        "orders 2020-01-03: the import failed by an unexpected OverflowError, which is a fault of "
+        "feed_assets; please report it, with the traceback in the debug log"
+    )
+    assert by_date.materialized() == {"2020-01-01", "2020-01-02", "2020-01-04"}
+    log = [entry.user_message for entry in by_date.instance.all_logs(run.run_id)]
+    (traceback,) = [line for line in log if "in surprised" in line]
+    assert secret not in traceback
 
 
 def test_numbers_in_a_column_known_as_text_are_stored_as_they_were_sent(by_date: Project) -> None:

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from logging import LoggerAdapter
+from logging import Logger, LoggerAdapter
+from traceback import format_tb
 from typing import Any
 
 import requests
 
+from feed_assets.disk import disk_failed
 from feed_assets.download.answer import Answers
 from feed_assets.download.attempts import Attempts
 from feed_assets.download.received import Download as Download
 from feed_assets.download.received import Received
-from feed_assets.download.request import answered
+from feed_assets.download.request import ConditionRefused, answered
 from feed_assets.download.request import session as session
 from feed_assets.download.transfer import Transfer as Transfer
 from feed_assets.download.transfer import UnwantedError
 from feed_assets.download.validators import Validators as Validators
-from feed_assets.errors import DiskFailed, DownloadError
+from feed_assets.errors import DownloadError, FeedAssetsError, UnexpectedFailure
 from feed_assets.feed import Feed
 
 
@@ -57,20 +59,36 @@ def download(
             try:
                 try:
                     with answered(http, feed, url, asked, transfer) as response:
+                        transfer.answered.set()
                         if response.status_code == 304:
                             begun(Unchanged(shown))
                             return
                         answers.take(response)
                         break
                 except DownloadError as failure:
+                    if isinstance(failure, ConditionRefused):
+                        answers.forget()
+                        unless = None
                     attempts.again(failure)
                 except OSError as failure:
-                    raise DiskFailed(f"{shown} could not be kept on disk: {failure}") from None
+                    raise disk_failed(f"{shown} could not be written to disk", failure) from None
             except UnwantedError:
                 return
             except Exception as failure:
                 if not received.begun:
                     raise
-                received.fail(failure)  # who reads would else wait for ever
+                # who reads would else wait for ever
+                received.fail(expected(failure, "the download", log))
                 break
         transfer.wait_until_left()
+
+
+def expected(failure: Exception, what: str, log: Logger | LoggerAdapter[Any]) -> FeedAssetsError:
+    """The failure, if it has a sentence of its own; else one that names its type.
+
+    The debug log then has where it happened, without values, which could be secrets.
+    """
+    if isinstance(failure, FeedAssetsError):
+        return failure
+    log.debug(f"{type(failure).__name__}\n{''.join(format_tb(failure.__traceback__))}")
+    return UnexpectedFailure(what, failure)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -12,13 +11,19 @@ from typing import Any
 import requests
 import urllib3.exceptions
 
-from feed_assets.download.encoding import GZIP, PIECE, CorruptError, Gzip, Plain
+from feed_assets.download.encoding import (
+    GZIP,
+    PIECE,
+    CorruptError,
+    Gzip,
+    Plain,
+    TrailingBytesError,
+)
+from feed_assets.download.headers import content_range, printable
 from feed_assets.download.received import Received
 from feed_assets.download.transfer import Transfer
 from feed_assets.download.validators import Validators
 from feed_assets.errors import RequestRefused, Truncated
-
-RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
 @dataclass
@@ -55,6 +60,10 @@ class Answers:
             return {}
         return {"Range": f"bytes={answer.received}-", "If-Range": answer.validators.strong}
 
+    def forget(self) -> None:
+        """Has the next request ask for the whole body."""
+        self._answer = None
+
     def take(self, response: requests.Response) -> None:
         """Returns when the body is whole. Raises DownloadError, DiskFailed and OSError."""
         sent = self._sent(response)
@@ -69,8 +78,14 @@ class Answers:
                 for piece in answer.decoder.decode(data):
                     self._received.take(piece)
         except CorruptError:
-            self._answer = None
+            self.forget()
             raise self._truncated("is no sound gzip") from None
+        except TrailingBytesError as failure:
+            raise RequestRefused(
+                f"the answer of {self._url} goes on after the end of its gzip, with "
+                f"{failure.args[0]!r}; have its server send the gzip alone",
+                url=self._url,
+            ) from None
         self._check_end(answer)
         self._received.end(answer.validators, marked=answer.marked)
 
@@ -80,7 +95,8 @@ class Answers:
         encoding = _encoding(response)
         if encoding not in {"", "gzip", "x-gzip"}:
             raise RequestRefused(
-                f"{self._url} answered in the encoding {encoding}, which was not asked for",
+                f"{self._url} answered in the encoding {printable(encoding)}, "
+                f"which was not asked for",
                 url=self._url,
             )
         total = response.raw.length_remaining
@@ -91,7 +107,7 @@ class Answers:
         while len(start) < len(GZIP) and (data := next(sent, b"")):
             start += data
         if encoding and start and not start.startswith(GZIP):
-            self._answer = None
+            self.forget()
             raise self._truncated("is no sound gzip")
         if encoding or start.startswith(GZIP):  # the feed may be a gzip file
             answer.decoder = Gzip()
@@ -102,20 +118,19 @@ class Answers:
         """The answer that broke off, if this is the rest of it."""
         answer = self._answer
         assert answer is not None
-        found = RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        now = Validators.of(response.headers).etag
+        found = content_range(response.headers.get("Content-Range"))
+        now = response.headers.get("ETag")
         if (
             response.status_code != 206
             or found is None
-            or int(found[1]) != answer.received
-            or (answer.total is not None and found[2] not in {str(answer.total), "*"})
+            or found.first != answer.received
+            or (answer.total is not None and found.total not in {answer.total, None})
             or _encoding(response) != answer.encoding
             or now not in {None, answer.validators.etag}
         ):
-            self._answer = None  # which has the next request ask for all
+            self.forget()
             raise self._truncated("did not go on where it broke off")
-        if found[2] != "*":
-            answer.total = int(found[2])
+        answer.total = answer.total if found.total is None else found.total
         return answer
 
     def _sent(self, response: requests.Response) -> Iterator[bytes]:
@@ -136,9 +151,14 @@ class Answers:
         if isinstance(answer.decoder, Gzip):
             empty = not answer.received and (answer.chunked or answer.total == 0)
             if not answer.decoder.ended and not empty:
-                self._answer = None
+                self.forget()
                 raise self._truncated("broke off inside its gzip")
         elif not answer.marked:
+            if self._received.is_blank():
+                raise self._truncated(
+                    "has no row and does not tell where it ends, as if it had broken off; if it is "
+                    "empty, have its server send Content-Length"
+                )
             if self._received.breaks_off_in_a_line():
                 raise self._truncated("broke off inside a line")
             self._log.warning(

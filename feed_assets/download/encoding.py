@@ -14,6 +14,10 @@ _WITH_HEADER = 31  # zlib's word for gzip, whatever its window
 CorruptError = cast("type[Exception]", isal_zlib.error)  # its stub has it as an instance
 
 
+class TrailingBytesError(Exception):
+    """Bytes after the end of a gzip stream that are neither zeros nor a further member."""
+
+
 class Plain:
     """A body as it stands, which does not tell where it ends."""
 
@@ -36,12 +40,14 @@ class Gzip:
         return self._member.eof
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        """The next part, decoded. Raises CorruptError."""
+        """The next part, decoded. Raises CorruptError and TrailingBytesError."""
         while True:
             if self._member.eof:
                 data = data.lstrip(b"\0")  # some pad the end with zeros
                 if not data:
                     return
+                if not data.startswith(GZIP[: len(data)]):
+                    raise TrailingBytesError(data[:20])
                 self._member = isal_zlib.decompressobj(wbits=_WITH_HEADER)
             piece = self._member.decompress(data, PIECE)
             if piece:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import re
-import ssl
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
 from typing import Any
@@ -18,18 +16,18 @@ from urllib.parse import quote
 import requests
 import urllib3.exceptions
 from requests.cookies import RequestsCookieJar, extract_cookies_to_jar
-from requests.utils import get_environ_proxies
+from requests.utils import get_environ_proxies, select_proxy
 
+from feed_assets.download.diagnosis import diagnose, proxy_wants_credentials, without_day
+from feed_assets.download.headers import delay, printable
 from feed_assets.download.transfer import Adapter, Transfer
-from feed_assets.download.validators import moment
 from feed_assets.errors import (
     AccessRefused,
-    DownloadError,
     NotFound,
     NotNdjson,
     RequestRefused,
     ServerFailed,
-    Unreachable,
+    SettingError,
 )
 from feed_assets.feed import Feed
 from feed_assets.urls import Url, is_private, may_follow
@@ -37,6 +35,11 @@ from feed_assets.urls import Url, is_private, may_follow
 BUSY = {408, 425, 429}
 REDIRECTS = 10
 ASCII = bytes(range(0x80)).decode()
+USER_AGENT = f"feed_assets/{version('feed_assets')}"
+
+
+class ConditionRefused(ServerFailed):
+    """An answer to headers that only save work; the same request without them can succeed."""
 
 
 class _Redacted(logging.Filter):
@@ -71,9 +74,9 @@ def session(feed: Feed) -> Iterator[requests.Session]:
         made.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         made.headers.update(
             {
-                "Accept": "application/x-ndjson",
+                "Accept": "application/x-ndjson, application/json;q=0.9, */*;q=0.5",
                 "Accept-Encoding": "gzip",
-                "User-Agent": f"feed_assets/{version('feed_assets')}",
+                "User-Agent": USER_AGENT,
             }
         )
         yield made
@@ -111,11 +114,13 @@ def answered(
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as failure:
             transfer.check()  # it may have been cut
-            raise _unreachable(failure, shown, feed) from None
+            raise diagnose(failure, url, _proxy(url), feed) from None
         with response:
             if not response.is_redirect:
                 if response.status_code in {401, 403} and secret != given:
                     raise _without_credentials(response, shown)
+                if response.status_code == 407:
+                    raise SettingError(proxy_wants_credentials(_proxy(url)))
                 _check_status(response, shown, asked, feed)
                 yield response
                 transfer.lets_go()
@@ -164,13 +169,21 @@ def _target(url: Url, location: str, feed: Feed) -> Url:
     return target
 
 
+def _proxy(url: Url) -> str | None:
+    """The proxy that a request to the URL goes through."""
+    return select_proxy(url.full, _proxies(url))
+
+
+def _answer_of(url: str, response: requests.Response) -> str:
+    return f"{url} answered {response.status_code} {printable(response.reason)}".rstrip()
+
+
 def _without_credentials(response: requests.Response, url: str) -> AccessRefused:
-    status = response.status_code
     return AccessRefused(
-        f"{url} answered {status} {response.reason or ''}; the feed's url redirects there, and "
+        f"{_answer_of(without_day(url), response)}; the feed's url redirects there, and "
         f"credentials are not sent to another server: set url to where it leads",
         url=url,
-        status=status,
+        status=response.status_code,
     )
 
 
@@ -178,13 +191,20 @@ def _check_status(
     response: requests.Response, url: str, asked: Mapping[str, str], feed: Feed
 ) -> None:
     status = response.status_code
-    said = f"{url} answered {status} {response.reason or ''}".rstrip()
-    if status == 200:
-        return
-    if status in {206, 416} and "Range" in asked:
+    said = _answer_of(url, response)
+    if status == 200 or (status == 206 and "Range" in asked):
         return
     if status == 304 and {"If-None-Match", "If-Modified-Since"} & asked.keys():
         return
+    if asked and status != 401 and status not in BUSY and (status < 500 or status == 501):
+        raise ConditionRefused(
+            f"{said} to a request with {' and '.join(asked)}", url=url, status=status
+        )
+    if status in BUSY or status >= 500:
+        wait = delay(response.headers.get("Retry-After"), response.headers.get("Date"))
+        if wait is not None:
+            said += f" and wants to be asked again in {wait:.0f} s"
+        raise ServerFailed(said, url=url, status=status, retry_after=wait)
     if status == 204:
         raise NotNdjson(f"{said}, so there is no feed; a feed without rows is a 200 with no lines")
     if status in {401, 403}:
@@ -194,67 +214,12 @@ def _check_status(
             if variables
             else "the feed declares no credentials (basic_auth, bearer_auth or headers_env)"
         )
+        if status == 401:  # which concerns every day
+            said = _answer_of(without_day(url), response)
         raise AccessRefused(f"{said}; {check}", url=url, status=status)
     if status in {404, 410}:
-        raise NotFound(
-            f"{said}; check the feed's url, and that it has this day", url=url, status=status
-        )
-    if status in BUSY or status >= 500:
-        wait = _retry_after(response)
-        if wait is not None:
-            said += f" and wants to be asked again in {wait:.0f} s"
-        raise ServerFailed(said, url=url, status=status, retry_after=wait)
+        day = ", and that it has this day" if feed.partition_by_date else ""
+        raise NotFound(f"{said}; check the feed's url{day}", url=url, status=status)
     raise RequestRefused(
         f"{said}; check the feed's url and what its server expects", url=url, status=status
     )
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    """Seconds; the header has them, or a date (RFC 9110, 10.2.3)."""
-    text = response.headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
-    until = moment(text)
-    if until is None:
-        return None
-    now = moment(response.headers.get("Date")) or datetime.now(UTC)  # by the server's own clock
-    return max(0.0, (until - now).total_seconds())
-
-
-def _unreachable(failure: Exception, url: str, feed: Feed) -> DownloadError:
-    """Our sentence for what `requests` raises; its own may quote the URL with its secrets."""
-    causes = list(_causes(failure))
-    for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return RequestRefused(
-                f"{url} has a certificate that is not trusted ({cause.verify_message}); "
-                f"REQUESTS_CA_BUNDLE can name a file of authorities to trust",
-                url=url,
-            )
-    if isinstance(failure, requests.exceptions.ConnectTimeout):
-        why = f"did not accept a connection within {feed.connect_timeout:g} s (connect_timeout)"
-    elif isinstance(failure, requests.exceptions.Timeout):
-        why = f"sent nothing for {feed.read_timeout:g} s (read_timeout)"
-    elif isinstance(failure, requests.exceptions.ProxyError):
-        why = "cannot be reached through the proxy that the environment names"
-    elif any(isinstance(cause, urllib3.exceptions.NameResolutionError) for cause in causes):
-        why = "has a host name that cannot be resolved; check that it is right"
-    elif any(isinstance(cause, urllib3.exceptions.ProtocolError) for cause in causes):
-        why = "closed the connection before it answered"
-    elif isinstance(failure, requests.exceptions.ConnectionError) or not isinstance(
-        failure, requests.RequestException | urllib3.exceptions.HTTPError
-    ):
-        why = "cannot be reached; check that its server runs and the host name is right"
-    else:
-        return RequestRefused(
-            f"{url} cannot be requested ({type(failure).__name__}); check the feed's url", url=url
-        )
-    return Unreachable(f"{url} {why}", url=url)
-
-
-def _causes(failure: object) -> Iterator[BaseException]:
-    """An error and those it was made of: urllib3 keeps them as `reason` or among its arguments."""
-    if isinstance(failure, BaseException):
-        yield failure
-        for inner in (getattr(failure, "reason", None), *failure.args):
-            yield from _causes(inner)

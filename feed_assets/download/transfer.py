@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
 from contextlib import suppress
+from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse, parse_headers
 from typing import Any, Self
 
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from feed_assets.download.headers import content_length
 from feed_assets.errors import TooSlow
 
+MOST_INTERIM = 1000
+"""Interim responses (1xx) before an answer, some of which a busy server sends as it works."""
+_TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
 _this_thread = threading.local()
 
 
 class UnwantedError(Exception):
     """Nobody will read what is being downloaded."""
+
+
+class TunnelError(OSError):
+    """A proxy made no tunnel to the feed's server; `status` is its answer's, if it gave one."""
+
+    def __init__(self, failure: OSError | HTTPException) -> None:
+        super().__init__(str(failure))
+        found = _TUNNEL_STATUS.match(str(failure))
+        self.status = int(found[1]) if found else None
+        self.timed_out = isinstance(failure, TimeoutError)
+
+
+class HandshakeTimeoutError(OSError):
+    """A server accepted a connection and did not begin TLS in time."""
 
 
 class Transfer:
@@ -33,6 +54,8 @@ class Transfer:
         self._url, self._seconds = url, seconds
         self._began = 0.0
         self._left = threading.Event()
+        self.answered = threading.Event()
+        """Set once the server has answered a first request, or once there will be no answer."""
         self._connection: _Noticed | None = None
         self._socket: socket.socket | None = None
         self._timer = threading.Timer(seconds, self._cut)
@@ -103,7 +126,34 @@ class Transfer:
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
+class _Response(HTTPResponse):
+    """The final response of a server, with a Content-Length that can be trusted or none."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """As its parent; skips interim responses, of which http.client skips only 100."""
+        for _ in range(MOST_INTERIM + 1):
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # it is private
+            if not 100 <= status < 200:
+                return version, status, reason
+            parse_headers(self.fp)
+        raise HTTPException(f"got more than {MOST_INTERIM} interim responses")
+
+    def begin(self) -> None:
+        """As its parent, which takes 1_0 for a length, and of two lengths the first."""
+        super().begin()
+        length = content_length(",".join(self.headers.get_all("Content-Length", [])))
+        del self.headers["Content-Length"]
+        if self.chunked or self.status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
+            return
+        self.length = length
+        if length is None:
+            self.will_close = True
+        else:
+            self.headers["Content-Length"] = str(length)
+
+
 class _Noticed(HTTPConnection):
+    response_class = _Response
     transfer: Transfer | None = None
 
     def connect(self) -> None:
@@ -115,6 +165,12 @@ class _Noticed(HTTPConnection):
         self._notice()  # one that is used again
         super().request(*args, **options)
 
+    def _tunnel(self) -> None:
+        try:
+            super()._tunnel()
+        except (OSError, HTTPException) as failure:
+            raise TunnelError(failure) from failure
+
     def _notice(self) -> None:
         transfer: Transfer | None = getattr(_this_thread, "transfer", None)
         if transfer is not None:
@@ -122,7 +178,11 @@ class _Noticed(HTTPConnection):
 
 
 class _NoticedTLS(_Noticed, HTTPSConnection):
-    pass
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except TimeoutError as failure:  # of the TCP connection, urllib3 raises another
+            raise HandshakeTimeoutError from failure
 
 
 class _Pool(HTTPConnectionPool):

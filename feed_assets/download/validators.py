@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
+
+from feed_assets.download.headers import date_of, entity_tag
 
 _SETTLED = timedelta(seconds=2)  # before, it may change once more under the same Last-Modified
 
@@ -20,9 +21,10 @@ class Validators:
     @classmethod
     def of(cls, headers: Mapping[str, str]) -> Validators:
         """Those that can be trusted."""
-        changed, now = (moment(headers.get(name)) for name in ("Last-Modified", "Date"))
+        changed, now = (date_of(headers.get(name)) for name in ("Last-Modified", "Date"))
         settled = changed is not None and now is not None and now - changed >= _SETTLED
-        return cls(headers.get("ETag"), headers.get("Last-Modified") if settled else None)
+        last_modified = headers.get("Last-Modified") if settled else None
+        return cls(entity_tag(headers.get("ETag")), last_modified)
 
     def __bool__(self) -> bool:
         return bool(self.etag or self.last_modified)
@@ -36,12 +38,3 @@ class Validators:
         """Headers that ask for the answer only if it has changed."""
         asked = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
         return {name: value for name, value in asked.items() if value}
-
-
-def moment(text: str | None) -> datetime | None:
-    """The moment that a header names; None for one that names none."""
-    try:
-        found = parsedate_to_datetime(text) if text else None
-    except ValueError:
-        return None
-    return found if found is None or found.tzinfo else None  # "-0000" has none

@@ -99,6 +99,7 @@ class Deliveries:
     ) -> dict[str | None, FeedAssetsError]:
         """Those that fail. What is stored is recorded, also when the run is ended from outside."""
         from feed_assets.delivery import deliver
+        from feed_assets.download import expected
         from feed_assets.warehouse.turns import Turns
 
         log, failed = self._log, dict[str | None, FeedAssetsError]()
@@ -113,12 +114,12 @@ class Deliveries:
                     key = _key(day)
                     try:
                         turns.go_on() if _is_small(delivered) else turns.end()
-                        with self._mask.errors():
-                            metadata, checks, said = self._store(delivered, before, warehouse)
-                    except FeedAssetsError as failure:
+                        metadata, checks, said = self._store(delivered, before, warehouse)
+                    except Exception as failure:  # noqa: BLE001  (the other days go on)
                         turns.end()
-                        failed[key] = failure
-                        progress.failed(str(ImportFailed(self.feed.name, {key: failure})))
+                        failed[key] = error = expected(failure, "the import", log)
+                        error.mask = self._mask
+                        progress.failed(str(ImportFailed(self.feed.name, {key: error})))
                         continue
                     under_way.append(recording.submit(self._record, key, metadata, checks))
                     progress.stored(metadata["dagster/row_count"], said)
