@@ -57,7 +57,7 @@ def test_every_error_is_explained() -> None:
 @pytest.mark.parametrize(("error", "passes"), sorted({(code(row[0]), row[3]) for row in ERRORS}))
 def test_what_may_pass_is_said_to(error: str, passes: str) -> None:
     kind = getattr(errors, error)
-    if error == "WarehouseFailed":  # it depends
+    if error in {"WarehouseFailed", "DiskFailed"}:  # it depends
         assert passes in {"yes", "no"}
     elif passes in {"yes", "no"}:
         assert kind.transient == (passes == "yes")
