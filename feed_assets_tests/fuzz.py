@@ -1,6 +1,7 @@
 """Feeds made up for as long as you like: does the engine agree with itself, and stay in bounds?
 
 python -m feed_assets_tests.fuzz --minutes 30 [--seed N]
+python -m feed_assets_tests.fuzz --declared 100000 [--seed N]
 
 Each feed comes from its seed. It is read in blocks of a random size, and again line by line: both
 must give the same rows, types and bad lines, or the same refusal. Feeds that are mostly alike, with
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import itertools
 import json
 import os
 import random
@@ -24,11 +26,14 @@ from pathlib import Path
 from typing import Any
 
 from feed_assets.ndjson.declared import TYPES
+from feed_assets_tests.ndjson.declared_feeds import assert_stored, declared_feed
+from feed_assets_tests.ndjson.declared_values import NAMES
 from feed_assets_tests.ndjson.feeds import NUMBERS, STRINGS
 from feed_assets_tests.ndjson.test_parts import assert_same, blocks_of, line_by_line, result_of
 
 LONGEST_SECONDS = 60
 MOST_ANONYMOUS_MB = 800
+_DECLARED_VALUES = 3_000  # in a feed
 _FIRST_BYTES = b'{"id":0}\n'
 
 Value = Callable[[random.Random], str]
@@ -39,7 +44,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=time.time_ns() >> 20)
+    parser.add_argument("--declared", type=int, help="values of each declared type, and no more")
     asked = parser.parse_args()
+    if asked.declared:
+        for name in NAMES:
+            check_declared(name, asked.declared, asked.seed)
+        return
     threading.Thread(target=_watch_memory, daemon=True).start()
     end, seed, size = time.monotonic() + asked.minutes * 60, asked.seed, 0
     while time.monotonic() < end:
@@ -57,6 +67,18 @@ def main() -> None:
     print(
         f"{seed - asked.seed} feeds, {size / 1e6:.0f} MB, from seed {asked.seed + 1}: no difference"
     )
+
+
+def check_declared(name: str, count: int, seed: int) -> None:
+    """Raises AssertionError at a value of that type that is stored or refused wrongly."""
+    values = refused = 0
+    for each in itertools.count(seed):
+        if values >= count:
+            break
+        feed = declared_feed(name, each, _DECLARED_VALUES)
+        assert_stored(feed)
+        values, refused = values + len(feed.texts), refused + len(feed.bad_lines)
+    print(f"{name}: {values} values, {refused} of them refused: no difference", flush=True)
 
 
 def _watch_memory() -> None:

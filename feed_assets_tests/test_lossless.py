@@ -15,10 +15,13 @@ from feed_assets.importing import to_arrow
 from feed_assets.ndjson import Reading
 from feed_assets.tables import Table
 from feed_assets.warehouse import parquet
+from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Warehouse
 from feed_assets.warehouse.read import read_table
 from feed_assets.warehouse.store import store_snapshot
 from feed_assets_tests.ndjson import feeds
+from feed_assets_tests.ndjson.declared_feeds import declared_feed, readings
+from feed_assets_tests.ndjson.declared_values import NAMES
 from feed_assets_tests.ndjson.feeds import made_up, read_bytes
 from feed_assets_tests.ndjson.oracle import expected
 
@@ -45,6 +48,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(each) for each in value]
     return value.replace(tzinfo=UTC) if getattr(value, "tzinfo", None) is not None else value
+
+
+def as_in(warehouse: Warehouse, value: Any) -> Any:
+    """The value as that warehouse has it: DuckDB's file keeps no sign of a zero."""
+    if isinstance(value, dict):
+        return {key: as_in(warehouse, each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [as_in(warehouse, each) for each in value]
+    is_zero = isinstance(value, float) and value == 0
+    return 0.0 if is_zero and isinstance(warehouse, DuckDBWarehouse) else value
 
 
 def in_order(rows: list[dict[str, Any]]) -> list[str]:
@@ -81,7 +94,7 @@ def test_every_value_is_in_the_table_as_it_was_sent(warehouse: Warehouse, datase
     table = Table(dataset, "orders")
     store_snapshot(warehouse, table, to_arrow(read_bytes(HARD).frame()), attempt="1")
     stored = [_plain(row) for row in read_table(warehouse, table).to_pylist()]
-    assert in_order(stored) == in_order(sent(HARD))
+    assert in_order(stored) == in_order(as_in(warehouse, sent(HARD)))
 
 
 @pytest.fixture
@@ -101,4 +114,19 @@ def test_every_value_of_any_feed_is_in_the_table(
     with warehouse:
         store_snapshot(warehouse, table, to_arrow(reading.frame()), attempt=str(number))
     stored = [_plain(row) for row in read_table(warehouse, table).to_pylist()]
-    assert in_order(stored) == in_order(sent(data))
+    assert in_order(stored) == in_order(as_in(warehouse, sent(data)))
+
+
+@pytest.mark.parametrize("name", [each for each in NAMES if each not in ("JSON", "GEOGRAPHY")])
+def test_every_value_of_a_declared_type_is_in_the_table(
+    warehouse: Warehouse, dataset: str, name: str
+) -> None:
+    for seed in range(3):  # as a column, in objects, in arrays of objects
+        feed = declared_feed(name, seed, 300)
+        read, _ = readings(feed)
+        table = Table(dataset, f"{name.lower()}{seed}")
+        with warehouse:
+            store_snapshot(warehouse, table, to_arrow(read.frame()), attempt="1")
+        stored = [_plain(row) for row in read_table(warehouse, table).to_pylist()]
+        want = [_plain(row) for row in read.table.to_pylist()]
+        assert in_order(stored) == in_order(as_in(warehouse, want))

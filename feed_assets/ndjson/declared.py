@@ -15,7 +15,13 @@ import pyarrow as pa
 
 from feed_assets.ndjson.geography import is_geography
 from feed_assets.ndjson.moments import day, microseconds, moment, time_of_day
-from feed_assets.ndjson.numerals import INT64_GREATEST, INT64_LEAST, UINT64_GREATEST, double
+from feed_assets.ndjson.numerals import (
+    INT64_GREATEST,
+    INT64_LEAST,
+    UINT64_GREATEST,
+    double,
+    is_zero,
+)
 from feed_assets.ndjson.parse import FloatText, IntText, Refused, nested_too_deep, value_end
 
 _NUMERAL = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
@@ -90,6 +96,8 @@ def _decimal(text: str) -> Decimal:
     try:
         return Decimal(text)
     except DecimalException:  # an exponent of twenty digits
+        if is_zero(text):
+            return Decimal(0)
         raise Unfit from None
 
 

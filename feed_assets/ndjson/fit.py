@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from feed_assets.decimals import are_plain
 from feed_assets.ndjson.convert_rows import of_declared
 from feed_assets.ndjson.declared import JSON, Declared
 from feed_assets.ndjson.indexes import holds_zero
@@ -60,10 +61,11 @@ class Fitting:
             return self._value(array, column, column.type, path)
         if pa.types.is_int64(array.type) and pa.types.is_decimal(column.type):
             self.made = True
+            # Exact: 64 bits are at most 19 digits, and each decimal type holds those.
             return array.cast(pa.decimal128(19, 0)).cast(column.type)
         if pa.types.is_string(array.type):
             self.made = True
-            return _of_strings(array, declared)
+            return of_strings(array, declared)
         return self._scalar(array, column.type)
 
     def _value(self, array: pa.Array, column: Column, to: pa.DataType, path: Way) -> pa.Array:
@@ -96,10 +98,12 @@ class Fitting:
             return array
         self.made = True
         if pa.types.is_boolean(of) and pa.types.is_string(to):
-            return array.cast(to)
+            return array.cast(to)  # as JSON writes them: true, false
         if pa.types.is_int64(of) and (pa.types.is_floating(to) or pa.types.is_string(to)):
             if self._minus_zero and holds_zero(array):
                 raise TextNeededError
+            # Exact: JSON has one way to write an integer but for -0, and those beside fractions are
+            # of the kind INTEGER, to 2^53. Arrow raises ArrowInvalid for a larger one.
             return array.cast(to)
         raise TextNeededError
 
@@ -111,12 +115,12 @@ def _holds_something(array: pa.Array) -> bool:
     return array.null_count < len(array) and not pa.types.is_null(array.type)
 
 
-def _of_strings(array: pa.Array, declared: Declared) -> pa.Array:
-    """Of strings that fit, and numbers as they were sent."""
+def of_strings(strings: pa.Array, declared: Declared) -> pa.Array:
+    """Strings, and numbers as text, in their declared type. Raises Unfit."""
     if pa.types.is_decimal(declared.arrow):
-        with suppress(pa.ArrowInvalid):  # it may not know an exponent of twenty digits
-            return array.cast(declared.arrow)
-    return of_declared(declared)(array.to_pylist())
+        if pc.all(are_plain(strings, declared.arrow)).as_py() is not False:  # None: all are null
+            return strings.cast(declared.arrow)  # exact for what is plain
+    return of_declared(declared)(strings.to_pylist())
 
 
 def _from_buffers(

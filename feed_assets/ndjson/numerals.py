@@ -34,6 +34,9 @@ def double(text: str) -> float | None:
     number = float(text)
     if number in _INFINITE:
         return None
-    if number == 0 and any(digit in "123456789" for digit in text.lower().partition("e")[0]):
-        return None
-    return number
+    return None if number == 0 and not is_zero(text) else number
+
+
+def is_zero(text: str) -> bool:
+    """Whether a number has no digit but 0 before its exponent, however large that is."""
+    return not text.lower().partition("e")[0].strip("+-.0")

@@ -130,7 +130,7 @@ class PartReader:
             if kinds <= _STRINGS:
                 fits = self._all_fit(table.column(key), declared)
             elif pa.types.is_decimal(declared.arrow):
-                fits = doubtful <= _NUMBERS and fractions_fit(rows.data, key, declared.arrow)
+                fits = doubtful <= _NUMBERS and fractions_fit(rows.data, key, declared)
             else:
                 fits = declared is JSON and not _MAY_BE_BEYOND.search(rows.data)
             if fits:

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feed_assets.ndjson.declared import Declared, Unfit
+from feed_assets.ndjson.fit import of_strings
 from feed_assets.ndjson.inferred import only
 from feed_assets.ndjson.resolve import Column
 from feed_assets.ndjson.rows import bounds_of_lines
@@ -25,11 +27,11 @@ def as_sent(data: bytes, column: Column, of: pa.DataType) -> pa.Array | None:
         return None
 
 
-def fractions_fit(data: bytes, key: str, to: pa.DataType) -> bool:
+def fractions_fit(data: bytes, key: str, declared: Declared) -> bool:
     """Whether that decimal type holds all of the key's numbers exactly."""
     try:
-        only(_quoted(data, {key}), key, pa.string()).cast(to)
-    except pa.ArrowInvalid:
+        of_strings(only(_quoted(data, {key}), key, pa.string()), declared)
+    except (pa.ArrowInvalid, Unfit):
         return False
     return True
 

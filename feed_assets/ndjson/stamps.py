@@ -68,6 +68,8 @@ def _times(strings: pa.Array, kind: Kind) -> pa.Array | None:
         if candidates is None:
             candidates = pc.replace_substring_regex(strings, _DIGITS_BEYOND, r"\1")
         try:
+            # Exact for what is shaped like a time: Arrow's grammar is narrower then than the feed's
+            # (it has no second 60, no hour 24, at most six digits), and the bounds are ours.
             found = candidates.cast(to)
         except pa.ArrowInvalid:
             continue

@@ -34,7 +34,7 @@ from feed_assets.warehouse.duckdb_schema import (
     understood,
 )
 from feed_assets.warehouse.interface import NOWHERE, Known, Load, Origin, Pending
-from feed_assets.warehouse.rows import conform
+from feed_assets.warehouse.rows import conform, with_positive_zeros
 from feed_assets.warehouse.shards import following, widened
 
 BOOKKEEPING = """
@@ -113,7 +113,9 @@ class DuckDBWarehouse:
             if before == "VIEW":
                 raise NotOurs(IN_THE_WAY.format(table=table, kind="view"))
             run.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(table.dataset)}")
-            run.register("incoming_rows", conform(rows, as_held(columns)))
+            # DuckDB's file packs equal values as one, and so gives -0.0 for 0.0 or 0.0 for -0.0.
+            incoming = with_positive_zeros(conform(rows, as_held(columns)))
+            run.register("incoming_rows", incoming)
             listed = ", ".join(map(selected, columns))
             try:
                 run.execute(

@@ -82,8 +82,12 @@ def _quoted(texts: pa.Array) -> pa.Array:
 
 
 def _doubles(values: pa.Array) -> pa.Array:
-    """JSON has no numbers that are not finite; BigQuery takes their names."""
+    """JSON has no numbers that are not finite; BigQuery takes their names.
+
+    Exact: Arrow writes the shortest text that reads as the same double, but of -0.0 an integer.
+    """
     texts = values.cast(pa.string())
+    texts = pc.if_else(pc.equal(texts, "-0"), "-0.0", texts)
     if pc.all(pc.is_finite(values)).as_py() is not False:
         return texts
     names = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
@@ -99,5 +103,6 @@ def _plain(values: pa.Array, column: Column) -> pa.Array:
         ]
         return pa.array(encoded, pa.string())
     if column.type == "TIMESTAMP":
+        # Exact: the same microseconds, in UTC, all six digits of them.
         return _between("", values.cast(pa.timestamp("us")).cast(pa.string()), "Z")
-    return values.cast(pa.string())
+    return values.cast(pa.string())  # exact: all digits of an INTEGER, a DATE, a time

@@ -11,10 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feed_assets.decimals import are_plain
 from feed_assets.errors import UnsupportedColumn
 from feed_assets.warehouse.columns import Column, Columns, arrow_schema, columns_of
 
 BATCH = 65_536  # rows
+_QUOTED = 40  # characters of a text in a reason
 EXACT = 2**53  # the integers up to here are doubles, too
 
 
@@ -102,8 +104,12 @@ def _fit(values: pa.Array, column: Column) -> pa.Array:
         return pa.StructArray.from_arrays(children, fields=fields, mask=values.is_null())
     if column.arrow == pa.string() and not _is_text(values.type):
         return decimal_texts(values) if pa.types.is_decimal(values.type) else _texts(values)
-    cut = pa.types.is_temporal(values.type) and getattr(values.type, "unit", "") == "ns"
-    return values.cast(column.arrow, safe=not cut)  # cut to microseconds
+    if pa.types.is_decimal(column.arrow) and _is_text(values.type):
+        return _decimals(values, column.arrow)
+    if pa.types.is_temporal(values.type) and getattr(values.type, "unit", "") == "ns":
+        values = _cut(values)
+    # Arrow's safe cast between numbers, decimals or times raises ArrowInvalid unless it is exact.
+    return values.cast(column.arrow)
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -112,8 +118,50 @@ def _is_text(kind: pa.DataType) -> bool:
     )
 
 
+def _decimals(texts: pa.Array, to: pa.DataType) -> pa.Array:
+    """Decimals that are stored as their digits; raises ArrowInvalid for any other text."""
+    others = texts.filter(pc.invert(are_plain(texts, to)))
+    if len(others):
+        raise pa.ArrowInvalid(f"{others[0].as_py()[:_QUOTED]!r} is no {to}")
+    return texts.cast(to)  # exact for what is plain
+
+
+def _cut(values: pa.Array) -> pa.Array:
+    """Nanoseconds cut to microseconds: before 1970, too, the earlier one."""
+    zoneless = values.view(pa.timestamp("ns")) if pa.types.is_timestamp(values.type) else values
+    return pc.floor_temporal(zoneless, unit="microsecond").view(values.type)
+
+
+def with_positive_zeros(rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
+    """The rows with 0.0 for each -0.0, which is equal to it."""
+    batches = (
+        pa.record_batch([_positive_zeros(each) for each in batch.columns], schema=rows.schema)
+        for batch in rows
+    )
+    return pa.RecordBatchReader.from_batches(rows.schema, batches)
+
+
+def _positive_zeros(values: pa.Array) -> pa.Array:
+    if pa.types.is_floating(values.type):
+        return pc.add(values, pa.scalar(0.0, values.type))  # exact; -0.0 + 0.0 is 0.0
+    if pa.types.is_struct(values.type):
+        children = [
+            _positive_zeros(child) for child in map(values.field, range(values.type.num_fields))
+        ]
+        return pa.StructArray.from_arrays(children, fields=list(values.type), mask=values.is_null())
+    if pa.types.is_list(values.type):
+        elements, buffers = _positive_zeros(values.values), values.buffers()[:2]
+        return pa.Array.from_buffers(
+            values.type, len(values), buffers, offset=values.offset, children=[elements]
+        )
+    return values
+
+
 def decimal_texts(values: pa.Array) -> pa.Array:
-    """Decimals in digits, without an exponent and without zeros at their end."""
+    """Decimals in digits, without an exponent and without zeros at their end.
+
+    Exact: Arrow writes every digit of a decimal, and Python's `f` those of one with an exponent.
+    """
     texts = values.cast(pa.string())
     if pc.any(pc.match_substring(texts, "E")).as_py():
         plain = [None if value is None else f"{value:f}" for value in values.to_pylist()]

@@ -155,7 +155,7 @@ def _in_double(text: str) -> bool:
     return Fraction(2) ** -1075 < value < Fraction(2) ** 1024 - Fraction(2) ** 970
 
 
-def _moment(text: str) -> datetime | None:
+def moment_of(text: str) -> datetime | None:
     match = re.match(r"([0-9]{4})-([0-9]{2})-([0-9]{2})(.*)", text, re.DOTALL)
     if not match:
         return None
@@ -197,7 +197,7 @@ def _moment(text: str) -> datetime | None:
 
 
 def _zoned(text: str) -> bool | None:
-    found = _moment(text)
+    found = moment_of(text)
     return None if found is None else found.tzinfo is not None
 
 
@@ -220,4 +220,4 @@ def _value(node: Node | None, found: Any) -> Any:
         return int(node.text)
     if found == "double":
         return float(node.text)
-    return _moment(node.value)
+    return moment_of(node.value)

@@ -17,6 +17,7 @@ from feed_assets.errors import BadLines, SettingError
 from feed_assets.ndjson import check_types, fits
 from feed_assets.ndjson.declared import TYPES
 from feed_assets.type_names import NAMES
+from feed_assets_tests.ndjson.declared_feeds import PLACES
 from feed_assets_tests.ndjson.feeds import (
     made_up,
     read_bytes,
@@ -318,6 +319,75 @@ def test_it_accepts_them_in_objects_and_in_arrays_of_objects(
         [each, each] for each in stored
     ]
     assert str(table.schema.field("o").type.field("c").type) == type_
+
+
+ZEROS, NINES = "0" * 200, "9" * 29
+DECIMALS: list[tuple[str, str, Decimal | None]] = [
+    ("NUMERIC", "350043911355370246422922084560", None),
+    ("NUMERIC", f"-{NINES}", Decimal(f"-{NINES}")),
+    ("NUMERIC", f"{NINES}9", None),
+    ("NUMERIC", "340282366920938463463374607431768211456", None),  # 2^128
+    ("NUMERIC", "340282366920938463463374607431768211457.5", None),
+    ("NUMERIC", f"75.57{ZEROS}", Decimal("75.57")),
+    ("NUMERIC", f"{NINES}.999999999{ZEROS}", Decimal(f"{NINES}.999999999")),
+    ("NUMERIC", f"75.57{ZEROS}1", None),
+    ("NUMERIC", "0.0000000001", None),
+    ("NUMERIC", "0.0000000010", Decimal("1e-9")),
+    ("NUMERIC", "1e2", Decimal(100)),
+    ("NUMERIC", "1E-9", Decimal("1e-9")),
+    ("NUMERIC", "1e-10", None),
+    ("NUMERIC", "10e-10", Decimal("1e-9")),
+    ("NUMERIC", "123456789e20", Decimal("123456789e20")),
+    ("NUMERIC", "123456789e21", None),
+    ("NUMERIC", f"1{ZEROS}e-200", Decimal(1)),
+    ("NUMERIC", f"0.{ZEROS}1e201", Decimal(1)),
+    ("NUMERIC", "0e99999999999999999999", Decimal(0)),
+    ("NUMERIC", "-0e-99999999999999999999", Decimal(0)),
+    ("BIGNUMERIC", f"{'9' * 38}", Decimal("9" * 38)),
+    ("BIGNUMERIC", f"1{'0' * 38}", None),
+    ("BIGNUMERIC", str(2**256 + 5), None),
+    ("BIGNUMERIC", f"{2**256 + 5}.5", None),
+    ("BIGNUMERIC", f"75.57{ZEROS}", Decimal("75.57")),
+    ("BIGNUMERIC", "1e-38", Decimal("1e-38")),
+    ("BIGNUMERIC", "1e-39", None),
+    ("INTEGER", "0e99999999999999999999", Decimal(0)),
+]
+
+
+@pytest.mark.parametrize("written", ["{}", '"{}"'])
+@pytest.mark.parametrize(("declared", "number", "stored"), DECIMALS)
+def test_a_decimal_is_the_number_that_was_sent_or_its_line_is_bad(
+    declared: str, number: str, stored: Decimal | None, written: str
+) -> None:
+    for path, (line, value_in) in PLACES.items():
+        sent = line.format(written.format(number))
+        reading = read_lines(sent, types={path: declared}, max_bad_lines=1)
+        assert len(reading.bad_lines) == (stored is None)
+        assert reading.rows == (stored is not None)
+        assert [value_in(row) for row in reading.table.to_pylist()] == [stored][: reading.rows]
+
+
+@pytest.mark.parametrize("declared", ["NUMERIC", "BIGNUMERIC", "FLOAT", "INTEGER"])
+@pytest.mark.parametrize(
+    ("number", "value"),
+    [
+        (f"1.5{'0' * (5 << 20)}", Decimal("1.5")),
+        (f"0.{'9' * (5 << 20)}", None),
+        (f"{'9' * (5 << 20)}", None),
+        (f"{'9' * (5 << 20)}e-{5 << 20}", None),
+        (f"0.{'0' * (5 << 20)}1e{(5 << 20) + 1}", Decimal(1)),
+        (f"1e{'9' * (5 << 20)}", None),
+    ],
+    ids=["zeros", "fraction", "whole", "negative exponent", "exponent", "digits of the exponent"],
+)
+def test_a_number_of_five_million_digits_is_stored_or_refused(
+    declared: str, number: str, value: Decimal | None
+) -> None:
+    for text in (number, f'"{number}"'):
+        reading = read_column(text, types={"c": declared}, max_bad_lines=1)
+        if declared in ("NUMERIC", "BIGNUMERIC"):
+            assert values_of(reading) == ([] if value is None else [value])
+        assert reading.rows + len(reading.bad_lines) == 1
 
 
 def test_which_text_is_json_or_geography_is_told_beside_the_table() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from feed_assets.errors import NotNdjson
 from feed_assets.ndjson.declared import BY_NAME
 from feed_assets_tests.ndjson import feeds
+from feed_assets_tests.ndjson.declared_feeds import assert_stored, declared_feed
 from feed_assets_tests.ndjson.feeds import made_up, made_up_in_plenty, read_bytes
 from feed_assets_tests.ndjson.oracle import expected
 
@@ -100,6 +101,12 @@ def test_declared_types_only_ever_refuse_whole_lines(data: bytes, types: dict[st
     for path, name in types.items():
         if "." not in path:
             assert BY_NAME[name].arrow == got.table.schema.field(path).type
+
+
+@pytest.mark.parametrize("seed", range(9))
+@pytest.mark.parametrize("name", TYPES)
+def test_a_declared_column_stores_and_refuses_what_the_oracle_does(name: str, seed: int) -> None:
+    assert_stored(declared_feed(name, seed, 100))
 
 
 @made_up
