@@ -117,9 +117,9 @@ def _holds_something(array: pa.Array) -> bool:
 
 def of_strings(strings: pa.Array, declared: Declared) -> pa.Array:
     """Strings, and numbers as text, in their declared type. Raises Unfit."""
-    if pa.types.is_decimal(declared.arrow):
-        if pc.all(are_plain(strings, declared.arrow)).as_py() is not False:  # None: all are null
-            return strings.cast(declared.arrow)  # exact for what is plain
+    to = declared.arrow
+    if pa.types.is_decimal(to) and not pc.any(pc.invert(are_plain(strings, to))).as_py():
+        return strings.cast(to)  # exact for what is plain
     return of_declared(declared)(strings.to_pylist())
 
 

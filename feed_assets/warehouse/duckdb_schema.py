@@ -51,7 +51,7 @@ def selected(column: Column) -> str:
 def altered(before: Column, after: Column) -> str:
     """The end of an ALTER that widens a column.
 
-    Exact: INTEGER becomes FLOAT only where none is beyond 2^53, and a decimal's digits are its text.
+    Exact: INTEGER becomes FLOAT only where none is beyond 2^53; a decimal's text is exact.
     """
     kind = f"SET DATA TYPE {sql_type(after)}"
     if (before.type, after.type, before.repeated) != ("NUMERIC", "BIGNUMERIC", False):

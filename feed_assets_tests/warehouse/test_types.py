@@ -20,6 +20,7 @@ from feed_assets.warehouse.columns import Column, columns_of, told, types_told
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Pending, Warehouse
 from feed_assets.warehouse.read import read_shards, read_table
+from feed_assets.warehouse.rows import conform
 from feed_assets.warehouse.store import Stored, store_shard, store_snapshot
 from feed_assets_tests.warehouse.test_contract import EVERY_TYPE
 
@@ -359,3 +360,61 @@ def test_equal_wide_numbers_are_one_key_whichever_day_they_came(
     assert warehouse.define_latest(orders, ["id"], "at")
 
     assert read_table(warehouse, orders).num_rows == 2
+
+
+@pytest.mark.parametrize(
+    "zeros",
+    [[-0.0, 0.0] * 500, [0.0, -0.0, None], [-0.0], ([0.0] * 100 + [-0.0] * 100 + [2.0] * 100) * 50],
+    ids=["both", "few", "one", "runs"],
+)
+def test_zeros_in_duckdb_have_no_sign(tmp_path: Path, zeros: list[float | None]) -> None:
+    numbers = pa.array(zeros, pa.float64())
+    rows = pa.table(
+        {
+            "c": numbers,
+            "o": pa.array([{"c": each, "s": "x"} for each in zeros]),
+            "l": pa.array([[each] if each is not None else [] for each in zeros]),
+        }
+    )
+    warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+    store_snapshot(warehouse, Table("crm", "orders"), rows, attempt="1")
+    want = [None if each is None else abs(each) for each in zeros]
+    read = read_table(warehouse, Table("crm", "orders"))
+    assert repr(read.column("c").to_pylist()) == repr(want)  # repr, so that -0.0 is not 0.0
+    assert repr([row["c"] for row in read.column("o").to_pylist()]) == repr(want)
+    assert repr(read.column("l").to_pylist()) == repr([[] if e is None else [e] for e in want])
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("-1.5", Decimal("-1.5")),
+        ("9" * 38 + "." + "9" * 38, GREATEST),
+        ("9" * 39, None),
+        (str(2**256 + 5), None),
+        ("1." + "5" * 39, None),
+        ("75.57" + "0" * 200, None),
+        ("1e5", None),
+        ("n/a", None),
+    ],
+)
+def test_a_text_is_read_as_a_bignumeric_if_it_is_digits_of_one(
+    text: str, number: Decimal | None
+) -> None:
+    rows = conform(pa.table({"c": [text, None]}), (Column("c", "BIGNUMERIC"),))
+    if number is None:
+        with pytest.raises(pa.ArrowInvalid, match=f"'{text[:5]}"):
+            rows.read_all()
+    else:
+        assert rows.read_all().column("c").to_pylist() == [number, None]
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
+def test_nanoseconds_are_cut_also_before_1970(zone: str | None) -> None:
+    sent = pa.array([-1, -1000, -1001, 0, 999, 1999, None], pa.int64())
+    rows = pa.table({"at": sent.view(pa.timestamp("ns", zone))})
+    cut = conform(rows, columns_of(rows.schema)).read_all().column("at").chunk(0)
+    assert cut.view(pa.int64()).to_pylist() == [-1, -1, -2, 0, 0, 1, None]
+    times = pa.table({"at": pa.array([999, 1999], pa.int64()).view(pa.time64("ns"))})
+    cut = conform(times, columns_of(times.schema)).read_all().column("at").chunk(0)
+    assert cut.view(pa.int64()).to_pylist() == [0, 1]
