@@ -364,7 +364,7 @@ def test_equal_wide_numbers_are_one_key_whichever_day_they_came(
 
 @pytest.mark.parametrize(
     "zeros",
-    [[-0.0, 0.0] * 500, [0.0, -0.0, None], [-0.0], ([0.0] * 100 + [-0.0] * 100 + [2.0] * 100) * 50],
+    [[-0.0, 0.0] * 500, [-0.0, 0.0, None], [-0.0], ([-0.0] * 100 + [0.0] * 100 + [2.0] * 100) * 50],
     ids=["both", "few", "one", "runs"],
 )
 def test_zeros_in_duckdb_have_no_sign(tmp_path: Path, zeros: list[float | None]) -> None:
