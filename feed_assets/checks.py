@@ -17,6 +17,7 @@ from pandas.util import hash_array
 
 from feed_assets.errors import TableError
 from feed_assets.feed import Feed
+from feed_assets.key_columns import ISO, TIMES, declaration, texts_at
 from feed_assets.warehouse.columns import columns_of
 from feed_assets.warehouse.shards import Path, key_path, order_path
 from feed_assets.warehouse.store import Stored
@@ -63,7 +64,10 @@ def check_stored(stored: Stored, sent: int, bad_lines: int) -> tuple[Checked, ..
     rows = Checked("rows", whole and not bad_lines, said, not whole, numbers)
     news = [f"{path} is new, {column}" for path, column in stored.added.items()]
     news += [f"{path} was {old} and is {new}" for path, (old, new) in stored.changed.items()]
+    news += [f"{path} is in the feed no longer" for path in stored.removed]
     numbers = {"new columns": len(stored.added), "changed types": len(stored.changed)}
+    if stored.removed:
+        numbers["removed columns"] = len(stored.removed)
     said = "; ".join(news) or "the columns are those known before"
     return rows, Checked("schema", not news, said, False, numbers)
 
@@ -129,10 +133,9 @@ def _of_day(feed: Feed, day: date, rows: pa.Table) -> Checked:
         values = _at(batch, path)
         (column,) = columns_of(pa.schema([pa.field("it", values.type)]))
         if column.type not in DAY_TYPES:
-            raise TableError(
-                f"{feed.updated_at} is {column.type}, which tells no day; declare its type in the "
-                f"feed's YAML (types: {{{feed.updated_at}: TIMESTAMP}}, say)"
-            )
+            texts = texts_at(rows, path).to_pylist() if column.type == "STRING" else ()
+            way = declaration(feed.updated_at, texts, TIMES) or ISO
+            raise TableError(f"{feed.updated_at} is {column.type}, which tells no day; {way}")
         without += values.null_count
         first, after = _bounds(day, values.type, zone)
         beyond = pc.or_(pc.less(values, first), pc.greater_equal(values, after))

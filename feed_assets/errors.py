@@ -202,7 +202,7 @@ class TypeConflict(TableError):
 
     `column` is the path with dots, `known` and `today` are type names as BigQuery writes them.
     Of a feed, `declare` is the path as it sends it, and `line` is its first line that does not fit
-    the known type.
+    the known type. `way_out` replaces the general advice.
     """
 
     def __init__(
@@ -214,6 +214,7 @@ class TypeConflict(TableError):
         self.known = known
         self.today = today
         self.line: int | None = None
+        self.way_out: str | None = None
         self.declare = column if declare is None else declare
 
     @property
@@ -229,7 +230,8 @@ class TypeConflict(TableError):
             )
         return (
             f"column {self.column} of {self.table} is {self.known} in the shards so far "
-            f"and {self.today} today{where}. Either {way}, or fix the feed"
+            f"and {self.today} today{where}. "
+            f"{self.way_out or f'Either {way}, or fix the feed'}"
         )
 
 

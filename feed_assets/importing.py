@@ -25,6 +25,9 @@ from feed_assets.errors import (
     TypeConflict,
     UnsupportedColumn,
 )
+from feed_assets.key_columns import check_key_columns
+from feed_assets.ndjson.paths import named
+from feed_assets.ndjson.resolve import columns
 from feed_assets.tables import Table
 from feed_assets.type_names import TEXTS
 from feed_assets.warehouse.columns import (
@@ -86,7 +89,9 @@ def _store_snapshot(delivery: Delivery, warehouse: Warehouse, attempt: str) -> I
         _check_rows(delivery, table, reading.rows, warehouse)
         _store_rejected(delivery, table.rejected, reading.bad_lines, warehouse, attempt)
         origin = _origin(delivery)
-        stored = store_snapshot(warehouse, table, rows, attempt=attempt, origin=origin)
+        stored = store_snapshot(
+            warehouse, table, rows, named=_named(reading), attempt=attempt, origin=origin
+        )
         held, validators = None, delivery.download.whole.result().validators
         # with bad lines it is not held, so that each run shows their count
         if validators and not reading.bad_lines and (state := warehouse.state(table)):
@@ -147,6 +152,10 @@ def _rows(reading: ndjson.Reading) -> pa.Table:
     return told(pa.Table.from_arrays(rows.columns, schema=reading.schema), reading.types)
 
 
+def _named(reading: ndjson.Reading) -> pa.Schema:
+    return named(columns(reading.seen, reading.scope, reading.known))
+
+
 def _check_content(delivery: Delivery, reading: ndjson.Reading) -> tuple[Checked, ...]:
     """Raises CheckFailed where a check did not pass that the feed's user has said must."""
     rows = pa.Table.from_arrays(reading.table.columns, schema=reading.schema)
@@ -183,6 +192,7 @@ def _read(delivery: Delivery, known: Columns) -> ndjson.Reading:
             f"{delivery.download.url} has {reading.rows} rows and not one value in them; "
             f"ask the feed's server why"
         )
+    check_key_columns(feed, delivery.download.url, reading, known)
     return reading
 
 

@@ -43,11 +43,12 @@ OURS_SEEN_FROM = {  # and nothing else of ours; __init__.py and demo/ put things
     "collisions.py": ("errors", "tables", "feed"),
     "download/": ("errors", "backoff", "disk", "feed", "urls", "source", "download"),
     "delivery.py": ("errors", "feed", "download"),
-    "checks.py": ("errors", "feed", "warehouse"),
+    "key_columns.py": ("errors", "feed", "ndjson", "warehouse"),
+    "checks.py": ("errors", "feed", "key_columns", "warehouse"),
     "delivered.py": ("errors", "source", "download", "ndjson"),
     "importing.py": (
         *("errors", "disk", "tables", "source", "download", "delivery", "delivered", "ndjson"),
-        *("type_names", "warehouse", "checks"),
+        *("type_names", "warehouse", "checks", "key_columns"),
     ),
     "preview/": (
         *("errors", "disk", "tables", "feed", "urls", "masking", "source", "delivery", "delivered"),

@@ -173,7 +173,7 @@ def _geography(value: Any) -> Any:
 
 
 def fits(name: str, text: str) -> bool:
-    """Whether a text may stand in a column JSON or GEOGRAPHY; null is no JSON value there."""
+    """Whether a string is a value of a type; of JSON its text, and null is no value there."""
     try:
         if name == "JSON":
             text = text.strip(" \t\r\n")
@@ -182,7 +182,7 @@ def fits(name: str, text: str) -> bool:
                 return False
             _json(value)
         else:
-            _geography(text)
+            BY_NAME[name].convert(text)
     except (Unfit, Refused, json.JSONDecodeError, RecursionError):
         return False
     return True

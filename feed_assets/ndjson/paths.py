@@ -54,6 +54,20 @@ def _type(column: Column, of: pa.DataType) -> pa.DataType:
     return pa.list_(_type(column, of.value_type)) if pa.types.is_list(of) else of
 
 
+def named(columns: Sequence[Column]) -> pa.Schema:
+    """Every column that the feed names or declares, of type null where no row has a value."""
+    return pa.schema([pa.field(each.name, _named(each, each.type)) for each in columns])
+
+
+def _named(column: Column, of: pa.DataType | None) -> pa.DataType:
+    if of is not None and pa.types.is_list(of):
+        return pa.list_(_named(column, of.value_type))
+    if of is not None and not pa.types.is_struct(of):
+        return of
+    fields = [pa.field(each.name, _named(each, each.type)) for each in column.fields]
+    return pa.struct(fields) if fields else pa.null()
+
+
 def untyped(columns: Sequence[Column]) -> tuple[str, ...]:
     """Columns seen with nothing but null, [] and {}, by path as sent."""
     return tuple(place.sent for place in places(columns) if place.type is None)

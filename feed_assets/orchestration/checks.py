@@ -32,7 +32,7 @@ def check_specs(
     if feed.updated_at and feed.partition_by_date:
         zone = feed.partition_by_date.timezone
         said["updated_at"] = f"The {feed.updated_at} of each row is on its day in {zone}."
-    said["schema"] = "No column is new, and none has another type."
+    said["schema"] = "No column is new or gone, and none has another type."
     with warnings.catch_warnings():  # checks by partition are a preview in Dagster 1.13
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return [

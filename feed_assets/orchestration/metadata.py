@@ -73,6 +73,7 @@ def stored_metadata(stored: Stored, said: Mapping[str, str] = NOTHING) -> dict[s
         **stored.figures,
         **_listed("new columns", [f"{path}: {column}" for path, column in stored.added.items()]),
         **_listed("changed types", changed),
+        **_listed("removed columns", list(stored.removed)),
     }
 
 
@@ -122,6 +123,8 @@ def summary(imported: Import) -> str:
         parts.append(f"new columns {', '.join(stored.added)}")
     if stored.changed:
         parts.append(f"changed types of {', '.join(stored.changed)}")
+    if stored.removed:
+        parts.append(f"removed columns {', '.join(stored.removed)}")
     return ", ".join(parts)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+
+import pyarrow as pa
 
 from feed_assets.errors import TableError, TypeConflict
 from feed_assets.tables import Table
@@ -13,7 +15,13 @@ _WIDER = {"INTEGER": "FLOAT", "NUMERIC": "BIGNUMERIC"}
 """What a type may become: INTEGER only where no value is beyond 2^53."""
 Path = tuple[str, ...]
 """The names down to a field: `("customer", "id")`."""
-INCOMPARABLE = frozenset({"RECORD", "JSON", "GEOGRAPHY"})
+NO_ORDER = frozenset({"RECORD", "JSON", "GEOGRAPHY"})
+"""Types whose values cannot be compared."""
+NO_KEY = NO_ORDER | {"FLOAT"}
+"""In BigQuery, rows are not partitioned by floating point numbers, either.
+
+https://cloud.google.com/bigquery/docs/reference/standard-sql/window-function-calls#def_window_spec
+"""
 
 
 def union(table: Table, known: Columns, today: Columns, declared: Collection[str] = ()) -> Columns:
@@ -94,11 +102,35 @@ def _followed(held: Columns, known: Columns, *, add: bool, widen: bool) -> Colum
     return (*kept, *rest.values()) if add else tuple(kept)
 
 
-def latest_wins(known: Columns, today: Columns) -> Columns:
-    """A snapshot's columns: today's types; a known column without a value today keeps its type."""
+def latest_wins(known: Columns, today: Columns, named: Iterable[pa.Field]) -> Columns:
+    """A snapshot's columns: today's, and those known that are `named` today without a value.
+
+    `named` are the fields of today's schema, those of type null included. What they do not name
+    disappears.
+    """
     new = {column.name.casefold(): column for column in today}
-    kept = [new.pop(column.name.casefold(), column) for column in known]
+    inside = {field.name.casefold(): _fields_in(field.type) for field in named}
+    kept = []
+    for column in known:
+        now = new.pop(column.name.casefold(), None)
+        fields = inside.get(column.name.casefold())
+        if fields is None and now is None:
+            continue
+        if column.type == "RECORD" and fields and (now is None or str(now) == str(column)):
+            within = latest_wins(column.fields, now.fields if now else (), fields)
+            now = replace(now or column, fields=within) if within else None
+        else:
+            now = now or column
+        if now:
+            kept.append(now)
     return (*kept, *new.values())
+
+
+def _fields_in(of: pa.DataType) -> Sequence[pa.Field]:
+    """The fields of a record or of the records in an array."""
+    if pa.types.is_list(of) or pa.types.is_large_list(of):
+        of = of.value_type
+    return list(of) if pa.types.is_struct(of) else []
 
 
 def added(before: Columns, after: Columns) -> dict[str, Column]:
@@ -123,33 +155,34 @@ def key_path(table: Table, columns: Columns, path: str) -> Path:
 
     `path` has them as the feed sends them, or else as they are stored.
 
-    Raises TableError where nothing is there, or what cannot be a key. In BigQuery, rows are not
-    partitioned by floating point numbers.
-    https://cloud.google.com/bigquery/docs/reference/standard-sql/window-function-calls#def_window_spec
+    Raises TableError where nothing is there, or what cannot be a key.
     """
-    return _path(table, columns, path, INCOMPARABLE | {"FLOAT"})
+    return _path(table, columns, path, NO_KEY)
 
 
 def order_path(table: Table, columns: Columns, path: str) -> Path:
     """Where to find what tells which row is newest, as `key_path` does."""
-    return _path(table, columns, path, INCOMPARABLE)
+    return _path(table, columns, path, NO_ORDER)
+
+
+def column_at(columns: Columns, path: str) -> tuple[Path, Column] | None:
+    """The column or field at a path as `key_path` takes it, with its names as stored.
+
+    One that is REPEATED ends the path. None where nothing is there.
+    """
+    found, rest = _descend(columns, path)
+    return None if rest else (tuple(column.name for column in found), found[-1])
 
 
 def _path(table: Table, columns: Columns, path: str, refused: Collection[str]) -> Path:
-    found: list[Column] = []
-    rest = path
-    while rest:
+    found, rest = _descend(columns, path)
+    if rest:
         among = found[-1].fields if found else columns
-        column, rest = _step(among, rest)
-        if column is None:
-            before = "".join(f"{each.name}." for each in found)
-            raise TableError(
-                f"{table} has no column {path}, which its latest state is made by; it has "
-                f"{', '.join(f'{before}{c.name}' for c in among) or before.rstrip('.')}"
-            )
-        found.append(column)
-        if column.repeated:
-            break
+        before = "".join(f"{each.name}." for each in found)
+        raise TableError(
+            f"{table} has no column {path}, which its latest state is made by; it has "
+            f"{', '.join(f'{before}{c.name}' for c in among) or before.rstrip('.')}"
+        )
     last, names = found[-1], tuple(column.name for column in found)
     if last.repeated or last.type in refused:
         raise TableError(
@@ -157,6 +190,19 @@ def _path(table: Table, columns: Columns, path: str, refused: Collection[str]) -
             f"{last}; name a column or field that has one value to compare, or declare its type"
         )
     return names
+
+
+def _descend(columns: Columns, path: str) -> tuple[list[Column], str]:
+    """The columns down a path as far as there are any, and the rest of the path."""
+    found: list[Column] = []
+    rest = path
+    while rest and not (found and found[-1].repeated):
+        column, after = _step(found[-1].fields if found else columns, rest)
+        if column is None:
+            return found, rest
+        found.append(column)
+        rest = after
+    return found, ""
 
 
 def _step(among: Columns, path: str) -> tuple[Column | None, str]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from feed_assets.errors import UnsupportedColumn, WarehouseFailed
 from feed_assets.tables import Table
 from feed_assets.warehouse import shards
-from feed_assets.warehouse.columns import Column, Columns
+from feed_assets.warehouse.columns import Column, Columns, arrow_schema
 from feed_assets.warehouse.interface import NOWHERE, Known, Load, Origin, Pending, Warehouse
 from feed_assets.warehouse.rows import columns_in, conform
 
@@ -32,17 +32,32 @@ class Stored:
     columns: Columns
     added: Mapping[str, Column] = field(default_factory=dict)
     changed: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    removed: Mapping[str, Column] = field(default_factory=dict)
     seconds: float = 0.0
     figures: Mapping[str, int | float | str] = field(default_factory=dict)
 
 
 def store_snapshot(
-    warehouse: Warehouse, table: Table, rows: pa.Table, *, attempt: str, origin: Origin = NOWHERE
+    warehouse: Warehouse,
+    table: Table,
+    rows: pa.Table,
+    *,
+    named: pa.Schema | None = None,
+    attempt: str,
+    origin: Origin = NOWHERE,
 ) -> Stored:
-    """Replaces `table` whole. Without any column, there is nothing to store, and it stays."""
+    """Replace `table` whole. Without any column there is nothing to store, and it stays.
+
+    `named` has every column of the rows, those without a value as null; by default as `rows` do.
+    Without rows, nothing is named, so the columns stay.
+    """
     started = time.monotonic()
     before = warehouse.columns(table)
-    columns = shards.latest_wins(before or (), columns_in(rows))
+    if not rows.num_rows:
+        named = arrow_schema(before or ())
+    elif named is None:
+        named = rows.schema
+    columns = shards.latest_wins(before or (), columns_in(rows), named)
     if not columns:
         return _nothing(table, rows)
     load = _replace(warehouse, table, rows, columns, attempt, origin)
@@ -98,6 +113,7 @@ def _stored(
         columns,
         shards.added(before, columns) if before is not None else {},
         shards.changed(before or (), columns),
+        shards.added(columns, before or ()),
         time.monotonic() - started,
         load.figures,
     )

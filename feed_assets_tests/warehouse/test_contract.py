@@ -95,23 +95,31 @@ def test_a_snapshot_replaces_all_rows_and_takes_types_as_they_come(
     assert stored.changed == {"total": ("STRING", "FLOAT")}
 
 
-def test_a_snapshots_column_without_values_today_keeps_its_type(
+def test_a_snapshots_column_that_is_null_today_keeps_its_type_and_one_not_named_goes(
+    warehouse: Warehouse, orders: Table
+) -> None:
+    before = {"id": [1], "total": [1.5], "old": ["x"], "r": [{"a": 1, "b": 2, "c": 3}]}
+    store_snapshot(warehouse, orders, pa.table(before), attempt="1")
+
+    today = {"id": [2], "total": pa.nulls(1), "r": [{"a": 1, "b": None}]}
+    stored = store_snapshot(warehouse, orders, pa.table(today), attempt="2")
+
+    assert rows_of(warehouse, orders) == [{"id": 2, "r": {"a": 1, "b": None}}]
+    assert type_of(warehouse, orders, "total") == "FLOAT"
+    assert list(stored.removed) == ["old", "r.c"]
+    assert not stored.added
+    assert not stored.changed
+
+
+def test_a_snapshot_may_become_empty_and_keeps_its_columns(
     warehouse: Warehouse, orders: Table
 ) -> None:
     store_snapshot(warehouse, orders, pa.table({"id": [1], "total": [1.5]}), attempt="1")
 
-    store_snapshot(warehouse, orders, pa.table({"id": [2]}), attempt="2")
-
-    assert rows_of(warehouse, orders) == [{"id": 2}]
-    assert type_of(warehouse, orders, "total") == "FLOAT"
-
-
-def test_a_snapshot_may_become_empty(warehouse: Warehouse, orders: Table) -> None:
-    store_snapshot(warehouse, orders, pa.table({"id": [1]}), attempt="1")
-
     store_snapshot(warehouse, orders, pa.table({"id": pa.array([], pa.int64())}), attempt="2")
 
     assert rows_of(warehouse, orders) == []
+    assert type_of(warehouse, orders, "total") == "FLOAT"
 
 
 def test_a_day_has_a_table_of_its_own(warehouse: Warehouse, orders: Table) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pyarrow as pa
 import pytest
 
 from feed_assets.errors import TableError, TypeConflict
@@ -147,8 +150,41 @@ def test_a_conflict_inside_a_record_is_named_by_its_path() -> None:
         union(ORDERS, (record(Column("b", "INTEGER")),), (record(B),))
 
 
-def test_a_snapshot_takes_todays_types_and_keeps_columns_without_a_value() -> None:
-    assert latest_wins((A, B), (A_FLOAT, C)) == (A_FLOAT, B, C)
+LINES = Column("r", "RECORD", repeated=True, fields=(A, B))
+NULL = pa.null()
+
+
+@pytest.mark.parametrize(
+    ("known", "today", "named", "then"),
+    [
+        ((A, B), (A_FLOAT, C), {"a": pa.float64(), "c": pa.string()}, (A_FLOAT, C)),
+        ((A, B), (A_FLOAT, C), {"a": pa.float64(), "B": NULL, "c": NULL}, (A_FLOAT, B, C)),
+        ((A, B), (), {}, ()),
+        ((record(A, B),), (), {"r": NULL}, (record(A, B),)),
+        ((record(A, B),), (), {"r": pa.struct([("a", NULL)])}, (record(A),)),
+        ((record(A, B), C), (C,), {"r": pa.struct([("x", NULL)]), "c": NULL}, (C,)),
+        (
+            (record(A, B),),
+            (record(C),),
+            {"r": pa.struct([("c", pa.string()), ("b", NULL)])},
+            (record(B, C),),
+        ),
+        ((record(A),), (Column("r", "STRING"),), {"r": pa.string()}, (Column("r", "STRING"),)),
+        ((LINES,), (), {"r": pa.list_(pa.struct([("a", NULL)]))}, (replace(LINES, fields=(A,)),)),
+        ((LINES,), (), {"r": pa.list_(NULL)}, (LINES,)),
+        (
+            (LINES,),
+            (replace(LINES, fields=(A_FLOAT,)),),
+            {"r": pa.list_(pa.struct([("a", pa.float64()), ("b", NULL)]))},
+            (replace(LINES, fields=(A_FLOAT, B)),),
+        ),
+        ((LINES,), (record(A),), {"r": pa.struct([("a", pa.int64()), ("b", NULL)])}, (record(A),)),
+    ],
+)
+def test_a_snapshot_has_the_columns_that_its_feed_names_today(
+    known: Columns, today: Columns, named: dict[str, pa.DataType], then: Columns
+) -> None:
+    assert latest_wins(known, today, pa.schema(named)) == then
 
 
 def test_a_shard_follows_in_columns_in_types_or_in_both() -> None:

@@ -1,0 +1,192 @@
+"""Rules for the columns that a feed declares as `key` and `updated_at`: checked before any table
+is touched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feed_assets import ndjson
+from feed_assets.errors import ContentError, TypeConflict
+from feed_assets.feed import Feed
+from feed_assets.ndjson.resolve import Column as Observed
+from feed_assets.ndjson.resolve import columns
+from feed_assets.warehouse.columns import Column, Columns, columns_of, told
+from feed_assets.warehouse.shards import NO_ORDER, Path, column_at
+
+TIMES = ("DATETIME", "TIMESTAMP")
+ISO = "have the feed send ISO 8601 (2020-01-31T10:00:00Z), all with a UTC offset or all without"
+_ORDERED = (*TIMES, "INTEGER", "NUMERIC")
+"""Types by which text is compared as what it means."""
+_TIME_KINDS = (ndjson.Kind.DATETIME, ndjson.Kind.TIMESTAMP)
+_NAMED = 5  # columns that a message lists
+_QUOTED = 40  # characters of a value in a message
+
+
+def check_key_columns(feed: Feed, url: str, reading: ndjson.Reading, known: Columns) -> None:
+    """Raise ContentError or TypeConflict if rows cannot be told apart or ordered as declared.
+
+    `known` are the columns of the shards so far. A feed without rows passes.
+    """
+    if not reading.rows:
+        return
+    observed = columns(reading.seen, reading.scope, reading.known)
+    order = (feed.updated_at,) if feed.updated_at else ()
+    for path in (*feed.key, *order):
+        if _observed(observed, path) is None:
+            role = "key" if path in feed.key else "updated_at"
+            raise ContentError(
+                f"{url} has {reading.rows} rows and no {path} in them, which is declared as "
+                f"{role}; it has {_listed([each.key for each in observed if _is_named(each)])}. "
+                f"Look at what the server answered: it may be an error. If the feed has another "
+                f"name for it now, correct {role} in its YAML"
+            )
+    rows = pa.Table.from_arrays(reading.table.columns, schema=reading.schema)
+    today = columns_of(told(rows, reading.types).schema)
+    for path in feed.key if feed.partition_by_date else ():
+        if found := column_at(today, path):
+            _check_key(feed, path, *found, reading, known)
+    for path in order if feed.has_latest else ():
+        if (found := column_at(today, path)) and (column := _observed(observed, path)):
+            _check_order(path, *found, column, reading, known)
+
+
+def _check_key(
+    feed: Feed, path: str, names: Path, now: Column, reading: ndjson.Reading, known: Columns
+) -> None:
+    """Refuse FLOAT above all: BigQuery cannot partition rows by it into the latest state."""
+    before = column_at(known, path)
+    was = before[1] if before and not before[1].repeated else None
+    if now.repeated or now.type in NO_ORDER:
+        raise ContentError(
+            f"{path} is in the key and is {now} in the feed, which cannot be a key; name a column "
+            f"or field that has one value to compare, or declare its type"
+        )
+    if now.type == "FLOAT":
+        values = texts_at(reading.table, names).to_pylist()
+        if all(ndjson.fits("INTEGER", value) for value in values):
+            way = _declare(path, "INTEGER", backfill=was is not None and was.type != "INTEGER")
+        else:
+            way = (
+                f"have the feed send it as text, or {_declare(path, 'STRING', backfill=bool(was))}"
+            )
+        if was and was.type == "INTEGER":
+            conflict = TypeConflict(str(feed.destination), ".".join(names), str(was), "FLOAT", path)
+            conflict.line = reading.first_line_unlike(conflict.column, pa.int64())
+            conflict.way_out = (
+                f"It is in the key, which never becomes FLOAT: {way}, or fix the feed"
+            )
+            raise conflict
+        raise ContentError(
+            f"{path} is in the key and is FLOAT in the feed, which cannot be a key, as BigQuery "
+            f"does not partition by it; {way}"
+        )
+    if was and was.type == "FLOAT" and now.type == "INTEGER" and path not in feed.types:
+        raise ContentError(
+            f"{path} is in the key and is FLOAT in the shards of {feed.destination} so far, which "
+            f"cannot be a key; {_declare(path, 'INTEGER', backfill=True)}"
+        )
+
+
+def _check_order(
+    path: str,
+    names: Path,
+    now: Column,
+    observed: Observed,
+    reading: ndjson.Reading,
+    known: Columns,
+) -> None:
+    """Refuse text above all: it is ordered by its characters. Declared as STRING it passes."""
+    if now.repeated or now.type in NO_ORDER:
+        raise ContentError(
+            f"{path} is updated_at and is {now} in the feed, which has no order; name a column or "
+            f"field that has one value to compare, or declare its type"
+        )
+    if now.type != "STRING" or observed.declared is not None:
+        return
+    texts = texts_at(reading.table, names).to_pylist()
+    lines, where = observed.seen.kinds, ""
+    if others := [line for kind, line in lines.items() if kind not in _TIME_KINDS]:
+        odd = next(text for text in texts if not any(ndjson.fits(name, text) for name in TIMES))
+        where = f" (line {min(others)}: {_quoted(odd)})"
+    elif len(lines) == len(_TIME_KINDS):
+        naive, zoned = (lines[kind] for kind in _TIME_KINDS)
+        where = f" (line {naive} has no UTC offset, line {zoned} has one)"
+    before = column_at(known, path)
+    was_text = before is not None and before[1].type == "STRING"
+    way = declaration(path, texts, _ORDERED, backfill=was_text) or (
+        f"{ISO}, or take updated_at out of the feed's YAML. If the text does sort by time, say so: "
+        f"types: {{{path}: STRING}}"
+    )
+    raise ContentError(
+        f"{path} is updated_at and is text{where}, so the latest state would follow the order of "
+        f"its characters and not of time; {way}"
+    )
+
+
+def declaration(
+    path: str, texts: Sequence[str], types: Sequence[str], *, backfill: bool = False
+) -> str | None:
+    """Advice to declare the first of `types` that takes each of the texts, if one does."""
+    filled = [text for text in texts if text]
+    blanks = len(filled) < len(texts)
+    for name in types if filled else ():
+        if all(ndjson.fits(name, text) for text in filled):
+            if blanks and name in TIMES and not backfill:
+                return 'set empty_as_null: true in the feed\'s YAML, which reads "" as null'
+            also = ' and empty_as_null: true, which reads "" as null' if blanks else ""
+            return _declare(path, name, also, backfill=backfill)
+    return None
+
+
+def _declare(path: str, kind: str, also: str = "", *, backfill: bool) -> str:
+    after = " and backfill the days before" if backfill else ""
+    return f"declare its type in the feed's YAML (types: {{{path}: {kind}}}){also}{after}"
+
+
+def texts_at(rows: pa.Table, names: Path) -> pa.Array:
+    """The values of a column or field as text, each once, without null, in their first order."""
+    values = rows.column(names[0])
+    for name in names[1:]:
+        values = pc.struct_field(values, name)
+    return pc.drop_null(pc.unique(values.cast(pa.string())))
+
+
+def _observed(among: Sequence[Observed], path: str) -> Observed | None:
+    """The column at a path, by keys as sent or names as stored, also one with nothing but null.
+
+    That may also be a record that the path goes through: its fields have no value either.
+    """
+    named = [each for each in among if _is_named(each)]
+    for column in named:
+        if path in (column.key, column.name):
+            return column
+    for column in named:
+        for name in dict.fromkeys((column.key, column.name)):
+            if path.startswith(f"{name}."):
+                if column.type is None and not any(map(_is_named, column.fields)):
+                    return column
+                if inside := _observed(column.fields, path[len(name) + 1 :]):
+                    return inside
+    return None
+
+
+def _is_named(column: Observed) -> bool:
+    """Whether a row has its key; a declared column is there without."""
+    return column.seen.first is not None
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(
+        json.dumps(each[:_QUOTED], ensure_ascii=False)[1:-1] for each in names[:_NAMED]
+    )
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{shown}{more}" if names else "no column"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text if len(text) <= _QUOTED else f"{text[:_QUOTED]}…", ensure_ascii=False)
