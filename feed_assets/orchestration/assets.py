@@ -79,11 +79,13 @@ def latest_asset(feed: Feed) -> dg.AssetsDefinition:
         & ~dg.AutomationCondition.in_progress(),
         code_version=feed.latest_version,
     )
-    def define_latest(warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
+    def define_latest(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+    ) -> dg.MaterializeResult[None]:
         from feed_assets.warehouse.interface import Origin
 
         origin = Origin(description=view_description, columns=feed.column_descriptions)
-        with as_failure(), warehouse.open() as tables, tables:
+        with as_failure(), warehouse.open(context.log) as tables, tables:
             made = tables.define_latest(feed.destination, key, updated_at, origin=origin)
             columns = tables.known(feed.destination).columns
         if not made:

@@ -41,10 +41,10 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         if isinstance(obj, Deliveries):
             given_up = self._given_up.setdefault(context.asset_key, {})
-            with obj.retried(), as_failure(), self.warehouse.open() as warehouse:
+            with obj.retried(), as_failure(), self.warehouse.open(context.log) as warehouse:
                 obj.store(warehouse, given_up)
             return
-        with as_failure(), self.warehouse.open() as warehouse:
+        with as_failure(), self.warehouse.open(context.log) as warehouse:
             for key, frame in _frames(context, obj).items():
                 self._store(context, warehouse, key, frame)
 
@@ -55,7 +55,7 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
         table = _table(source.definition_metadata if source else None, context.asset_key)
         names = (context.definition_metadata or {}).get("columns")
         names = [names] if isinstance(names, str) else names
-        with as_failure(), self.warehouse.open() as warehouse:
+        with as_failure(), self.warehouse.open(context.log) as warehouse:
             if not context.has_asset_partitions:
                 return _frame([read_table(warehouse, table, names)])
             days = {key: _day(context.asset_key, key) for key in context.asset_partition_keys}

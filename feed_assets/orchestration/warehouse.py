@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -63,14 +64,21 @@ class WarehouseResource(dg.ConfigurableResource[None]):
     url: str = ""
 
     @contextmanager
-    def open(self) -> Iterator[Warehouse]:
-        """Opens the warehouse. Raises SettingError where the URL names none."""
+    def open(self, log: logging.Logger | None = None) -> Iterator[Warehouse]:
+        """Open the warehouse; `log` gets what somebody who waits for it wants to know.
+
+        The folder of the default file is made; any other must be there. Raise SettingError where
+        the URL names none.
+        """
         url = self.url or warehouse_url()
         path = url.removeprefix("duckdb://")
         if url.startswith("duckdb:///") and len(path) > 1 and path != "/:memory:":
             from feed_assets.warehouse.duckdb import DuckDBWarehouse
 
-            yield DuckDBWarehouse(Path(unquote(path)))
+            file = Path(unquote(path))
+            if not self.url and not os.environ.get(VARIABLE):
+                file.parent.mkdir(exist_ok=True)
+            yield DuckDBWarehouse(file, log=log)
         elif url.startswith("bigquery://"):
             project, options = _bigquery_names(url)
             with _bigquery(project, **options) as warehouse:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import os
+import re
+import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -52,30 +57,50 @@ FULL = ("No space left on device", "File too large", "Disk quota exceeded")  # t
 LOCK_SECONDS = 120.0
 """How long to wait while another process has the file open: DuckDB lets one at a time write."""
 
-_one_at_a_time = threading.RLock()
+PRIVATE = 0o600
+"""The mode of a new file: its rows are for whom its owner lets read them."""
+IN_MEMORY = Path(":memory:")
+_HOLDER = re.compile(r"lock is held in (?P<program>.+?) \((?P<pid>PID \d+)\)")
+
+_locks: defaultdict[Path, threading.RLock] = defaultdict(threading.RLock)
+"""One for each file: threads of a process take turns, as processes do by DuckDB's lock."""
 
 
 class DuckDBWarehouse:
-    """Tables in the DuckDB file at `path`, which is made when first written to."""
+    """Tables in the DuckDB file at `path`, which is made when first written to.
+
+    `lock_seconds` is how long to wait for others who have it open; `log` says so at once.
+    """
 
     wildcards = False
 
-    def __init__(self, path: Path, *, lock_seconds: float = LOCK_SECONDS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        lock_seconds: float = LOCK_SECONDS,
+        log: logging.Logger | logging.LoggerAdapter[Any] | None = None,
+    ) -> None:
         self._path = path
         self._lock_seconds = lock_seconds
+        self._log = log or logging.getLogger(__name__)
+        self._lock = threading.RLock() if path == IN_MEMORY else _locks[path.resolve()]
         self._depth = 0
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._place = IN_MEMORY
 
     def __repr__(self) -> str:
         return f"DuckDB file {self._path}"
 
     def __enter__(self) -> Self:
-        _one_at_a_time.acquire()
+        deadline = time.monotonic() + self._lock_seconds
+        if not self._lock.acquire(timeout=self._lock_seconds):
+            raise self._held("another thread of this process")
         try:
             if not self._depth:
-                self._connection = self._connect()
+                self._open(self._path if self._is_there() else IN_MEMORY, deadline)
         except BaseException:
-            _one_at_a_time.release()
+            self._lock.release()
             raise
         self._depth += 1
         return self
@@ -83,11 +108,18 @@ class DuckDBWarehouse:
     def __exit__(self, *failure: object) -> None:
         self._depth -= 1
         try:
-            if not self._depth and self._connection is not None:
-                held, self._connection = self._connection, None
-                held.close()
+            if not self._depth:
+                self._close()
         finally:
-            _one_at_a_time.release()
+            self._lock.release()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            held, self._connection = self._connection, None
+            if self._place != IN_MEMORY:
+                with suppress(OSError):  # something is in it
+                    Path(f"{self._path}.tmp").rmdir()
+            held.close()
 
     def columns(self, table: Table) -> Columns | None:
         with self._session() as run:
@@ -263,48 +295,107 @@ class DuckDBWarehouse:
         if "Ambiguous reference to catalog" in str(failure):
             return WarehouseFailed(
                 f"{self} is named like a schema in it, and DuckDB cannot tell the two apart; "
-                f"name the file otherwise"
+                f"give the file another name"
             )
         return WarehouseFailed(f"{self} {what}: {reason}")
 
     @contextmanager
     def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with self._session() as run:
-            run.execute("BEGIN")
-            try:
-                yield run
-            except BaseException:
-                with suppress(duckdb.Error):  # what went wrong first is told
-                    run.execute("ROLLBACK")
-                raise
-            run.execute("COMMIT")
+        with self:
+            if self._place != self._path:
+                self._make()
+                self._open(self._path, time.monotonic() + self._lock_seconds)
+            with self._session() as run:
+                run.execute("BEGIN")
+                try:
+                    yield run
+                except BaseException:
+                    with suppress(duckdb.Error):  # what went wrong first is told
+                        run.execute("ROLLBACK")
+                    raise
+                self._make_log_private()
+                run.execute("COMMIT")
 
-    def _connect(self) -> duckdb.DuckDBPyConnection:
-        deadline = time.monotonic() + self._lock_seconds
+    def _is_there(self) -> bool:
+        """Raise WarehouseFailed if the file cannot be made either."""
+        if self._path == IN_MEMORY or self._path.exists():
+            return True
+        if not self._path.parent.is_dir():
+            raise WarehouseFailed(
+                f"{self} cannot be made, as there is no folder {self._path.parent}; make the "
+                f"folder, or correct FEED_ASSETS_WAREHOUSE"
+            )
+        return False
+
+    def _open(self, place: Path, deadline: float) -> None:
+        """Open the file; as long as there is none, an empty database in its place."""
+        waiting = False
         while True:
             try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._make()
-                connection = duckdb.connect(str(self._path))
-                connection.execute(BOOKKEEPING)
-                connection.execute("SET python_enable_replacements = false")
-                return connection
+                connection = duckdb.connect(place)
+                break
             except (duckdb.Error, OSError) as failure:
                 if "Could not set lock" not in str(failure):
                     raise self._failed("cannot be opened", failure) from failure
+                found = _HOLDER.search(str(failure))
+                holder = f"{found['program']} ({found['pid']})" if found else "another process"
                 if time.monotonic() > deadline:
-                    raise WarehouseFailed(
-                        f"{self} is held open by another process; close it there and try again",
-                        transient=True,
-                    ) from failure
+                    raise self._held(holder) from failure
+            if not waiting:
+                self._log.warning(
+                    f"{self} is held open by {holder}; waiting up to {self._lock_seconds:g} "
+                    f"seconds until it is closed there"
+                )
+                waiting = True
             time.sleep(0.05)
+        self._close()
+        self._connection, self._place = connection, place
+        try:
+            self._prepare(connection)
+        except (duckdb.Error, OSError) as failure:
+            self._close()
+            raise self._failed("cannot be opened", failure) from failure
+
+    def _held(self, holder: str) -> WarehouseFailed:
+        return WarehouseFailed(
+            f"{self} is held open by {holder}; close it there and try again", transient=True
+        )
+
+    def _prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
+        try:
+            connection.execute("SELECT 1 FROM feed_assets.known_columns LIMIT 0")
+        except duckdb.CatalogException:
+            self._make_log_private()
+            connection.execute(BOOKKEEPING)
+        connection.execute("SET python_enable_replacements = false")
+        if self._place != IN_MEMORY:  # rows go there that do not fit in memory
+            readers = self._path.stat().st_mode & 0o444
+            with suppress(FileExistsError):
+                Path(f"{self._path}.tmp").mkdir(readers | readers >> 1 | readers >> 2)
 
     def _make(self) -> None:
-        """Makes the file if there is none, in a format that is opened in half the time."""
-        if not self._path.exists():
-            with duckdb.connect() as nowhere:
-                place = str(self._path).replace("'", "''")
-                nowhere.execute(f"ATTACH '{place}' AS made (STORAGE_VERSION '{FORMAT}')")
+        """Make the file, private from its first byte, in a format that opens in half the time.
+
+        It gets its name once it is whole, and only if nobody else has made one meanwhile.
+        """
+        try:
+            with tempfile.TemporaryDirectory(prefix=".feed_assets-", dir=self._path.parent) as new:
+                made = Path(new, "made.duckdb")
+                with duckdb.connect() as nowhere:
+                    place = str(made).replace("'", "''")
+                    nowhere.execute(f"ATTACH '{place}' AS made (STORAGE_VERSION '{FORMAT}')")
+                made.chmod(PRIVATE)
+                with suppress(FileExistsError):
+                    os.link(made, self._path)
+        except (duckdb.Error, OSError) as failure:
+            raise self._failed("cannot be made", failure) from failure
+
+    def _make_log_private(self) -> None:
+        """Give the log of what is committed the file's mode; DuckDB would let everybody read it."""
+        if self._place != IN_MEMORY:
+            mode = self._path.stat().st_mode & 0o666
+            with suppress(FileExistsError):
+                os.close(os.open(f"{self._path}.wal", os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
 
 
 def _column(described: dict[str, Any]) -> Column:

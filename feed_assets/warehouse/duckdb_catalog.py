@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import duckdb
 
+from feed_assets.errors import NotOurs
 from feed_assets.tables import Table
 from feed_assets.warehouse.duckdb_schema import quoted
+
+RESERVED = frozenset({"temp", "system", "information_schema", "pg_catalog"})
+"""Names of DuckDB's own catalogs and schemas."""
 
 
 def kind(run: duckdb.DuckDBPyConnection, table: Table) -> str | None:
@@ -56,9 +60,15 @@ def column_comments(run: duckdb.DuckDBPyConnection, table: Table) -> dict[str, s
 
 def key(table: Table) -> str:
     """What bookkeeping knows a table by: to DuckDB, case does not distinguish."""
+    if table.dataset.casefold() in RESERVED:
+        raise NotOurs(
+            f"{table} cannot be stored, as {table.dataset} is a name that DuckDB keeps to itself; "
+            f"set dataset to another name"
+        )
     return str(table).casefold()
 
 
 def named(table: Table) -> str:
     """A table in SQL."""
+    key(table)  # which refuses a reserved name
     return f"{quoted(table.dataset)}.{quoted(table.name)}"
