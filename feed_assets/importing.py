@@ -28,6 +28,7 @@ from feed_assets.errors import (
 from feed_assets.key_columns import check_key_columns
 from feed_assets.ndjson.paths import named
 from feed_assets.ndjson.resolve import columns
+from feed_assets.object_columns import check_all, check_mixtures
 from feed_assets.tables import Table
 from feed_assets.type_names import TEXTS
 from feed_assets.warehouse.columns import (
@@ -256,16 +257,20 @@ def to_arrow(frame: pd.DataFrame, *, checked: bool = False) -> pa.Table:
             f"the DataFrame's index {', '.join(map(str, frame.index.names))} would be lost; call "
             f"reset_index() to keep it as columns"
         )
+    if not checked:
+        check_mixtures(frame)
     try:
         rows = pa.Table.from_pandas(frame, preserve_index=False)
         for place, column in enumerate(rows.columns):
             if pa.types.is_dictionary(column.type):
                 plain = column.cast(column.type.value_type)
                 rows = rows.set_column(place, rows.column_names[place], plain)
-    except (pa.ArrowException, ValueError, TypeError) as failure:
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as failure:
+        check_all(frame)
+        reason = "; ".join(map(str, failure.args)).encode("ascii", "backslashreplace").decode()
         raise UnsupportedColumn(
-            f"the DataFrame cannot be stored ({'; '.join(map(str, failure.args))}); give each "
-            f"column a name of its own and values of one type"
+            f"the DataFrame cannot be stored ({reason}); give each column a name of its own and "
+            f"values of one type"
         ) from None
     if rows.num_rows != len(frame):
         raise UnsupportedColumn(f"the DataFrame has {len(frame)} rows and no columns to store")

@@ -44,11 +44,13 @@ OURS_SEEN_FROM = {  # and nothing else of ours; __init__.py and demo/ put things
     "download/": ("errors", "backoff", "disk", "feed", "urls", "source", "download"),
     "delivery.py": ("errors", "feed", "download"),
     "key_columns.py": ("errors", "feed", "ndjson", "warehouse"),
+    "object_columns.py": ("errors",),
     "checks.py": ("errors", "feed", "key_columns", "warehouse"),
     "delivered.py": ("errors", "source", "download", "ndjson"),
     "importing.py": (
         *("errors", "disk", "tables", "source", "download", "delivery", "delivered", "ndjson"),
         *("type_names", "warehouse", "checks", "key_columns"),
+        "object_columns",
     ),
     "preview/": (
         *("errors", "disk", "tables", "feed", "urls", "masking", "source", "delivery", "delivered"),

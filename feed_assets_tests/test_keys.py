@@ -28,7 +28,7 @@ from feed_assets.tables import Table
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
 from feed_assets.warehouse.columns import Columns
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
-from feed_assets.warehouse.interface import Warehouse
+from feed_assets.warehouse.interface import Known, Pending, Warehouse
 from feed_assets.warehouse.read import read_table
 from feed_assets.warehouse.store import store_snapshot
 from feed_assets_tests.emulator import Emulator
@@ -279,6 +279,7 @@ def test_a_column_whose_key_was_never_kept_was_sent_under_its_name(
     warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
     column = {"type": "STRING", "repeated": False, "fields": [], "long": False}
     old = [{"name": "order_id", **column}, {"name": "ID", **column}]
+    assert warehouse.learn(Table("crm", "leads"), (), Pending.NOTHING, then=Known())
     with warehouse:
         assert warehouse._connection is not None
         warehouse._connection.execute(

@@ -11,10 +11,7 @@ from feed_assets.ndjson.numerals import kind_of_fraction, kind_of_integer
 from feed_assets.ndjson.parse import FloatText, IntText, Row
 from feed_assets.ndjson.scope import NOTHING_DECLARED, Scope
 from feed_assets.ndjson.seen import Kind, Seen
-
-MAX_COLUMNS = (
-    10_000  # https://cloud.google.com/bigquery/quotas: columns in a table, nested included
-)
+from feed_assets.type_names import MAX_COLUMNS as MAX_COLUMNS
 
 _SHORTEST_MOMENT = 10
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from feed_assets.errors import TableError, TypeConflict
+from feed_assets.errors import TableError, TypeConflict, UnsupportedColumn
 from feed_assets.tables import Table
+from feed_assets.type_names import MAX_COLUMNS
 from feed_assets.warehouse.columns import Column, Columns, paths
 
 _WIDER = {"INTEGER": "FLOAT", "NUMERIC": "BIGNUMERIC"}
@@ -131,6 +132,18 @@ def _fields_in(of: pa.DataType) -> Sequence[pa.Field]:
     if pa.types.is_list(of) or pa.types.is_large_list(of):
         of = of.value_type
     return list(of) if pa.types.is_struct(of) else []
+
+
+def check_column_count(table: Table, known: Columns, columns: Columns) -> None:
+    """Raise UnsupportedColumn if new columns make more of them than a table can have."""
+    count = sum(1 for _ in paths(columns))
+    if count > MAX_COLUMNS and (new := added(known, columns)):
+        raise UnsupportedColumn(
+            f"{table} would have {count} columns, nested ones included, and a table can have "
+            f"{MAX_COLUMNS} (new today: {next(iter(new))[:80]!r}). Keys that are data cannot be "
+            f"columns: declare the object that holds them as STRING (types: "
+            f"{{path.of.the.object: STRING}})"
+        )
 
 
 def added(before: Columns, after: Columns) -> dict[str, Column]:

@@ -60,6 +60,7 @@ def store_snapshot(
     columns = shards.latest_wins(before or (), columns_in(rows), named)
     if not columns:
         return _nothing(table, rows)
+    shards.check_column_count(table, before or (), columns)
     load = _replace(warehouse, table, rows, columns, attempt, origin)
     return _stored(table, load, before, columns, started)
 
@@ -78,7 +79,8 @@ def store_shard(
 
     `declared` are the paths, as sent, of columns whose type is their user's decision.
 
-    Raises TypeConflict, before anything is touched, where today's types cannot join those.
+    Raises TypeConflict, before anything is touched, where today's types cannot join those, and
+    UnsupportedColumn where there are too many columns.
     """
     started = time.monotonic()
     before, known, rows = _learn(warehouse, table, read, declared)
@@ -144,6 +146,7 @@ def _learn(
         columns = shards.union(table, known.columns, columns_in(rows), declared)
         if columns == known.columns and (known.version is not None or not columns):
             return known.columns, known, rows
+        shards.check_column_count(table, known.columns, columns)
         news = Pending.TYPES if shards.changed(known.columns, columns) else Pending.COLUMNS
         if warehouse.learn(table, columns, max(news, known.pending), then=known):
             return known.columns, warehouse.known(table), rows

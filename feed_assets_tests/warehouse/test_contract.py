@@ -5,17 +5,21 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from feed_assets.errors import NotOurs, TableError, TypeConflict
+from feed_assets.errors import NotOurs, TableError, TypeConflict, UnsupportedColumn
 from feed_assets.tables import Table
+from feed_assets.type_names import MAX_COLUMNS
 from feed_assets.warehouse.columns import Column, columns_of
-from feed_assets.warehouse.interface import Pending, Warehouse
+from feed_assets.warehouse.duckdb import DuckDBWarehouse
+from feed_assets.warehouse.interface import Known, Pending, Warehouse
 from feed_assets.warehouse.read import read_shards, read_table
-from feed_assets.warehouse.rows import conform
+from feed_assets.warehouse.rows import columns_in, conform
+from feed_assets.warehouse.shards import check_column_count, union
 from feed_assets.warehouse.store import Stored, store_shard, store_snapshot
 
 DAYS = [date(2020, 1, day) for day in range(1, 32)]
@@ -392,3 +396,40 @@ def test_a_table_that_is_missing_or_lacks_a_column_is_named(
     store_snapshot(warehouse, orders, pa.table({"id": [1]}), attempt="1")
     with pytest.raises(TableError, match="no column nope; it has id"):
         read_table(warehouse, orders, ["nope"])
+
+
+# --- as many columns as a table can have
+
+
+def test_columns_over_the_days_are_bounded_before_anything_is_touched(
+    tmp_path: Path, orders: Table
+) -> None:
+    """DuckDB would take more."""
+    tables = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+    known = (
+        Column("id", "INTEGER"),
+        Column("r", "RECORD", fields=(Column("x", "STRING"),)),
+        *(Column(f"c{number}", "STRING") for number in range(MAX_COLUMNS - 4)),
+    )
+    assert tables.learn(orders, known, Pending.NOTHING, then=Known())
+
+    with pytest.raises(UnsupportedColumn) as refused:
+        store(tables, orders, DAYS[0], [{"id": 1, "new": 1, "r": {"y": 1}}])
+
+    assert str(refused.value).startswith(
+        f"{orders} would have 10001 columns, nested ones included, and a table can have 10000 "
+        "(new today: 'r.y'). Keys that are data cannot be columns: declare "
+    )
+    assert tables.known(orders).columns == known
+    assert tables.columns(orders.shard(DAYS[0])) is None
+    for rows in ({"id": 1}, {"id": 1, "new": 1}):  # there is room for one
+        check_column_count(
+            orders, known, union(orders, known, columns_in(pa.Table.from_pylist([rows])))
+        )
+
+
+def test_a_snapshots_columns_are_bounded_too(warehouse: Warehouse, orders: Table) -> None:
+    rows = pa.table({f"c{number}": pa.array([1]) for number in range(MAX_COLUMNS + 1)})
+    with pytest.raises(UnsupportedColumn, match="would have 10001 columns"):
+        store_snapshot(warehouse, orders, rows, attempt="1")
+    assert warehouse.columns(orders) is None
