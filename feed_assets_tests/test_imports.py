@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date, time
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +19,7 @@ from feed_assets import source
 from feed_assets.delivery import Delivery
 from feed_assets.feed import Feed
 from feed_assets.tables import Table
+from feed_assets.warehouse.interface import Pending
 from feed_assets_tests.project import SNAPSHOT, Project, metadata_of
 from feed_assets_tests.serving import Answer, lines
 
@@ -482,3 +484,24 @@ def test_a_table_that_would_shrink_by_more_than_allowed_stays(
         assert f"has {rows} rows to replace the 10 of {table}, and max_shrink is 0.5" in (
             orders.reason(run)
         )
+
+
+@pytest.mark.parametrize("asset", ["orders", "orders_latest"])
+def test_a_run_first_finishes_what_a_killed_one_left_whatever_becomes_of_itself(
+    project: Callable[..., Project], asset: str
+) -> None:
+    """INTEGER was to become FLOAT in all shards, without which `table_*` fails in BigQuery."""
+    orders = project(partition_by_date={"start_date": "2020-01-01"}, key=["id"], updated_at="at")
+    orders.server.answer = lambda path: lines({"id": 1, "at": "2020-01-01", "total": 1})
+    orders.run("2020-01-01", "2020-01-02")
+    known = orders.tables.known(SNAPSHOT)
+    wide = (*known.columns[:2], replace(known.columns[2], type="FLOAT"))
+    assert orders.tables.learn(SNAPSHOT, wide, Pending.TYPES, then=known)
+    orders.server.answer = lambda path: Answer(status=404)
+
+    run = orders.run(*(["2020-01-02"] if asset == "orders" else []), asset=asset)
+
+    assert run.success is (asset == "orders_latest")
+    for day in ("20200101", "20200102"):
+        assert str((orders.tables.columns(shard(day)) or ())[2]) == "FLOAT"
+    assert orders.tables.known(SNAPSHOT).pending is Pending.NOTHING

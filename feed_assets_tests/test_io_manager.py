@@ -10,6 +10,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from feed_assets.errors import WarehouseFailed
 from feed_assets.feed import Feed
 from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
@@ -335,3 +336,47 @@ def test_loading_what_was_never_stored_names_the_table(run: Any) -> None:
         pass
 
     assert "there is no table mart.totals; materialize" in reason(run(report, upstream=[totals]))
+
+
+def test_an_int_beyond_64_bits_is_refused_by_column_row_and_type(
+    run: Any, tables: DuckDBWarehouse
+) -> None:
+    @dg.asset(key_prefix="mart")
+    def totals() -> pd.DataFrame:
+        return pd.DataFrame({"n": [1, 2**70]})
+
+    assert "column n has an int beyond 64 bits in row 1 (counted from 0)" in reason(run(totals))
+    assert tables.columns(Table("mart", "totals")) is None
+
+
+def test_a_frame_without_a_column_of_before_takes_it_out_of_the_table(
+    run: Any, tables: DuckDBWarehouse
+) -> None:
+    frames = [pd.DataFrame({"n": [1], "old": [1], "empty": ["x"]})]
+
+    @dg.asset(key_prefix="mart")
+    def totals() -> pd.DataFrame:
+        return frames[-1]
+
+    run(totals)
+    frames.append(pd.DataFrame({"n": [2], "empty": [None]}))
+    assert run(totals).success
+    assert tables.read(Table("mart", "totals")).to_pylist() == [{"n": 2, "empty": None}]
+
+
+def test_only_the_folder_of_the_default_file_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("feed_assets.orchestration.warehouse.CHECKOUT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FEED_ASSETS_WAREHOUSE", raising=False)
+    with WarehouseResource().open() as warehouse:
+        assert warehouse.count(Table("crm", "orders")) is None
+    assert [found.name for found in tmp_path.iterdir()] == ["var"]
+
+    monkeypatch.setenv("FEED_ASSETS_WAREHOUSE", f"duckdb://{tmp_path}/typo/crm.duckdb")
+    with (
+        pytest.raises(WarehouseFailed, match=r"no folder .*/typo; make the folder"),
+        WarehouseResource().open() as warehouse,
+    ):
+        warehouse.count(Table("crm", "orders"))

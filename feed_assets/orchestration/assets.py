@@ -83,9 +83,11 @@ def latest_asset(feed: Feed) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> dg.MaterializeResult[None]:
         from feed_assets.warehouse.interface import Origin
+        from feed_assets.warehouse.store import finish_pending
 
         origin = Origin(description=view_description, columns=feed.column_descriptions)
         with as_failure(), warehouse.open(context.log) as tables, tables:
+            finish_pending(tables, feed.destination)
             made = tables.define_latest(feed.destination, key, updated_at, origin=origin)
             columns = tables.known(feed.destination).columns
         if not made:

@@ -41,7 +41,11 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         if isinstance(obj, Deliveries):
             given_up = self._given_up.setdefault(context.asset_key, {})
+            from feed_assets.warehouse.store import finish_pending
+
             with obj.retried(), as_failure(), self.warehouse.open(context.log) as warehouse:
+                if obj.feed.partition_by_date:  # whatever becomes of this run's own days
+                    finish_pending(warehouse, obj.feed.destination)
                 obj.store(warehouse, given_up)
             return
         with as_failure(), self.warehouse.open(context.log) as warehouse:

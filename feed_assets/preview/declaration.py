@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from feed_assets.preview.previewing import Preview
 from feed_assets.preview.shown import count_of
 
 FILE = "defs.yaml"
+_BREAK = re.compile("[\n\r\x85\u2028\u2029\ufeff]")
 
 
 def feed_yaml(preview: Preview) -> str:
@@ -57,7 +59,7 @@ def _lines(preview: Preview) -> Iterator[str]:
 
 def _line(name: str, value: Any, comment: str = "") -> str:
     text = _dumped(value)
-    if "\n" in text:
+    if _BREAK.search(text):  # which YAML reads as a space
         text = _dumped(value, '"')
     return f"  {name}: {text}{f'  # {comment}' if comment else ''}"
 

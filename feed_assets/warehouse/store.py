@@ -168,9 +168,19 @@ def _settle(warehouse: Warehouse, table: Table, known: Known, *, created: bool) 
     """
     if known.pending is Pending.TYPES:
         warehouse.widen(table, known.columns)
-    if not created:
-        warehouse.alter(warehouse.shards(table)[-1], known.columns)
+    if not created and (standing := warehouse.shards(table)):
+        warehouse.alter(standing[-1], known.columns)
     warehouse.learn(table, known.columns, Pending.NOTHING, then=known)
+
+
+def finish_pending(warehouse: Warehouse, table: Table) -> None:
+    """Have the shards follow what an import has learned that was killed before they did.
+
+    Beside an import that is under way it does no harm: what each of them does may be done twice.
+    """
+    known = warehouse.known(table)
+    if known.pending:
+        _settle(warehouse, table, known, created=False)
 
 
 def _unmeasured(column: Column) -> Column:

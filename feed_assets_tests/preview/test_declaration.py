@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 import yaml
 from dagster.components.testing import create_defs_folder_sandbox
+from dagster_shared.yaml_utils import parse_yaml_with_source_position
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from feed_assets import cli
 from feed_assets.feed import Feed
 from feed_assets.orchestration.component import JsonFeed
+from feed_assets.preview.declaration import _line
 from feed_assets_tests.serving import FeedServer, lines
 
 ORDERS = [
@@ -218,3 +222,66 @@ def test_nothing_is_written_of_what_has_no_row(
     assert "type: feed_assets.JsonFeed" not in out
     assert "nothing is written, as no line of" in err
     assert not (tmp_path / "orders").exists()
+
+
+# --- names of any kind are read back as they are
+
+AWKWARD = (
+    *("\x85", "\u2028", "\u2029", "\ufeff", "\xa0", "\x00", "\x07", "\x7f", "\x9f", "\ufffe"),
+    *(
+        " ",
+        "\t",
+        "\n",
+        "\r\n",
+        "\\",
+        '"',
+        "'",
+        "#",
+        ": ",
+        ", ",
+        "{",
+        "}",
+        "[",
+        "]",
+        "&a",
+        "*a",
+        "!a",
+    ),
+    *("|", ">", "%", "@", "`", "? ", "- ", "~", "=", "<<", "---", "...", "null", "yes", "No", "on"),
+    *(
+        "1",
+        "1.5",
+        "1e3",
+        "0x1",
+        "0o7",
+        "1_000",
+        "2020-01-01",
+        "12:30:45",
+        "+1",
+        ".inf",
+        ".nan",
+        "y",
+    ),
+)
+NAMES = st.lists(st.sampled_from(AWKWARD) | st.text(max_size=3), max_size=4).map("".join)
+
+
+@given(name=NAMES)
+@settings(max_examples=200)
+@example(name="a\x85b")
+@example(name="x" * 200)
+def test_any_key_of_a_feed_is_read_back_by_dagster(name: str) -> None:
+    values: list[Any] = [name, [name], {name: "STRING"}]
+    written = "\n".join(_line(f"a{at}", value, "why") for at, value in enumerate(values))
+    read = parse_yaml_with_source_position(f"attributes:\n{written}\n").value
+    assert read == {"attributes": {f"a{at}": value for at, value in enumerate(values)}}
+
+
+@pytest.mark.parametrize("key", ["a\x85b", " id ", "<<", "=", "null", "1", "\ufeffid", "a: b # c"])
+def test_a_feed_whose_key_is_awkward_is_declared_as_it_is(
+    server: FeedServer, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
+    server.answer = lambda _: lines({key: "N1"}, {key: "N2"})
+    types = ("--type", f"{key}=STRING")
+    feed, _ = declared(server, capsys, *types)
+    assert dict(feed.types) == {key: "STRING"}

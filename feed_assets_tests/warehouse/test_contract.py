@@ -19,8 +19,8 @@ from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Known, Pending, Warehouse
 from feed_assets.warehouse.read import read_shards, read_table
 from feed_assets.warehouse.rows import columns_in, conform
-from feed_assets.warehouse.shards import check_column_count, union
-from feed_assets.warehouse.store import Stored, store_shard, store_snapshot
+from feed_assets.warehouse.shards import check_column_count, union, widened
+from feed_assets.warehouse.store import Stored, finish_pending, store_shard, store_snapshot
 
 DAYS = [date(2020, 1, day) for day in range(1, 32)]
 
@@ -396,6 +396,36 @@ def test_a_table_that_is_missing_or_lacks_a_column_is_named(
     store_snapshot(warehouse, orders, pa.table({"id": [1]}), attempt="1")
     with pytest.raises(TableError, match="no column nope; it has id"):
         read_table(warehouse, orders, ["nope"])
+
+
+# --- an import that was killed before the shards had followed
+
+
+def test_shards_that_have_not_followed_yet_do_so_before_anything_else(
+    warehouse: Warehouse, orders: Table
+) -> None:
+    for day in DAYS[:3]:
+        store(warehouse, orders, day, [{"id": "N1", "total": 1}])
+    known = (Column("id", "STRING"), Column("total", "FLOAT"), Column("note", "STRING"))
+    before = warehouse.known(orders)
+    assert warehouse.learn(orders, known, Pending.TYPES, then=before)
+    warehouse.alter(orders.shard(DAYS[1]), widened(before.columns, known))  # where it was killed
+
+    finish_pending(warehouse, orders)
+
+    assert [type_of(warehouse, orders.shard(day), "total") for day in DAYS[:3]] == ["FLOAT"] * 3
+    assert type_of(warehouse, orders.shard(DAYS[2]), "note") == "STRING"
+    assert warehouse.known(orders).pending is Pending.NOTHING
+    assert warehouse.known(orders).columns == known
+
+
+def test_columns_learned_before_the_first_shard_are_no_hindrance(
+    warehouse: Warehouse, orders: Table
+) -> None:
+    finish_pending(warehouse, orders)
+    assert warehouse.learn(orders, (Column("id", "STRING"),), Pending.COLUMNS, then=Known())
+    finish_pending(warehouse, orders)
+    assert warehouse.known(orders).pending is Pending.NOTHING
 
 
 # --- as many columns as a table can have
