@@ -505,3 +505,12 @@ def test_a_run_first_finishes_what_a_killed_one_left_whatever_becomes_of_itself(
     for day in ("20200101", "20200102"):
         assert str((orders.tables.columns(shard(day)) or ())[2]) == "FLOAT"
     assert orders.tables.known(SNAPSHOT).pending is Pending.NOTHING
+
+
+def test_a_warehouse_that_cannot_be_opened_is_the_days_own_failure(
+    by_date: Project, tmp_path: Path
+) -> None:
+    by_date.url = f"duckdb://{tmp_path}/missing/warehouse.duckdb"
+    reason = by_date.reason(by_date.run("2020-01-01"))
+    assert reason.startswith("orders 2020-01-01: DuckDB file ")
+    assert "make the folder, or correct FEED_ASSETS_WAREHOUSE" in reason

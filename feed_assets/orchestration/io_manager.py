@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_origin
 import dagster as dg
 from pydantic import PrivateAttr
 
-from feed_assets.errors import SettingError
+from feed_assets.errors import FeedAssetsError, SettingError
 from feed_assets.orchestration.deliveries import Deliveries, GivenUp
 from feed_assets.orchestration.metadata import stored_metadata
 from feed_assets.orchestration.warehouse import WarehouseResource, as_failure
@@ -45,7 +45,10 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
 
             with obj.retried(), as_failure(), self.warehouse.open(context.log) as warehouse:
                 if obj.feed.partition_by_date:  # whatever becomes of this run's own days
-                    finish_pending(warehouse, obj.feed.destination)
+                    try:
+                        finish_pending(warehouse, obj.feed.destination)
+                    except FeedAssetsError as failure:  # which those days meet again
+                        context.log.warning(str(failure))
                 obj.store(warehouse, given_up)
             return
         with as_failure(), self.warehouse.open(context.log) as warehouse:
