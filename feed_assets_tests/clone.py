@@ -14,7 +14,11 @@ from feed_assets.demo.__main__ import UI_PORT
 from feed_assets.demo.server import HOST, PORT
 
 PROJECT = Path(__file__).parents[1]
-TREE = ("feed_assets", "pyproject.toml", "requirements.lock", "workspace.yaml", "Makefile")
+EXAMPLE = PROJECT / "feed_assets" / "demo" / "defs"
+TREE = (
+    *("feed_assets", "pyproject.toml", "requirements.lock", "workspace.yaml"),
+    *("Makefile", "setup.sh", "deploy"),
+)
 KEPT = {"PATH", "HOME", "LANG"}
 
 
@@ -26,15 +30,33 @@ def make_clone(path: Path) -> dict[str, str]:
     for name in TREE:
         copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy2
         copy(PROJECT / name, path / name)
-    (path / ".venv").symlink_to(PROJECT / ".venv")
+    _link_environment(path)
     ports = dict(zip([str(PORT), str(UI_PORT)], map(str, free_ports(2)), strict=True))
-    for pattern in ("defs/*/defs.yaml", "demo/*.py"):
+    for pattern in ("demo/defs/*/defs.yaml", "demo/*.py"):
         for file in (path / "feed_assets").glob(pattern):
             text = file.read_text()
             for published, here in ports.items():
                 text = text.replace(published, here)
             file.write_text(text)
     return ports
+
+
+def declare_example(path: Path) -> None:
+    """Declare the example's feeds as those of the user to whom the clone belongs."""
+    package = path / "feed_assets"
+    shutil.copytree(package / "demo" / "defs", package / "defs", dirs_exist_ok=True)
+
+
+def _link_environment(path: Path) -> None:
+    """Give the clone a .venv that counts as ready, and that its `make setup` cannot empty."""
+    environment = path / ".venv"
+    environment.mkdir()
+    for each in (PROJECT / ".venv").iterdir():
+        if each.name != ".ready":
+            (environment / each.name).symlink_to(each)
+    state = ["sh", "-c", "pwd -P; cksum requirements.lock pyproject.toml"]
+    with (environment / ".ready").open("w") as ready:
+        subprocess.run(state, cwd=path, stdout=ready, check=True)
 
 
 def free_ports(count: int) -> list[int]:

@@ -266,7 +266,7 @@ def waited_for(what: str, check: Callable[[], T | None]) -> T:
 
 
 def copied_project(to: Path, url: str, more: Mapping[str, Mapping[str, Any]]) -> Path:
-    """Copies the project, its feeds now of the server at `url`, and `more` of them by name.
+    """Copy the project with the example's feeds, now of the server at `url`, and `more` by name.
 
     Of a feed whose `url` is a path, it is one of that server.
     The copy's schedules rest until the next 29 February, so that no clock starts a run.
@@ -276,6 +276,7 @@ def copied_project(to: Path, url: str, more: Mapping[str, Mapping[str, Any]]) ->
         shutil.copy(PROJECT / name, to)
     package = to / "feed_assets"
     shutil.copytree(PROJECT / "feed_assets", package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(package / "demo" / "defs", package / "defs", dirs_exist_ok=True)
     for path in package.glob("defs/*/defs.yaml"):
         declared = yaml.safe_load(path.read_text())
         if declared["type"] != "feed_assets.JsonFeed":

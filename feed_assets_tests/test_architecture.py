@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "feed_assets"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ONLY_IN = {
-    "dagster": ("orchestration/", "definitions.py", "demo/__main__.py"),
+    "dagster": ("orchestration/", "definitions.py", "demo/"),
     "dagster_gcp": ("orchestration/warehouse.py",),
     "google": ("warehouse/bigquery",),
     "apprise": ("alerts/sending.py",),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import traceback
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +23,26 @@ from dagster.components.testing import create_defs_folder_sandbox
 from pydantic import BaseModel, ValidationError
 
 from feed_assets.alerts.declared import Alerts
-from feed_assets.definitions import defs
+from feed_assets.definitions import code_location, defs
+from feed_assets.demo.definitions import defs as example
 from feed_assets.errors import SettingError
 from feed_assets.orchestration.component import FeedAttributes
 from feed_assets.orchestration.warehouse import WarehouseResource
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
+from feed_assets_tests.clone import EXAMPLE
 
 ALERTS = "FEED_ASSETS_ALERTS"
 VARIABLE = "FEED_ASSETS_WAREHOUSE"
 
 
-def test_the_examples_feeds_become_assets_and_schedules(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
+@pytest.mark.parametrize("warehouse", ["", "bigquery://my-project?location=EU"])
+def test_the_examples_feeds_become_assets_and_schedules_on_both_warehouses(
+    warehouse: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, warehouse)
     monkeypatch.delenv("CRM_FEED_PASSWORD", raising=False)  # is a run's affair
 
-    loaded = defs()
+    loaded = example()
 
     keys = {spec.key.to_user_string() for spec in loaded.resolve_all_asset_specs()}
     assert keys == {"crm_orders", "crm_orders_latest", "crm_orders_snapshot"}
@@ -43,12 +50,21 @@ def test_the_examples_feeds_become_assets_and_schedules(monkeypatch: pytest.Monk
         "crm_orders_schedule",
         "crm_orders_snapshot_schedule",
     }
-    assert "import_alerts" in {sensor.name for sensor in loaded.sensors or ()}
     daily = loaded.resolve_assets_def("crm_orders")
     assert isinstance(daily.partitions_def, dg.DailyPartitionsDefinition)
     days = daily.partitions_def.get_partition_keys()
     assert (days[0], days[-1], len(days)) == ("2020-01-10", "2020-01-20", 11)
     assert loaded.resolve_assets_def("crm_orders_snapshot").partitions_def is None
+
+
+@pytest.mark.parametrize("warehouse", ["", "bigquery://my-project?location=EU"])
+def test_a_new_project_has_alerts_and_no_feed(
+    warehouse: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, warehouse)
+    loaded = defs()
+    assert list(loaded.resolve_all_asset_specs()) == []
+    assert "import_alerts" in {sensor.name for sensor in loaded.sensors or ()}
 
 
 def test_alerts_are_on_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,11 +179,19 @@ def test_a_warehouse_that_is_none_is_left_to_the_run(monkeypatch: pytest.MonkeyP
 
 
 def test_on_bigquery_a_table_among_the_shards_is_refused_with_both_feeds(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    shutil.copytree(EXAMPLE, tmp_path / "colliding" / "defs")
+    snapshot = tmp_path / "colliding" / "defs" / "crm_orders_snapshot" / "defs.yaml"
+    snapshot.write_text(snapshot.read_text().replace("current_orders", "orders_snapshot"))
+    monkeypatch.syspath_prepend(tmp_path)
+    tree = dg.ComponentTree(
+        defs_module=import_module("colliding.defs"), project_root=tmp_path / "colliding"
+    )
+    code_location(tree)
     monkeypatch.setenv(VARIABLE, "bigquery://my-project")
     with pytest.raises(SettingError, match="crm_orders and crm_orders_snapshot would collide"):
-        defs()
+        code_location(tree)
 
 
 @pytest.mark.parametrize(

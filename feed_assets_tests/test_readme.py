@@ -65,10 +65,10 @@ def test_make_demo_imports_the_example_and_shows_it(clone: Path) -> None:
     assert demo.returncode == 0, shown
     for text in ("crm.orders_20200115", "N1 delivered, N2 received", "refunded", "make ui"):
         assert text in shown
-    tables = DuckDBWarehouse(clone / "var" / "warehouse.duckdb")
+    tables = DuckDBWarehouse(clone / "var" / "demo" / "warehouse.duckdb")
     with tables:
         rows = duckdb_rows(tables, "orders")
-        assert rows == duckdb_rows(tables, "orders_snapshot")
+        assert rows == duckdb_rows(tables, "current_orders")
     assert [(row["orderId"], row["status"], row["total"]) for row in rows] == [
         ("N1", "delivered", 120.13),
         ("N2", "refunded", 96.12),

@@ -130,7 +130,7 @@ def test_the_checks_tab_has_each_day_and_the_feed_its_deadline(office: Office) -
 
 def test_each_day_has_its_shard_and_the_snapshot_its_table(imported: Imported) -> None:
     expected = {f"orders_{day.replace('-', '')}": rows for day, rows in UPDATES.items()}
-    expected["orders_snapshot"] = NOW
+    expected["current_orders"] = NOW
     assert imported.snapshot.status == "SUCCESS"
     assert {name: imported.tables.rows[name] for name in expected} == expected
     for name in expected:

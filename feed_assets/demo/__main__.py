@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
 
 import dagster as dg
 from rich.console import Console
@@ -20,19 +23,22 @@ from feed_assets.demo import crm
 from feed_assets.demo.server import HOST, PASSWORD, PORT, USERNAME, serving
 from feed_assets.errors import FeedAssetsError
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
-from feed_assets.orchestration.warehouse import WarehouseResource, warehouse_url
+from feed_assets.orchestration.warehouse import VARIABLE, WarehouseResource, warehouse_url
 from feed_assets.tables import Table
 from feed_assets.warehouse.columns import columns_of
 from feed_assets.warehouse.interface import Warehouse
 
 UI_PORT = 3000
 ORDERS = Table("crm", "orders")
-SNAPSHOT = Table("crm", "orders_snapshot")
+SNAPSHOT = Table("crm", "current_orders")
+FOLDER = Path("var", "demo").absolute()
+WAREHOUSE = f"duckdb://{quote(str(FOLDER))}/warehouse.duckdb"
+"""Unless FEED_ASSETS_WAREHOUSE names another."""
 console = Console()
 
 
 def main() -> None:
-    """Serves the example CRM for as long as what was asked for takes."""
+    """Serve the example CRM while its feeds are imported and the UI runs."""
     parser = argparse.ArgumentParser(prog="python -m feed_assets.demo", description=__doc__)
     parser.add_argument("what", choices=["import", "ui", "serve"], nargs="?", default="import")
     what = parser.parse_args().what
@@ -40,6 +46,9 @@ def main() -> None:
         signal.signal(end, signal.default_int_handler)
     os.environ.setdefault("CRM_FEED_USERNAME", USERNAME)
     os.environ.setdefault("CRM_FEED_PASSWORD", PASSWORD)
+    os.environ.setdefault(VARIABLE, WAREHOUSE)
+    os.environ["DAGSTER_HOME"] = str(FOLDER / "dagster")
+    Path(os.environ["DAGSTER_HOME"]).mkdir(parents=True, exist_ok=True)
     with crm_server():
         if what == "serve":
             console.print(f"Serving the example CRM on http://{HOST}:{PORT}; Ctrl-C ends it.")
@@ -56,21 +65,21 @@ def main() -> None:
 
 @contextmanager
 def crm_server() -> Iterator[None]:
-    """The example CRM where the YAML expects it; says so where the port is taken."""
+    """Serve the example CRM at the address in its feeds' YAML; exit if the port is in use."""
     with ExitStack() as stack:
         try:
             stack.enter_context(serving(port=PORT))
         except OSError as failure:
             sys.exit(
                 f"The example CRM cannot be served on {HOST}:{PORT}: {failure.strerror}. "
-                f"End what uses that port (another `make ui`?) and try again."
+                f"End the program that uses that port (another `make ui`?) and try again."
             )
         yield
 
 
 def import_all() -> None:
-    """Imports the example's days in one run, then the view and the snapshot, as the UI would."""
-    from feed_assets.definitions import defs
+    """Import the example's days in one run, then the view and the snapshot, as the UI would."""
+    from feed_assets.demo.definitions import defs
 
     job = defs().resolve_implicit_global_asset_job_def()
     days = {RANGE_START: crm.FIRST.isoformat(), RANGE_END: crm.LAST.isoformat()}
@@ -79,7 +88,10 @@ def import_all() -> None:
             (["crm_orders"], days),
             (["crm_orders_latest", "crm_orders_snapshot"], {}),
         ):
-            console.print(f"Importing [bold]{' and '.join(assets)}[/bold] ...")
+            names = " and ".join(assets)
+            console.print(
+                f"Importing [bold]{names}[/bold] into {warehouse_url()} ...", soft_wrap=True
+            )
             keys = [dg.AssetKey(name) for name in assets]
             result = job.execute_in_process(
                 instance=instance,
@@ -123,30 +135,41 @@ def _cell(value: object) -> str:
 
 def _next_steps() -> None:
     steps = [
-        "[bold]make ui[/bold]  the same in the Dagster UI: backfill days, see what came",
-        "[bold]feed_assets/defs/crm_orders/defs.yaml[/bold]  edit it to import a feed of yours",
+        "[bold]make ui[/bold]  the same in the Dagster UI: backfill days, see rows and checks",
+        "[bold].venv/bin/dg scaffold defs feed_assets.JsonFeed shop_orders[/bold]  "
+        "a feed of your own; then [bold]make dev[/bold]",
     ]
-    if (url := warehouse_url()).startswith("duckdb://"):
-        opened = f"duckdb.connect('{url.removeprefix('duckdb://')}', read_only=True)"
+    if warehouse_url() == WAREHOUSE:
+        opened = "duckdb.connect('var/demo/warehouse.duckdb', read_only=True)"
         look = f"import duckdb; {opened}.sql('FROM crm.orders').show()"
         steps.append(f'[bold].venv/bin/python -c "{look}"[/bold]')
     console.print("\nTo try next:")
     for number, step in enumerate(steps, 1):
-        console.print(f"  {number}. {step}", soft_wrap=True)
+        console.print(f"  {number}. {step}", soft_wrap=True, highlight=False)
 
 
 def _ui() -> None:
+    port = _free_port()
     console.print(
-        f"The Dagster UI will be on [bold]http://127.0.0.1:{UI_PORT}[/bold] in half a minute; "
+        f"The Dagster UI will be on [bold]http://{HOST}:{port}[/bold] in half a minute; "
         f"Ctrl-C ends it."
     )
-    command = [sys.executable, "-m", "dagster_dg_cli.cli", "dev", "--port", str(UI_PORT)]
+    command = [sys.executable, "-m", "dagster_dg_cli.cli", "dev", "--port", str(port)]
+    command += ["--module-name", "feed_assets.demo.definitions"]
     with subprocess.Popen(command) as ui:  # noqa: S603 - a fixed command
         try:
             ui.wait()
         except KeyboardInterrupt:
             ui.send_signal(signal.SIGINT)
             ui.wait(30)
+
+
+def _free_port() -> int:
+    """The UI's usual port; if that is in use, one that is free."""
+    for port in (UI_PORT, 0):
+        with suppress(OSError), socket.create_server((HOST, port)) as server:
+            return int(server.getsockname()[1])
+    sys.exit("No port of this machine is free for the Dagster UI.")
 
 
 def _wait() -> None:

@@ -1,0 +1,20 @@
+"""The example CRM's feeds as a code location of their own, apart from a user's."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import dagster as dg
+
+from feed_assets.definitions import code_location
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The code location of the feeds in this package's `defs`."""
+    return code_location(
+        dg.ComponentTree(
+            defs_module=import_module("feed_assets.demo.defs"), project_root=Path(__file__).parent
+        )
+    )
