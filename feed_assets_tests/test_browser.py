@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from feed_assets_tests.chromium import NoBrowser, browser_path, opened_page, pictured, screenshot
+from feed_assets_tests.chromium import opened_page, pictured, screenshot
 from feed_assets_tests.dagster_ui import waited_for
 from feed_assets_tests.office import SHOP_DAYS, Office, shop_orders
 
@@ -186,16 +185,6 @@ def test_the_checks_tab_shows_each_check_passed_for_each_day(page: Page) -> None
 def test_that_all_is_well_again_is_told_too(office: Office) -> None:
     well = waited_for("the message", lambda: message(office, "shop_orders: recovered"))
     assert well.startswith(f"{BAD} of shop_orders, whose import had failed, has been imported now.")
-
-
-def test_without_a_browser_it_is_said_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("FEED_ASSETS_TEST_BROWSER", raising=False)
-    monkeypatch.setattr("feed_assets_tests.chromium.APPLICATION", tmp_path / "none")
-    with pytest.raises(NoBrowser, match="apt-get install chromium"):
-        browser_path()
 
 
 def message(office: Office, title: str) -> str | None:

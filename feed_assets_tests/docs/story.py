@@ -5,8 +5,11 @@ from __future__ import annotations
 import doctest
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,15 +26,16 @@ from feed_assets.feed import Feed
 from feed_assets.ndjson.parse import parse
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
-from feed_assets_tests.clone import free_ports, make_clone, started
+from feed_assets_tests.clone import declare_example, free_ports, make_clone, started
 from feed_assets_tests.docs.example import CREDENTIALS, declared, import_example
 from feed_assets_tests.docs.pages import PROJECT, Block, shown_in
 from feed_assets_tests.emulator import Emulator
 
 FILE = re.compile(r"(?:#|//) (\S+\.(?:py|mjs|yaml))\n")
 """A first line that says which file a block is."""
+CURL = Path(__file__).with_name("curl.py")
 DEMO_PORT, EXAMPLE_PORT = "8020", "8000"
-ELSEWHERE = ("docker", "kubectl", "helm", "gcloud", "bq", "sudo", "make demo", "make ui")
+ELSEWHERE = ("docker", "kubectl", "helm", "gcloud", "bq", "sudo", "make")
 """Commands that want what a test has not, or that README's tests run: only read by the shell."""
 
 
@@ -42,7 +46,14 @@ class Story:
         self.path, self._emulator = path, bigquery
         (path / "var" / "dagster").mkdir(parents=True)
         self.ports = {**make_clone(path), EXAMPLE_PORT: str(free_ports(1)[0])}
+        declare_example(path)
         self.environment = {**CREDENTIALS, "PATH": f"{path}/.venv/bin:{os.environ['PATH']}"}
+        if shutil.which("curl") is None:
+            program = path / "bin" / "curl"
+            program.parent.mkdir()
+            program.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, str(CURL)])} "$@"\n')
+            program.chmod(0o755)
+            self.environment["PATH"] += f":{program.parent}"
         self.names: dict[str, Any] = {"__name__": "shown"}
         self.running: list[subprocess.Popen[str]] = []
         self._ends = ExitStack()
