@@ -1,6 +1,10 @@
 .PHONY: setup demo ui dev test test-unit test-bigquery check docs bench lock
 
 BIN := .venv/bin
+UNIT := $(addprefix feed_assets_tests/, ndjson \
+	preview/test_declaration.py preview/test_preview.py docs/test_attributes_page.py \
+	warehouse/test_json_lines.py warehouse/test_shards.py test_alert_messages.py \
+	test_alert_sending.py test_architecture.py test_attempts.py test_download.py test_feed.py)
 DAGSTER_HOME ?= $(CURDIR)/var/dagster
 export DAGSTER_HOME
 

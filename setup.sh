@@ -101,7 +101,7 @@ pinned() {
 }
 
 pip_setting() {
-    "$python" -m pip config list | sed -n "s/^[^=]*[.]$1='\(.*\)'\$/\1/p" | head -n 1
+    "$python" -m pip config list | sed -n "s/^[^=]*[.]$1='\(.*\)'\$/\1/p" | tail -n 1
 }
 
 fail() {

@@ -23,11 +23,14 @@ from feed_assets.importing import store
 from feed_assets.orchestration.scaffold import alerts_yaml, feed_yaml
 from feed_assets.source import Arriving, nameless
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
-from feed_assets_tests.clone import PROJECT, make_clone, started
+from feed_assets_tests.clone import PROJECT, declare_example, free_ports, make_clone, started
+from feed_assets_tests.emulator import Emulator
+from feed_assets_tests.serving import feed_server, lines
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 RUN_ELSEWHERE = {
     "make test": "is what runs this test",
+    "make dev": "is tried with a port of its own",
     'export FEED_ASSETS_WAREHOUSE="bigquery://my-project?location=EU"': "wants a project at Google",
 }
 
@@ -76,30 +79,82 @@ def test_make_demo_imports_the_example_and_shows_it(clone: Path) -> None:
     ]
 
 
-def test_make_ui_answers_with_the_project_loaded(clone: Path) -> None:
-    demo = (clone / "feed_assets" / "demo" / "__main__.py").read_text()
-    port = demo.partition("UI_PORT = ")[2].split()[0]
-    with started("make ui", clone) as ui:
+ASSETS = "{assetNodes {assetKey {path}}}"
+
+
+def test_make_ui_shows_the_example_even_if_a_users_feed_is_broken(clone: Path) -> None:
+    port = (clone / "feed_assets" / "demo" / "__main__.py").read_text().partition("UI_PORT = ")[2]
+    broken = clone / "feed_assets" / "defs" / "broken" / "defs.yaml"
+    broken.parent.mkdir()
+    broken.write_text("type: feed_assets.JsonFeed\nattributes: {name: broken}\n")
+    example = {"crm_orders", "crm_orders_latest", "crm_orders_snapshot"}
+    assert shown_assets("make ui", port.split()[0], clone) == example
+
+
+def test_make_dev_shows_the_feeds_of_this_page_and_not_the_example(clone: Path) -> None:
+    declare_readmes_feeds(clone)
+    port = free_ports(1)[0]
+    assert shown_assets(f"make dev PORT={port}", str(port), clone) == {
+        "orders",
+        "crm_orders",
+        "crm_orders_latest",
+    }
+
+
+def declare_readmes_feeds(clone: Path) -> None:
+    for block in blocks("yaml"):
+        document = yaml.safe_load(block)
+        if document.get("type") == "feed_assets.JsonFeed":
+            path = clone / "feed_assets" / "defs" / document["attributes"]["name"] / "defs.yaml"
+            path.parent.mkdir()
+            path.write_text(block)
+
+
+def test_the_step_to_bigquery_imports_a_feed_of_this_page(clone: Path, bigquery: Emulator) -> None:
+    """The commands as printed; the emulator is the project at Google."""
+    exported = next(each for each in COMMANDS if each.startswith("export FEED_ASSETS_WAREHOUSE"))
+    checked = next(each for each in COMMANDS if "dg check" in each)
+    with feed_server() as server:
+        server.answer = lambda path: lines({"orderId": "N1", "total": 1.5})
+        declare_readmes_feeds(clone)
+        feed = clone / "feed_assets" / "defs" / "orders" / "defs.yaml"
+        feed.write_text(feed.read_text().replace("https://example.com/feed.ndjson", server.url))
+        command = f"{exported} && {checked} && .venv/bin/dg launch --assets orders"
+        environment = {
+            "BIGQUERY_EMULATOR_HOST": bigquery.url,
+            "DAGSTER_HOME": str(clone / "var" / "dagster"),
+        }
+        with started(f"make setup && {command}", clone, environment) as dg:
+            printed, _ = dg.communicate(timeout=200)
+    assert dg.returncode == 0, printed
+    client = bigquery.client(project="my-project")
+    assert [dict(row) for row in client.list_rows("my-project.shop.orders")] == [
+        {"orderId": "N1", "total": 1.5}
+    ]
+
+
+def shown_assets(command: str, port: str, clone: Path) -> set[str]:
+    """The assets that the UI shows which a command starts."""
+    with started(command, clone) as ui:
         try:
-            query = "{repositoriesOrError {... on RepositoryConnection {nodes {location {name}}}}}"
             deadline = time.monotonic() + 100
             while True:
                 assert ui.poll() is None, ui.stdout and ui.stdout.read()
                 assert time.monotonic() < deadline, "the UI did not answer"
                 try:
                     answer = requests.post(
-                        f"http://{HOST}:{port}/graphql", json={"query": query}, timeout=10
+                        f"http://{HOST}:{port}/graphql", json={"query": ASSETS}, timeout=10
                     ).json()
                 except (requests.ConnectionError, requests.JSONDecodeError):
                     time.sleep(0.5)
                     continue
-                if answer["data"]["repositoriesOrError"].get("nodes"):
+                if answer["data"]["assetNodes"]:
                     break
                 time.sleep(0.5)
         finally:
             os.killpg(ui.pid, signal.SIGINT)
             ui.wait(30)
-    assert "feed_assets" in str(answer)
+    return {node["assetKey"]["path"][-1] for node in answer["data"]["assetNodes"]}
 
 
 def duckdb_rows(tables: DuckDBWarehouse, name: str) -> list[dict[str, Any]]:
@@ -110,6 +165,7 @@ def duckdb_rows(tables: DuckDBWarehouse, name: str) -> list[dict[str, Any]]:
 
 
 def test_dg_check_points_at_a_mistake_by_file_line_and_attribute(clone: Path) -> None:
+    declare_example(clone)
     mistaken = clone / "feed_assets" / "defs" / "crm_orders" / "defs.yaml"
     mistaken.write_text(mistaken.read_text().replace("dataset: crm", "datset: crm"))
 
@@ -141,9 +197,9 @@ def test_dg_scaffold_writes_what_dg_finds_valid(clone: Path) -> None:
 @pytest.mark.parametrize("block", blocks("yaml"))
 def test_each_yaml_declares_what_it_says(block: str) -> None:
     document = yaml.safe_load(block)
-    if "type" not in document:  # what the Makefile writes into an instance's dagster.yaml
-        makefile = (PROJECT / "Makefile").read_text()
-        assert all(line in makefile for line in block.splitlines())
+    if "type" not in document:  # lines of the instance's configuration
+        instance = yaml.safe_load((PROJECT / "deploy" / "local" / "dagster.yaml").read_text())
+        assert document.items() <= instance.items()
         return
 
     models = {"feed_assets.JsonFeed": Feed, "feed_assets.ImportAlerts": Alerts}

@@ -252,7 +252,7 @@ def test_a_browser_is_found_by_each_of_its_names(
 
 def test_the_documentations_curl_can_be_done_without() -> None:
     with serving() as url:
-        command = [sys.executable, CURL, "-s", "--compressed"]
+        command = [sys.executable, str(CURL), "-s", "--compressed"]
         printed = subprocess.run(
             [*command, "-u", f"{USERNAME}:{PASSWORD}", f"{url}/feed.ndjson"],
             capture_output=True,
