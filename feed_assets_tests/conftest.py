@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from feed_assets_tests.fault_proxy import FaultProxy
     from feed_assets_tests.office import Office
     from feed_assets_tests.project import Project
+
+for name in ("http_proxy", "HTTP_PROXY"):
+    os.environ.pop(name, None)  # tests use plain http on this machine only
 
 settings.register_profile("exact", derandomize=True, database=None, deadline=None)
 settings.load_profile("exact")

@@ -183,3 +183,5 @@ if __name__ == "__main__":
         main()
     except FeedAssetsError as failure:
         sys.exit(str(failure))
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        sys.exit("\nInterrupted. The same command goes on from here.")
