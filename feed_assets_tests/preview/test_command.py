@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from feed_assets.download import Transfer
+from feed_assets_tests.dagster_ui import waited_for
 from feed_assets_tests.faults import Answer as Answering
 from feed_assets_tests.faults import cut, faulty_server, stall
-from feed_assets_tests.preview.commands import environment, feed_assets, started
+from feed_assets_tests.preview.commands import environment, feed_assets, finished, started
 from feed_assets_tests.serving import Answer, FeedServer, lines, ndjson_type, zipped
 
 ROWS = lines({"id": "N1", "total": 1.5}, {"id": "N2", "total": 2}).body
@@ -36,8 +38,8 @@ FOUND = {
 SECRET = "hunter2"
 
 
-def previewed(*arguments: str | Path, **options: Any) -> Any:
-    done = feed_assets("preview", "--json", *arguments, **options)
+def previewed(*arguments: str | Path, run: Any = feed_assets, **options: Any) -> Any:
+    done = run("preview", "--json", *arguments, **options)
     assert (done.returncode, done.stderr) == (0, "")
     return json.loads(done.stdout)
 
@@ -60,6 +62,7 @@ def test_a_file_a_pipe_and_a_url_are_read_alike(
 
     assert previewed(path) == FOUND
     assert previewed("-", stdin=packed) == FOUND
+    assert previewed("-", run=finished, stdin=packed) == FOUND  # through a pipe
     assert previewed(server.url) == FOUND
     server.answer = lambda _: zipped(Answer(ROWS, headers=ndjson_type))
     assert previewed(server.url) == FOUND
@@ -125,7 +128,10 @@ def test_what_stands_in_a_query_is_hidden_where_the_url_is_told(server: FeedServ
         (zipped(Answer(ROWS), cut=9), "broke off inside its gzip; try again later (3 attempts)"),
     ],
 )
-def test_what_is_no_feed_ends_in_one_sentence(server: FeedServer, answer: Answer, why: str) -> None:
+def test_what_is_no_feed_ends_in_one_sentence(
+    server: FeedServer, answer: Answer, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Transfer, "wait", lambda self, seconds: None)
     server.answer = lambda _: answer
     for options in ([], ["--json"]):
         assert why in refused(server.url, *options)
@@ -134,7 +140,7 @@ def test_what_is_no_feed_ends_in_one_sentence(server: FeedServer, answer: Answer
 def test_a_connection_that_breaks_off_is_tried_again_without_a_word() -> None:
     with faulty_server() as server:
         server.arm(cut(1000), *server.answers)
-        assert previewed(server.url)["rows"] == 2000
+        assert previewed(server.url, run=finished)["rows"] == 2000  # where no test takes the log
 
 
 @pytest.mark.parametrize(
@@ -257,10 +263,9 @@ def test_control_c_ends_it_soon_and_in_a_word(answer: Answering) -> None:
     with faulty_server() as server:
         server.arm(answer)
         with started("preview", server.url, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as it:
-            while not server.requests:
-                assert it.poll() is None
+            waited_for("a request", lambda: server.requests or it.poll() is not None)
             it.send_signal(signal.SIGINT)
-            shown, said = it.communicate(timeout=20)
+            shown, said = it.communicate(timeout=60)
     assert (it.returncode, shown, said) == (130, b"", b"feed-assets: interrupted\n")
 
 
