@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import re
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 import pytest
 import trustme
 
+from feed_assets.delivery import Delivery, deliver
+from feed_assets.errors import FeedAssetsError
+from feed_assets.feed import Feed
+from feed_assets.importing import store
+from feed_assets.warehouse.duckdb import DuckDBWarehouse
+from feed_assets.warehouse.interface import Warehouse
 from feed_assets_tests.faults import (
     AT_A_LINE,
     BODY,
@@ -321,99 +330,139 @@ def faulty() -> Iterator[FaultyServer]:
         yield running
 
 
-@pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Project]]:
+KINDS: dict[str, dict[str, Any]] = {
+    "snapshot": {},
+    "by date": {"partition_by_date": {"start_date": "2020-01-20"}},
+}
+"""How the feed is declared besides."""
+
+
+@pytest.fixture(params=KINDS)
+def declared(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The attributes of a feed of each kind, with credentials."""
     monkeypatch.setenv("CRM_USER", "me")
     monkeypatch.setenv("CRM_PASSWORD", "hunter2")
     auth = {"username_env": "CRM_USER", "password_env": "CRM_PASSWORD"}
-    with dg.DagsterInstance.ephemeral() as instance:
-
-        def make(server: FaultyServer, kind: str, **attributes: Any) -> Project:
-            by_date = {"partition_by_date": {"start_date": "2020-01-20"}}
-            declared = {"basic_auth": auth, "max_attempts": ATTEMPTS, **attributes}
-            if kind == "by date":
-                declared |= by_date
-            return Project(FeedServer(server.url), tmp_path, instance, **declared)
-
-        yield make
+    return {"basic_auth": auth, "max_attempts": ATTEMPTS, **KINDS[request.param]}
 
 
-def run(project: Project) -> dg.ExecuteInProcessResult:
-    return project.run("2020-01-20") if project.feed.partition_by_date else project.run()
+@pytest.fixture
+def warehouse(tmp_path: Path) -> DuckDBWarehouse:
+    return DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+
+
+def run(server: FaultyServer, warehouse: DuckDBWarehouse, attributes: dict[str, Any]) -> str:
+    """Import the feed as a run does, without Dagster; return the reason of its failure or ""."""
+    feed = Feed(
+        **{"name": "orders", "url": server.url, "dataset": "crm", "retry_wait": 0, **attributes}
+    )
+    day = feed.partition_by_date.start_date if feed.partition_by_date else None
+    with closing(deliver(feed, [day])) as arriving:
+        try:
+            _, delivered = next(arriving)
+            if isinstance(delivered, FeedAssetsError):
+                raise delivered
+            assert isinstance(delivered, Delivery)
+            store(delivered, warehouse, attempt=str(uuid4()))
+        except FeedAssetsError as failure:
+            return str(failure)
+    return ""
 
 
 def parsed(body: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in body.splitlines()]
 
 
-def rows(project: Project) -> list[dict[str, Any]]:
-    table = SNAPSHOT
-    if project.feed.partition_by_date:
-        table = table.shard(project.feed.partition_by_date.start_date)
-    return project.rows(table)
+def rows(warehouse: Warehouse, attributes: dict[str, Any]) -> list[dict[str, Any]]:
+    by_date = "partition_by_date" in attributes
+    table = SNAPSHOT.shard(date(2020, 1, 20)) if by_date else SNAPSHOT
+    found: list[dict[str, Any]] = warehouse.read(table).to_pylist()
+    return found
 
 
-@pytest.mark.parametrize("kind", ["snapshot", "by date"])
 @pytest.mark.parametrize("name", CASES)
 def test_a_fault_ends_as_the_whole_feed_or_as_a_sentence_and_no_change(
     name: str,
-    kind: str,
     faulty: FaultyServer,
-    made: Callable[..., Project],
+    declared: dict[str, Any],
+    warehouse: DuckDBWarehouse,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     case = CASES[name]
     faulty.arm(status("200 OK", BEFORE))
-    assert run(made(faulty, kind)).success
-    project = made(faulty, kind, **case.attributes)
+    assert not run(faulty, warehouse, declared)
+    caplog.set_level(logging.DEBUG, "feed_assets")
+    caplog.clear()
 
     faulty.arm(*case.answers)
-    ended = run(project)
+    reason = run(faulty, warehouse, {**declared, **case.attributes})
 
-    log = "\n".join(entry.user_message for entry in project.instance.all_logs(ended.run_id))
+    assert len(faulty.requests) == case.requests, caplog.text
+    assert case.said in caplog.text
+    assert "hunter2" not in caplog.text + reason
+    if isinstance(case.ends, bytes):
+        assert not reason
+        assert rows(warehouse, declared) == parsed(case.ends)
+    else:
+        assert re.search(case.ends, reason), reason
+        assert rows(warehouse, declared) == parsed(BEFORE)
+
+
+@pytest.mark.parametrize("name", ["503 twice, then fine", "401 in the middle"])
+def test_in_dagster_a_fault_ends_the_same(
+    name: str, faulty: FaultyServer, declared: dict[str, Any], tmp_path: Path
+) -> None:
+    case, key = CASES[name], ["2020-01-20"] * ("partition_by_date" in declared)
+    with dg.DagsterInstance.ephemeral() as instance:
+        project = Project(FeedServer(faulty.url), tmp_path, instance, **declared)
+        faulty.arm(status("200 OK", BEFORE))
+        assert project.run(*key).success
+
+        faulty.arm(*case.answers)
+        ended = project.run(*key)
+        log = "\n".join(entry.user_message for entry in instance.all_logs(ended.run_id))
+
     assert len(faulty.requests) == case.requests, log
     assert case.said in log
     assert "hunter2" not in log
     if isinstance(case.ends, bytes):
         assert ended.success, project.reason(ended)
-        assert rows(project) == parsed(case.ends)
+        assert rows(project.tables, declared) == parsed(case.ends)
     else:
         assert re.search(case.ends, project.reason(ended)), project.reason(ended)
         assert "hunter2" not in project.reason(ended)
-        assert rows(project) == parsed(BEFORE)
+        assert rows(project.tables, declared) == parsed(BEFORE)
 
 
-@pytest.mark.parametrize("kind", ["snapshot", "by date"])
 @pytest.mark.parametrize("name", SERVERS)
 def test_so_does_a_server_that_is_another_as_a_whole(
-    name: str, kind: str, faulty: FaultyServer, made: Callable[..., Project]
+    name: str, faulty: FaultyServer, declared: dict[str, Any], warehouse: DuckDBWarehouse
 ) -> None:
     host, secure, ends, requests = SERVERS[name]
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if secure else None
     if tls is not None:
         trustme.CA().issue_cert("localhost").configure_cert(tls)
     faulty.arm(status("200 OK", BEFORE))
-    assert run(made(faulty, kind)).success
+    assert not run(faulty, warehouse, declared)
 
     with faulty_server(host, tls) as other:
-        project = made(other, kind)
-        ended = run(project)
+        reason = run(other, warehouse, declared)
 
     assert len(other.requests) == requests
     if isinstance(ends, bytes):
-        assert rows(project) == parsed(ends)
+        assert not reason
+        assert rows(warehouse, declared) == parsed(ends)
     else:
-        assert ends in project.reason(ended)
-        assert rows(project) == parsed(BEFORE)
+        assert ends in reason
+        assert rows(warehouse, declared) == parsed(BEFORE)
 
 
-@pytest.mark.parametrize("kind", ["snapshot", "by date"])
 def test_another_host_that_a_redirect_leads_to_is_followed_without_credentials(
-    kind: str, faulty: FaultyServer, made: Callable[..., Project]
+    faulty: FaultyServer, declared: dict[str, Any], warehouse: DuckDBWarehouse
 ) -> None:
     with faulty_server() as other:
         faulty.arm(status("302 Found", Location=other.url))
-        project = made(faulty, kind)
-        assert run(project).success
+        assert not run(faulty, warehouse, declared)
         assert "authorization" in faulty.requests[0].headers
         assert "authorization" not in other.requests[0].headers
-    assert rows(project) == parsed(BODY)
+    assert rows(warehouse, declared) == parsed(BODY)
