@@ -1,4 +1,4 @@
-"""Imports in a process of their own, which a test has killed at a point it names.
+"""Imports that a test ends, or that it joins, at a point it names.
 
 The points are counted, not timed. Between two calls to a warehouse (of DuckDB: two statements that
 are no query) an import changes nothing that outlives it, so those are all the points there are.
@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pytest
+import requests
+from google.cloud import bigquery
+from requests.adapters import HTTPAdapter
 
 from feed_assets.tables import Table
-from feed_assets.warehouse import bigquery_altering
-from feed_assets.warehouse.bigquery import BigQueryWarehouse
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Warehouse
 from feed_assets.warehouse.store import Stored, store_shard
 from feed_assets_tests.emulator import Emulator
-from feed_assets_tests.fault_proxy import Exchange
 
 Rows = Sequence[dict[str, Any]]
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -42,24 +43,80 @@ def import_day(
         return store_shard(warehouse, table, day, lambda known: sent, attempt=attempt)
 
 
-def into_bigquery(url: str, table: Table, day: date, rows: Rows) -> None:
-    """An import through the proxy at this URL, which kills it: its calls come one by one."""
-    bigquery_altering.ALTERED_AT_ONCE = 1
-    import_day(BigQueryWarehouse(Emulator(url).client()), table, day, rows)
+class Killed(BaseException):
+    """The end of a process. No `except Exception` takes it."""
 
 
-def into_duckdb(path: Path, table: Table, day: date, rows: Rows, at: int | None) -> None:
-    """An import that kills itself before its `at`-th statement, counted from 1."""
-    connect, left = duckdb.connect, at or 0
+class Transport(HTTPAdapter):
+    """Sends the calls of BigQuery's client, and does something `before` each, given its number.
 
-    def die() -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
+    Only the calls of these `methods` are counted, from 1.
+    """
+
+    def __init__(self, before: Callable[[int], None], methods: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.calls = 0
+        self._before = before
+        self._methods = methods
+        self._lock = threading.Lock()
+
+    def send(
+        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> requests.Response:
+        if not self._methods or request.method in self._methods:
+            with self._lock:
+                self.calls += 1
+                number = self.calls
+            self._before(number)
+        return super().send(request, *args, **kwargs)
+
+    def client(self, emulator: Emulator) -> bigquery.Client:
+        """A client of the emulator whose calls these are."""
+        client = emulator.client()
+        client._http.mount("http://", self)
+        return client
+
+
+def into_duckdb(path: Path, table: Table, day: date, rows: Rows, at: int | None = None) -> None:
+    """Import a day, and end this process by SIGKILL before the `at`-th statement, from 1."""
+
+    def before(number: int) -> None:
+        if number == at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    duckdb.connect = lambda path: Watched(connect(path), die)  # type: ignore[assignment, misc]
-    import_day(DuckDBWarehouse(path), table, day, rows)
+    import_watched(path, table, day, rows, before)
+
+
+def killed_copies(path: Path, to: Path, table: Table, day: date, rows: Rows) -> list[Path]:
+    """Import a day; before each statement, copy what a process killed there would leave.
+
+    That is the folder's files as the system has them: whatever a process has not yet written is
+    lost with it, and the system loses nothing of what was written.
+    """
+    copies: list[Path] = []
+
+    def before(number: int) -> None:
+        copies.append(to / str(number) / path.name)
+        shutil.copytree(path.parent, copies[-1].parent)
+
+    import_watched(path, table, day, rows, before)
+    return copies
+
+
+def import_watched(
+    path: Path, table: Table, day: date, rows: Rows, before: Callable[[int], None]
+) -> None:
+    """Import a day, and do something `before` each statement, given its number."""
+    connect, number = duckdb.connect, 0
+
+    def tell() -> None:
+        nonlocal number
+        number += 1
+        before(number)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(duckdb, "connect", lambda path: Watched(connect(path), tell))
+        import_day(DuckDBWarehouse(path), table, day, rows)
 
 
 class Watched:
@@ -93,26 +150,12 @@ class Watched:
         return getattr(self._connection, name)
 
 
-class Mortal:
-    """An import in a process that `kill`, as a fault of a proxy, puts to an end."""
-
-    def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
-        self._process = PROCESSES.Process(target=target, args=arguments)
-        self._started = threading.Event()
-
-    def kill(self, exchange: Exchange) -> None:
-        """Kills the process; its call is not forwarded."""
-        self._started.wait()
-        os.kill(self._process.pid or 0, signal.SIGKILL)
-        wait([self._process.sentinel])
-        exchange.reset()
-
-    def survives(self) -> bool:
-        """Runs it; False if it was killed."""
-        self._process.start()
-        self._started.set()
-        self._process.join()
-        code = self._process.exitcode
-        self._process.close()
-        assert code in (0, -signal.SIGKILL), f"the import ended with {code}"
-        return bool(code == 0)
+def survives(target: Callable[..., None], *arguments: Any) -> bool:
+    """Run an import in a process of its own; return False if it was killed."""
+    process = PROCESSES.Process(target=target, args=arguments)
+    process.start()
+    process.join()
+    code = process.exitcode
+    process.close()
+    assert code in (0, -signal.SIGKILL), f"the import ended with {code}"
+    return bool(code == 0)

@@ -18,8 +18,7 @@ from feed_assets.warehouse.bigquery import BigQueryWarehouse
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Pending, Warehouse
 from feed_assets_tests.emulator import Emulator
-from feed_assets_tests.fault_proxy import FaultProxy, before
-from feed_assets_tests.mortal import Mortal, Rows, import_day, into_duckdb
+from feed_assets_tests.mortal import Rows, Transport, import_day, into_duckdb, survives
 
 PARTS = 2
 FIRST, DAY, NEXT = (date(2020, 1, day) for day in (1, 2, 3))
@@ -63,7 +62,7 @@ def check(warehouse: Warehouse, orders: Table, *imports: tuple[date, Rows]) -> N
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("name", BOTH)
 def test_an_import_between_any_two_calls_of_another(
-    name: str, part: int, bigquery: Emulator, proxy: FaultProxy, dataset: str
+    name: str, part: int, bigquery: Emulator, dataset: str
 ) -> None:
     one, other = BOTH[name]
     client = bigquery.client()
@@ -71,13 +70,15 @@ def test_an_import_between_any_two_calls_of_another(
     for at in itertools.count(1 + part, PARTS):
         orders = Table(f"{dataset}_{at}", "orders")
         import_day(tables, orders, FIRST, PLAIN, "first")
-        proxy.clear()
-        within = partial(import_day, BigQueryWarehouse(client), orders, *other, "other")
-        proxy.on(None, before(within), when=partial(operator.eq, at))
 
-        import_day(BigQueryWarehouse(proxy.client()), orders, *one, "one")
+        def before(number: int, orders: Table = orders, at: int = at) -> None:
+            if number == at:
+                import_day(BigQueryWarehouse(client), orders, *other, "other")
 
-        if len(proxy.calls) < at:
+        sending = Transport(before)
+        import_day(BigQueryWarehouse(sending.client(bigquery)), orders, *one, "one")
+
+        if sending.calls < at:
             assert at > PARTS
             break
         check(tables, orders, one, other)
@@ -121,7 +122,7 @@ def test_processes(name: str, tmp_path: Path) -> None:
     import_day(DuckDBWarehouse(path), orders, FIRST, PLAIN, "first")
 
     imports: list[Callable[[], bool]] = [
-        Mortal(into_duckdb, path, orders, day, rows, None).survives for day, rows in BOTH[name]
+        partial(survives, into_duckdb, path, orders, day, rows) for day, rows in BOTH[name]
     ]
     with ThreadPoolExecutor(2) as pool:
         assert all(pool.map(operator.call, imports))

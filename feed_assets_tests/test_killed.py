@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import itertools
-import operator
 import shutil
 from dataclasses import replace
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from feed_assets.tables import Table
+from feed_assets.warehouse import bigquery_altering
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
 from feed_assets.warehouse.columns import Column
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Pending, Warehouse
 from feed_assets.warehouse.read import read_table
 from feed_assets_tests.emulator import Emulator
-from feed_assets_tests.fault_proxy import FaultProxy
-from feed_assets_tests.mortal import Mortal, import_day, into_bigquery, into_duckdb
+from feed_assets_tests.mortal import (
+    Killed,
+    Transport,
+    import_day,
+    into_duckdb,
+    killed_copies,
+    survives,
+)
 
-PARTS = 4  # of the points, so that each test is quick
-OLDER = [date(2020, 1, day) for day in (1, 2, 3)]
+PARTS = 2  # of the points, so that each test is quick
+CHANGING = ("POST", "PUT", "PATCH", "DELETE")
+ORDERS = Table("crm", "orders")
+OLDER = [date(2020, 1, day) for day in (1, 2)]
 DAY, OTHER = date(2020, 1, 4), date(2020, 1, 5)
 BEFORE = [{"id": "N0", "total": 1, "lines": [{"price": 1}]}]
 AFTER = [
@@ -85,21 +92,34 @@ def plain(column: Column) -> Column:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_killed_at_any_call_to_bigquery(
-    part: int, bigquery: Emulator, proxy: FaultProxy, dataset: str
+    part: int, bigquery: Emulator, dataset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Without a process: of a client that is dead, nothing but its calls was in the warehouse.
+
+    From the fatal call on no call arrives, whatever cleans up on the way out. A call that only
+    asks changes nothing, so that dying before it is dying before the next.
+    """
+    monkeypatch.setattr(bigquery_altering, "ALTERED_AT_ONCE", 1)  # one after the other
     client = bigquery.client()
     tables = BigQueryWarehouse(client)
     for at in itertools.count(1 + part, PARTS):
         orders = Table(f"{dataset}_{at}", "orders")
         for day in (*OLDER, DAY):
             import_day(tables, orders, day, BEFORE, "before")
-        process = Mortal(into_bigquery, proxy.url, orders, DAY, AFTER)
-        proxy.clear()
-        proxy.on(None, process.kill, when=partial(operator.eq, at))
 
-        survived = process.survives()
+        def die(number: int, at: int = at) -> None:
+            if number >= at:
+                raise Killed
 
-        assert len(proxy.calls) == at or survived
+        sending = Transport(die, CHANGING)
+        dying = BigQueryWarehouse(sending.client(bigquery))
+        survived = True
+        try:
+            import_day(dying, orders, DAY, AFTER)
+        except Killed:
+            survived = False
+
+        assert survived == (sending.calls < at)
         check(tables, orders, BEFORE)
         every = client.query_and_wait(f"SELECT * FROM `{orders}_*`")
         assert [field.name for field in every.schema] == ["id", "total", "lines", "coupon"]
@@ -111,29 +131,49 @@ def test_killed_at_any_call_to_bigquery(
             break
 
 
-@pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize("had", [None, BEFORE], ids=["a new day", "a day again"])
-def test_killed_before_any_statement_to_duckdb(
-    had: list[dict[str, Any]] | None, part: int, tmp_path: Path
-) -> None:
-    orders = Table("crm", "orders")
-    made = DuckDBWarehouse(tmp_path / "made.duckdb")
-    for day in OLDER + [DAY] * bool(had):
-        import_day(made, orders, day, BEFORE, "before")
+@pytest.fixture(params=[None, BEFORE], ids=["a new day", "a day again"])
+def had(request: pytest.FixtureRequest) -> list[dict[str, Any]] | None:
+    """The rows of the day before it is imported."""
+    rows: list[dict[str, Any]] | None = request.param
+    return rows
+
+
+@pytest.fixture
+def file(had: list[dict[str, Any]] | None, tmp_path: Path) -> Path:
+    """A DuckDB file, alone in its folder, with older days and a view of the latest state."""
+    (tmp_path / "before").mkdir()
+    made = DuckDBWarehouse(tmp_path / "before/warehouse.duckdb")
     with made:
-        assert made.define_latest(orders, ["id"], "total")
-    for at in itertools.count(1 + part, PARTS):
-        path = tmp_path / str(at) / "warehouse.duckdb"
-        path.parent.mkdir()
-        shutil.copy(tmp_path / "made.duckdb", path)
+        for day in OLDER + [DAY] * bool(had):
+            import_day(made, ORDERS, day, BEFORE, "before")
+        assert made.define_latest(ORDERS, ["id"], "total")
+    return tmp_path / "before/warehouse.duckdb"
 
-        survived = Mortal(into_duckdb, path, orders, DAY, AFTER, at).survives()
 
-        tables = DuckDBWarehouse(path)
+def test_killed_before_any_statement_to_duckdb(
+    had: list[dict[str, Any]] | None, file: Path, tmp_path: Path
+) -> None:
+    copies = killed_copies(file, tmp_path / "copies", ORDERS, DAY, AFTER)
+
+    assert len(copies) > len(OLDER)  # else nothing was killed
+    for copy in (*copies, file):
+        tables = DuckDBWarehouse(copy)
         with tables:
-            check(tables, orders, had)
-            assert len(rows_of(tables, orders) or ()) == 3
-        assert list(path.parent.iterdir()) == [path]
-        if survived:
-            assert at > PARTS  # else nothing was killed
-            break
+            check(tables, ORDERS, had)
+            assert len(rows_of(tables, ORDERS) or ()) == 3
+        assert list(copy.parent.iterdir()) == [copy]
+
+
+def test_a_killed_process_leaves_the_files_that_were_copied(file: Path, tmp_path: Path) -> None:
+    killed = shutil.copytree(file.parent, tmp_path / "killed")
+    copies = killed_copies(file, tmp_path / "copies", ORDERS, DAY, AFTER)
+    last = copies[-1]  # when all is written, and the file not closed yet
+
+    assert not survives(into_duckdb, killed / file.name, ORDERS, DAY, AFTER, len(copies))
+
+    assert files(killed) == files(last.parent)
+    assert set(files(killed)) > {file.name}  # there was a log to recover from
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
