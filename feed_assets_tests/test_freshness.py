@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -25,12 +24,12 @@ BERLIN = {"start_date": "2020-01-01", "timezone": "Europe/Berlin"}
 LATE_AFTER = timedelta(hours=3)
 
 
-def state(declared: Feed, imported: datetime, now: datetime, path: Path) -> str:
+def state(declared: Feed, imported: datetime, now: datetime) -> str:
     """What Dagster's daemon finds of a feed that was last imported then."""
     (spec,) = feed_asset(declared).specs
     policy = spec.freshness_policy
     assert policy is not None
-    with dg.DagsterInstance.local_temp(str(path)) as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         with freeze_time(imported):
             instance.report_runless_asset_event(dg.AssetMaterialization("orders"))
         with freeze_time(now):
@@ -70,13 +69,13 @@ class _Loading(LoadingContext):
     ],
 )
 def test_a_feed_is_stale_when_alerts_call_it_late(
-    schedule: str, imported: str, now: str, fresh: bool, tmp_path: Path
+    schedule: str, imported: str, now: str, fresh: bool
 ) -> None:
     declared = feed(schedule, **BERLIN)
     zone = ZoneInfo("Europe/Berlin")
     last, at = (datetime.fromisoformat(text).replace(tzinfo=zone) for text in (imported, now))
 
-    assert state(declared, last, at, tmp_path) == ("PASS" if fresh else "FAIL")
+    assert state(declared, last, at) == ("PASS" if fresh else "FAIL")
     due = last_due(declared, at - LATE_AFTER)
     assert due is not None
     assert is_late(due, last) is not fresh

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -23,6 +23,21 @@ from feed_assets.orchestration.schedules import (
     feed_schedule,
 )
 
+_instance: dg.DagsterInstance
+
+
+@pytest.fixture(scope="module", autouse=True)
+def instance() -> Iterator[dg.DagsterInstance]:
+    """The one that `tick` and `walk` use: to create its database takes longer than all else."""
+    global _instance
+    with dg.DagsterInstance.local_temp() as _instance:
+        yield _instance
+
+
+@pytest.fixture(autouse=True)
+def without_runs(instance: dg.DagsterInstance) -> None:
+    instance.run_storage.wipe()
+
 
 def tick(moment: str, timezone: str = "UTC", **attributes: Any) -> dg.RunRequest | dg.SkipReason:
     """What the schedule asks for at a moment of its time zone."""
@@ -30,12 +45,9 @@ def tick(moment: str, timezone: str = "UTC", **attributes: Any) -> dg.RunRequest
     at = datetime.fromisoformat(moment).replace(tzinfo=ZoneInfo(timezone))
     resources = {IO_MANAGER: dg.mem_io_manager}
     defs = dg.Definitions([feed_asset(feed)], [feed_schedule(feed)], resources=resources)
-    with (
-        dg.DagsterInstance.local_temp() as instance,
-        dg.build_schedule_context(
-            instance, scheduled_execution_time=at, repository_def=defs.get_repository_def()
-        ) as context,
-    ):
+    with dg.build_schedule_context(
+        _instance, scheduled_execution_time=at, repository_def=defs.get_repository_def()
+    ) as context:
         found = defs.resolve_schedule_def("orders_schedule").evaluate_tick(context)
     if not found.run_requests:
         return dg.SkipReason(found.skip_message)
@@ -152,19 +164,18 @@ def walk(
     defs = dg.Definitions([feed_asset(feed)], [feed_schedule(feed)], resources=resources)
     schedule = defs.resolve_schedule_def("orders_schedule")
     requested = []
-    with dg.DagsterInstance.local_temp() as instance:
-        for moment in moments(cron, timezone, since, until, down):
-            with dg.build_schedule_context(
-                instance,
-                scheduled_execution_time=moment,
-                repository_def=defs.get_repository_def(),
-            ) as context:
-                found = schedule.evaluate_tick(context)
-            for request in found.run_requests or ():
-                first, last = request.tags[RANGE_START], request.tags[RANGE_END]
-                requested.append((moment.date().isoformat(), first, last))
-                tags = {MOMENT: moment.astimezone(UTC).isoformat(), SCHEDULE: schedule.name}
-                instance.add_run(dg.DagsterRun("orders", tags={**request.tags, **tags}))
+    for moment in moments(cron, timezone, since, until, down):
+        with dg.build_schedule_context(
+            _instance,
+            scheduled_execution_time=moment,
+            repository_def=defs.get_repository_def(),
+        ) as context:
+            found = schedule.evaluate_tick(context)
+        for request in found.run_requests or ():
+            first, last = request.tags[RANGE_START], request.tags[RANGE_END]
+            requested.append((moment.date().isoformat(), first, last))
+            tags = {MOMENT: moment.astimezone(UTC).isoformat(), SCHEDULE: schedule.name}
+            _instance.add_run(dg.DagsterRun("orders", tags={**request.tags, **tags}))
     return requested
 
 
