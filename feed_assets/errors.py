@@ -138,7 +138,7 @@ class CheckFailed(ContentError):
     pass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BadLine:
     """A line that is no row: `line` counts from 1, blank lines included; `text` is all of it."""
 

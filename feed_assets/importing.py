@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -218,7 +218,9 @@ def _store_rejected(
 ) -> None:
     """Keeps the bad lines that were let pass; where none were, empties a table of earlier ones."""
     if lines or warehouse.columns(table) is not None:
-        rows = pa.Table.from_pylist([asdict(line) for line in lines], arrow_schema(REJECTED))
+        schema = arrow_schema(REJECTED)
+        columns = [[getattr(line, field.name) for line in lines] for field in schema]
+        rows = pa.table(columns, schema)
         origin = replace(
             _origin(delivery),
             description=REJECTED_LINES.format(table=delivery.feed.destination),

@@ -136,6 +136,9 @@ def _row(chance: random.Random, columns: dict[str, Value], odd: float) -> str:
         if chance.random() < 0.05:
             continue
         if chance.random() < odd:
+            fields.append(f'"{key}":{chance.choice(["{}", "[]", "[{}]", "[[]]"])}')
+            continue
+        if chance.random() < odd:
             value, key = chance.choice(_VALUES), chance.choice([key, key, key + "2"])
         fields.append(f'"{key}":{"null" if chance.random() < 0.1 else value(chance)}')
     return "{" + ",".join(fields) + "}"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 
@@ -66,6 +67,18 @@ def lists(values: Sequence[Sequence[Any] | None], elements: pa.Array) -> pa.Arra
 def structs(values: Sequence[Any], to: pa.DataType, fields: list[pa.Array]) -> pa.Array:
     """Of `values` only what is null counts; `fields` are as long as they."""
     return pa.Array.from_buffers(to, len(values), [_validity(values)], children=fields)
+
+
+def spread(values: pa.Array, places: Sequence[int], count: int) -> pa.Array:
+    """So many values: those at their places, which ascend, and nulls elsewhere."""
+    if len(places) == count:
+        return values
+    if not places:
+        return pa.nulls(count, values.type)
+    to, valid = np.zeros(count, np.int32), np.zeros(count, np.bool_)
+    to[places], valid[places] = np.arange(len(places)), True
+    bits = pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return values.take(pa.Array.from_buffers(pa.int32(), count, [bits, pa.py_buffer(to)]))
 
 
 def _validity(values: Sequence[Any]) -> pa.Buffer | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from feed_assets.ndjson.convert_rows import RowConverter
+from feed_assets.ndjson.crowd import CellLimit, cells_of
 from feed_assets.ndjson.fit import Fitting, Nulls, TextNeededError
 from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.parse import Row, parse
@@ -27,6 +29,8 @@ class Converted:
     """Rows of a part: the columns that lie in its spooled batch, and those made anew."""
 
     rows: int
+    cells: int = 0
+    """Of all columns, whatever holds nothing."""
     kept: dict[str, pa.Array] = field(default_factory=dict)
     made: dict[str, pa.Array] = field(default_factory=dict)
     dropped_nulls: Counter[str] = field(default_factory=Counter)
@@ -39,12 +43,17 @@ class Converter:
     source: Source
     columns: Sequence[Column]
     options: Options
+    limit: CellLimit
     nulls: Nulls = field(default_factory=Nulls)
 
-    def batch(self, part: Part, spooled: pa.RecordBatch | None, most_rows: int) -> list[Converted]:
-        """Its rows; those that are read one by one in batches of `most_rows`."""
+    def batches(
+        self, part: Part, spooled: pa.RecordBatch | None, most_objects: int
+    ) -> Iterator[Converted]:
+        """Its rows; those that are read one by one in batches of so many objects, or of one row."""
         if spooled is None:
-            return [self._converted(rows, self.columns) for rows in self._rows(part, most_rows)]
+            for rows in self._rows(part, most_objects):
+                yield self._converted(rows, self.columns)
+            return
         found = Converted(part.rows)
         hard = [
             column
@@ -52,11 +61,13 @@ class Converter:
             if column.type is not None and not self._fitted(part, spooled, column, found)
         ]
         if hard:  # they need the text that was sent
-            (rows,) = self._rows(part, part.rows, hard)
+            (rows,) = self._rows(part, sys.maxsize, hard)
             again = self._converted(rows, hard)
+            found.kept |= again.kept
             found.made |= again.made
             found.dropped_nulls += again.dropped_nulls
-        return [found]
+        found.cells = sum(map(cells_of, (*found.kept.values(), *found.made.values())))
+        yield found
 
     def _fitted(
         self, part: Part, spooled: pa.RecordBatch, column: Column, found: Converted
@@ -106,24 +117,32 @@ class Converter:
         cuts = cuts_in(self.columns if columns is None else columns)
         skipped = set(part.skipped)
         rows: list[Row] = []
+        objects = 0
         for number, line in lines_of(part.extent.read(self.source), self.options):
             if number in skipped:
                 continue
             text, row = parse(line, empty_as_null=self.options.empty_as_null)
             if cuts is not None:
                 cut(text, row, cuts)
-            rows.append(row)
-            if len(rows) >= most:
+            objects += line.count(b"{")
+            if rows and objects > most:
                 yield rows
-                rows = []
+                rows, objects = [], line.count(b"{")
+            rows.append(row)
         if rows:
             yield rows
 
     def _converted(self, rows: list[Row], columns: Sequence[Column]) -> Converted:
-        converter = RowConverter(columns)
+        converter = RowConverter(columns, self.limit)
         batch = converter.batch(rows)
-        made = dict(zip(batch.schema.names, batch.columns, strict=True))
-        return Converted(len(rows), made=made, dropped_nulls=converter.dropped_nulls)
+        found = Converted(len(rows), dropped_nulls=converter.dropped_nulls)
+        for name, array in zip(batch.schema.names, batch.columns, strict=True):
+            found.cells += cells_of(array)
+            if array.null_count < len(array):
+                found.made[name] = array
+            else:
+                found.kept[name] = self.nulls(array.type, len(array))
+        return found
 
 
 def _has_integers(of: pa.DataType) -> bool:

@@ -10,19 +10,23 @@ from typing import Any, cast
 import pyarrow as pa
 
 from feed_assets.ndjson import arrays
-from feed_assets.ndjson.declared import Declared
+from feed_assets.ndjson.crowd import CellLimit
+from feed_assets.ndjson.declared import Declared, is_empty
 from feed_assets.ndjson.moments import microseconds, moment
 from feed_assets.ndjson.parse import Row
 from feed_assets.ndjson.resolve import Column
 
 Conversion = Callable[[list[Any]], pa.Array]
+_Fields = Sequence[tuple[str, Conversion]]
+_FULL = 2  # of so many places, one has a value at least: then every place is looked at
 
 
 class RowConverter:
     """Converts batches of the rows that the columns were resolved from."""
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[Column], limit: CellLimit) -> None:
         """`columns` are those of the row."""
+        self._limit = limit
         self.dropped_nulls: Counter[str] = Counter()
         """Null elements of arrays, which BigQuery's arrays cannot hold, by path as sent."""
         typed = [column for column in columns if column.type is not None]
@@ -31,7 +35,7 @@ class RowConverter:
 
     def batch(self, rows: list[Row]) -> pa.RecordBatch:
         """The rows as one batch of the schema."""
-        found = [convert([row.get(key) for row in rows]) for key, convert in self._columns]
+        found = _arrays(rows, self._columns)
         return pa.RecordBatch.from_arrays(found, schema=self.schema)
 
     def _of_column(self, column: Column, parent: str) -> Conversion:
@@ -43,8 +47,9 @@ class RowConverter:
         if pa.types.is_struct(to):
             return self._of_record(column.fields, to, path)
         if pa.types.is_list(to):
-            return self._of_array(self._of_value(column, to.value_type, path), path)
-        return _SCALARS[to]
+            elements = dict if pa.types.is_struct(to.value_type) else None
+            return self._of_array(self._of_value(column, to.value_type, path), path, elements)
+        return _but_empty(_SCALARS[to], None)
 
     def _of_record(self, columns: Sequence[Column], to: pa.DataType, path: str) -> Conversion:
         fields = [
@@ -54,18 +59,26 @@ class RowConverter:
         ]
 
         def convert(values: list[Any]) -> pa.Array:
-            found = [
-                of_field([None if value is None else value.get(key) for value in values])
-                for key, of_field in fields
-            ]
-            return arrays.structs(values, to, found)
+            self._limit.check_row(len(values) * len(fields))
+            return arrays.structs(values, to, _arrays(values, fields))
 
-        return convert
+        return _but_empty(convert, dict)
 
-    def _of_array(self, of_elements: Conversion, path: str) -> Conversion:
+    def _of_array(
+        self, of_elements: Conversion, path: str, empty_element: type | None
+    ) -> Conversion:
+        """Drops elements that are no value: null, and those empty but of the `empty_element`."""
+
         def convert(values: list[Any]) -> pa.Array:
             kept = [
-                None if value is None else [each for each in value if each is not None]
+                None
+                if value is None
+                else [
+                    each
+                    for each in value
+                    if each is not None
+                    and (each or type(each) is empty_element or not is_empty(each))
+                ]
                 for value in values
             ]
             flat = [each for value in kept if value for each in value]
@@ -74,7 +87,29 @@ class RowConverter:
                 self.dropped_nulls[path] += dropped
             return arrays.lists(kept, of_elements(flat))
 
-        return convert
+        return _but_empty(convert, list)
+
+
+def _arrays(objects: Sequence[Row | None], fields: _Fields) -> list[pa.Array]:
+    """The values of each field, in arrays as long as `objects`.
+
+    It takes time for the values that are there, and next to none for those that are not: a field of
+    a wide object is absent nearly everywhere.
+    """
+    count = len(objects)
+    if len(fields) * count <= _FULL * sum(len(each) for each in objects if each):
+        return [
+            convert([None if each is None else each.get(key) for each in objects])
+            for key, convert in fields
+        ]
+    found: dict[str, tuple[list[int], list[Any]]] = {key: ([], []) for key, _ in fields}
+    for at, each in enumerate(objects):
+        for key, value in each.items() if each else ():
+            if value is not None and key in found:
+                places, values = found[key]
+                places.append(at)
+                values.append(value)
+    return [arrays.spread(convert(found[key][1]), found[key][0], count) for key, convert in fields]
 
 
 def of_declared(declared: Declared) -> Conversion:
@@ -89,7 +124,23 @@ def of_declared(declared: Declared) -> Conversion:
     elif pa.types.is_floating(to):
         fill = arrays.doubles
     convert = declared.convert
-    return lambda values: fill([None if value is None else convert(value) for value in values])
+    return lambda values: fill(
+        [None if value is None or is_empty(value) else convert(value) for value in values]
+    )
+
+
+def _but_empty(convert: Conversion, of: type | None) -> Conversion:
+    """Takes an object or array that is empty, unless it is `of` that type, as null."""
+
+    def convert_others(values: list[Any]) -> pa.Array:
+        return convert(
+            [
+                None if not value and type(value) is not of and is_empty(value) else value
+                for value in values
+            ]
+        )
+
+    return convert_others
 
 
 def _filling(fill: Callable[[list[Any], pa.DataType], pa.Array], to: pa.DataType) -> Conversion:

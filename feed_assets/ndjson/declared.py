@@ -41,6 +41,19 @@ class Declared:
     arrow: pa.DataType
     convert: Callable[[Any], Any]
 
+    @property
+    def keeps_empty(self) -> bool:
+        """Whether `{}` and `[]` are values of it, as text; else they are no value."""
+        return self.name in ("STRING", "JSON")
+
+
+def is_empty(value: Any) -> bool:
+    """Whether it is `{}` or `[]`, which are no value unless a declared type keeps them.
+
+    PHP writes `[]` for an object without members, beside objects that have some.
+    """
+    return not value and (type(value) is dict or type(value) is list)
+
 
 def _anything(value: Any) -> Any:
     return value

@@ -42,9 +42,11 @@ def refuse_foreign(source: Source, *, max_line_bytes: int) -> None:
             f"is an HTML or XML page (it begins with {quoted})",
             "check the URL, and whether it wants a login or answers with an error page",
         )
-    first = [line for _, line in islice(lines(source, max_bytes=max_line_bytes), 2)]
+    found = (line for _, line in lines(source, max_bytes=max_line_bytes))
+    first = list(islice(found, 1))
     if not first or _is_row(first[0]):
         return
+    first += islice(found, 1)
     if first[0].startswith(b"[") and (len(first) == 1 or not _is_complete_array(first[0])):
         raise _not_ndjson(
             "is a JSON array",
@@ -66,6 +68,8 @@ def _refuse_other_encoding(head: bytes) -> None:
 
 
 def _is_row(line: bytes) -> bool:
+    if line.startswith(b"{") and len(line) > _WINDOW:
+        return True  # or a bad line: it is no object that spans lines
     try:
         parse(line)
     except Refused:

@@ -32,6 +32,21 @@ def count_of(character: str, data: bytes) -> int:
     return sum(int(np.count_nonzero(values[at : at + _WINDOW] == code)) for at in windows)
 
 
+def greatest_depth(data: bytes) -> int:
+    """How many brackets are open at once in JSON without backslashes; those in strings are text."""
+    depth = greatest = quoted = 0
+    for at in range(0, len(data), _WINDOW):
+        values = np.frombuffer(data, np.uint8, min(_WINDOW, len(data) - at), at)
+        inside = np.bitwise_xor.accumulate((values == ord('"')).view(np.uint8)) ^ quoted
+        folded = values & ~np.uint8(0x20)  # [ and ], and with the bit { and }: no other is so
+        steps = (folded == ord("[")).view(np.int8) - (folded == ord("]")).view(np.int8)
+        steps[inside.view(np.bool_)] = 0
+        depths = np.cumsum(steps, dtype=np.int32)
+        greatest = max(greatest, depth + int(depths.max()))
+        depth, quoted = depth + int(depths[-1]), int(inside[-1])
+    return greatest
+
+
 def flags(booleans: pa.Array) -> Numbers:
     """Of an array without nulls."""
     bits = np.frombuffer(booleans.buffers()[1], np.uint8)

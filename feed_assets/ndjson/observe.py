@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from feed_assets.errors import ContentError
+from feed_assets.ndjson.declared import is_empty
 from feed_assets.ndjson.moments import moment
 from feed_assets.ndjson.numerals import kind_of_fraction, kind_of_integer
 from feed_assets.ndjson.parse import FloatText, IntText, Row
@@ -30,6 +31,8 @@ class Observer:
         self._value(row, self.seen, self._scope, (line,))
 
     def _value(self, value: Any, seen: Seen, scope: Scope, place: tuple[int, ...]) -> None:
+        if is_empty(value):
+            return
         if type(value) is dict:
             seen.kinds.setdefault(Kind.OBJECT, place[0])
             self._fields(value, seen.fields, scope, place)
@@ -54,13 +57,12 @@ class Observer:
                     child.kinds[kind] = place[0]
             elif key in scope.types:
                 # Its type is settled, and its keys may be data, millions of them: not looked into.
-                child.kinds.setdefault(kind_of(value), place[0])
+                if value or scope.types[key].keeps_empty:
+                    child.kinds.setdefault(kind_of(value), place[0])
             else:
                 self._value(value, child, scope.within(key), place)
 
     def _elements(self, array: list[Any], seen: Seen, scope: Scope, place: tuple[int, ...]) -> None:
-        if not array:
-            return
         if seen.elements is None:
             seen.elements = Seen()
         for index, value in enumerate(array):

@@ -8,6 +8,8 @@ from collections import Counter
 from itertools import accumulate
 from typing import Any
 
+from feed_assets.ndjson.indexes import greatest_depth
+
 Row = dict[str, Any]
 """Values are None, bool, str, IntText, FloatText, list and dict, nested."""
 
@@ -16,6 +18,8 @@ _QUOTED = 80  # characters of a key in a reason
 _JSON_SPACE = " \t\r\n"
 # Strings go whole, their brackets are text. Possessive, so that a long one costs no memory.
 _BETWEEN_BRACKETS = re.compile(r'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?)++', re.DOTALL)
+_SHORT = 3  # characters
+_MANY_BRACKETS = 10_000
 _STEPS = {"{": 1, "[": 1, "}": -1, "]": -1}
 
 
@@ -23,6 +27,16 @@ class IntText(str):
     """An integer as it was sent."""
 
     __slots__ = ()
+
+
+class _ShortIntegers(dict[str, IntText]):
+    """One object for each short integer, of which a line can hold millions."""
+
+    def __missing__(self, text: str) -> IntText:
+        found = IntText(text)
+        if len(text) <= _SHORT:
+            self[text] = found
+        return found
 
 
 class FloatText(str):
@@ -93,10 +107,13 @@ def nested_too_deep(text: str) -> bool:
 
     Counted here because the parser's own bound depends on how deep its caller already is.
     """
-    if text.count("{") + text.count("[") <= MAX_NESTING:
+    brackets = text.count("{") + text.count("[")
+    if brackets <= MAX_NESTING:
         return False
-    brackets = _BETWEEN_BRACKETS.sub("", text)
-    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_NESTING
+    if brackets > _MANY_BRACKETS and "\\" not in text:
+        return greatest_depth(text.encode(errors="replace")) > MAX_NESTING
+    brackets_only = _BETWEEN_BRACKETS.sub("", text)
+    return max(accumulate(map(_STEPS.__getitem__, brackets_only)), default=0) > MAX_NESTING
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Row:
@@ -114,7 +131,7 @@ def _constant(name: str) -> None:
 
 _decoder = json.JSONDecoder(
     object_pairs_hook=_object,
-    parse_int=IntText,
+    parse_int=_ShortIntegers().__getitem__,
     parse_float=FloatText,
     parse_constant=_constant,
 )

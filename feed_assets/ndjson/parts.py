@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
@@ -102,6 +101,8 @@ class PartReader:
             max_line_bytes=options.max_line_bytes,
             empty_as_null=options.empty_as_null,
         )
+        if not len(rows):
+            return Part(block.extent, rows.count_of_lines, 0, Seen())
         table = _table(rows, hints)
         survey = Survey(rows, empty_as_null=options.empty_as_null)
         batch = survey.columns(table, known, self.scope)
@@ -149,6 +150,7 @@ class PartReader:
     def _line_by_line(self, block: Block) -> Part:
         options, observer = self.options, Observer(self.scope)
         bad_lines: list[BadLine] = []
+        reasons: dict[str, str] = {}  # one string for all lines that are bad for one reason
         rows, failed = 0, False
         try:
             for number, line in lines_of(block, options):
@@ -157,7 +159,8 @@ class PartReader:
                     self.scope.check(row)
                 except Refused as refused:
                     text = line.decode(errors="backslashreplace")
-                    bad_lines.append(BadLine(number, str(refused), text))
+                    reason = str(refused)
+                    bad_lines.append(BadLine(number, reasons.setdefault(reason, reason), text))
                     if len(bad_lines) > options.max_bad_lines:
                         break
                     continue
@@ -173,14 +176,11 @@ class PartReader:
 
 def lines_of(block: Block, options: Options) -> Iterator[tuple[int, bytes]]:
     """The lines of a block as those of a file, numbered from 1."""
-    file = io.BytesIO(block.data)
-    return lines_in(file, max_bytes=options.max_line_bytes, marked=block.start == 0)
+    return lines_in(block.data, max_bytes=options.max_line_bytes, marked=block.start == 0)
 
 
 def _table(rows: Rows, hints: Hints) -> pa.Table:
     """Raises CrowdedError, ArrowInvalid and UnicodeDecodeError besides DistrustedError."""
-    if not len(rows):
-        raise DistrustedError("there are no rows")
     refuse_crowd(rows, width(pa.schema(hints)))
     try:
         table = expected(rows.data, hints)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from feed_assets.errors import BadLine, BadLines
 from feed_assets.ndjson.blocks import extents
 from feed_assets.ndjson.convert import Converted, Converter
-from feed_assets.ndjson.crowd import width
+from feed_assets.ndjson.crowd import CellLimit, width
 from feed_assets.ndjson.foreign import refuse_foreign
 from feed_assets.ndjson.inferred import Hints, hints_of, merged
 from feed_assets.ndjson.observe import MAX_COLUMNS
@@ -114,7 +114,9 @@ def read(
         known = tuple(known)
         found = columns(seen, scope, known)
         dropped_nulls: Counter[str] = Counter()
-        converter = Converter(source, found, options)
+        limit = CellLimit(source.reach(sys.maxsize), found)
+        limit.check(sum(each.part.rows for each in spooled) * limit.width)
+        converter = Converter(source, found, options, limit)
         table = _table(converter, spooled, provisional, made, dropped_nulls)
     return Reading(
         table=table,
@@ -163,9 +165,11 @@ def _first_pass(
     )
     tasks = (partial(reader.read, extent, hints, seen) for extent in blocks)
     for parts in in_order(tasks):
-        for part in parts:
+        parts.reverse()
+        while parts:
+            part = parts.pop()  # so that its bad lines are there once only
             for each in part.bad_lines[: options.kept_bad_lines - len(bad_lines)]:
-                bad_lines.append(replace(each, line=each.line + lines))
+                bad_lines.append(BadLine(each.line + lines, each.reason, each.text))
             bad += len(part.bad_lines)
             if bad > options.max_bad_lines:
                 raise BadLines(bad_lines[0], allowed=options.max_bad_lines)
@@ -194,18 +198,24 @@ def _table(
     """All rows in the resolved types, on the mapped pages of both files."""
 
     schema = pa.schema([(each.name, each.type) for each in converter.columns if each.type])
-    most_rows = max(1, min(_BATCH_ROWS, _BATCH_CELLS // max(1, width(schema))))
+    most_objects = max(1, min(_BATCH_ROWS, _BATCH_CELLS // max(1, width(schema))))
 
-    def convert(each: _Spooled) -> list[Converted]:
+    def convert(each: _Spooled) -> list[tuple[Converted, int | None]]:
+        """What was made is on disk by then: that of all rows of a part can be large."""
         batch = None if each.at is None else provisional.read(each.at)
-        return converter.batch(each.part, batch, most_rows)
-
-    pieces = []
-    for group in in_order(partial(convert, each) for each in spooled):
-        for piece in group:
-            dropped_nulls += piece.dropped_nulls
+        found = []
+        for piece in converter.batches(each.part, batch, most_objects):
             at = made.write(pa.record_batch(piece.made)) if piece.made else None
+            found.append((replace(piece, made={}), at))
+        return found
+
+    pieces, cells = [], 0
+    for group in in_order(partial(convert, each) for each in spooled if each.part.rows):
+        for piece, at in group:
+            dropped_nulls += piece.dropped_nulls
+            cells += piece.cells
             pieces.append((piece.rows, piece.kept, at))
+        converter.limit.check(cells)
     made.finish()
     batches = []
     for rows, kept, at in pieces:

@@ -132,7 +132,7 @@ def _scalar(seen: Seen, scope: Scope) -> pa.DataType | None:
 def _holds_nothing(seen: Seen, scope: Scope) -> bool:
     """Whether all that was ever seen is null, `[]`, `{}` and these inside each other.
 
-    A declared column holds something as soon as it was seen with a value: `{}` is text to STRING.
+    A declared column holds something as soon as it was seen with a value: to STRING, `{}` is one.
     """
     return (
         seen.kinds.keys() <= {Kind.OBJECT, Kind.ARRAY}

@@ -38,7 +38,7 @@ class Rows:
             raise DistrustedError("a line may be too long")
         self.numbers = np.arange(len(starts))
         if not _braced(body, starts, ends):
-            body, self.numbers = _tidied(body)
+            body, self.numbers = _tidied(body, starts, ends)
             starts, ends = bounds_of_lines(body)
             if not _braced(body, starts, ends):
                 raise DistrustedError("a line is no object")
@@ -117,8 +117,10 @@ def _braced(data: bytes, starts: Numbers, ends: Numbers) -> bool:
     )
 
 
-def _tidied(data: bytes) -> tuple[bytes, Numbers]:
+def _tidied(data: bytes, starts: Numbers, ends: Numbers) -> tuple[bytes, Numbers]:
     """Without blank lines and the space around the others, and which lines these are."""
-    found = [line.strip(JSON_SPACE) for line in data.split(b"\n")]
-    numbers = np.array([number for number, line in enumerate(found) if line], np.int64)
-    return b"\n".join(line for line in found if line), numbers
+    numbers = np.flatnonzero(starts < ends)
+    bounds = zip(starts[numbers].tolist(), ends[numbers].tolist(), strict=True)
+    found = [data[start:end].strip(JSON_SPACE) for start, end in bounds]
+    kept = np.fromiter(map(bool, found), np.bool_, len(found))
+    return b"\n".join(filter(None, found)), numbers[kept]

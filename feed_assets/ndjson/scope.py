@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from feed_assets.ndjson.declared import BY_NAME, Declared, Unfit
+from feed_assets.ndjson.declared import BY_NAME, Declared, Unfit, is_empty
 from feed_assets.ndjson.parse import FloatText, IntText, Refused, Row, naming
 from feed_assets.type_names import check_types, parents
 
@@ -44,7 +44,7 @@ class Scope:
         """Path, type and value wherever a type is declared; `path` is the row's, with its dot."""
         for key, declared in self.types.items():
             value = row.get(key)
-            if value is not None:
+            if value is not None and (declared.keeps_empty or not is_empty(value)):
                 yield path + key, declared, value
         for key, scope in self.inside.items():
             value = row.get(key)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
-from feed_assets.ndjson.declared import JSON
+from feed_assets.ndjson.declared import JSON, is_empty
 from feed_assets.ndjson.parse import Row, value_end
 from feed_assets.ndjson.resolve import Column
 from feed_assets.ndjson.seen import Kind, Seen
@@ -20,11 +20,13 @@ _JSON_SPACE = " \t\r\n"
 class Cuts:
     """The paths on which text is to be cut out: here, in fields, in elements.
 
-    That of objects and arrays; and of `strings`, quotes included, where a column is JSON.
+    That of objects and arrays; and of `strings`, quotes included, where a column is JSON. Of
+    objects and arrays that are empty, the text of those of the types in `empty`.
     """
 
     here: bool = False
     strings: bool = False
+    empty: tuple[type, ...] = ()
     fields: Mapping[str, Cuts] = field(default_factory=dict)
     elements: Cuts | None = None
 
@@ -46,13 +48,17 @@ def _in_value(column: Column, to: pa.DataType | None, seen: Seen) -> Cuts | None
     if to is None:
         return None
     if column.declared is JSON:
-        return Cuts(here=True, strings=True)
+        return Cuts(here=True, strings=True, empty=(dict, list))
     if to == pa.string():
-        return Cuts(here=True) if seen.kinds.keys() & {Kind.OBJECT, Kind.ARRAY} else None
+        empty = (dict, list) if column.declared and column.declared.keeps_empty else ()
+        holds_some = seen.kinds.keys() & {Kind.OBJECT, Kind.ARRAY}
+        return Cuts(here=True, empty=empty) if holds_some else None
     if pa.types.is_struct(to):
         return cuts_in(column.fields)
     if pa.types.is_list(to) and seen.elements is not None:
         elements = _in_value(column, to.value_type, seen.elements)
+        if elements and elements.here and seen.elements.kinds.keys() == {Kind.ARRAY}:
+            elements = replace(elements, empty=(list,))
         return Cuts(elements=elements) if elements else None
     return None
 
@@ -99,4 +105,6 @@ def _next(text: str, at: int) -> int:
 
 
 def _may_hold_text(value: Any, cuts: Cuts) -> bool:
+    if is_empty(value):
+        return type(value) in cuts.empty
     return type(value) is dict or type(value) is list or (cuts.strings and type(value) is str)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from threading import Lock
 from typing import Self
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ class Spool:
         self._file = nameless()
         self._to = pa.PythonFile(self._file, "w")
         self._mapped: pa.Buffer | None = None
+        self._one_writer = Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -30,13 +32,14 @@ class Spool:
         self._file.close()
 
     def write(self, batch: pa.RecordBatch) -> int:
-        """Where `read` finds it."""
-        start: int = self._to.tell()
-        if padding := -start % _ALIGNMENT:
-            self._to.write(bytes(padding))
-        with pa.ipc.new_stream(self._to, batch.schema) as writer:
-            writer.write_batch(batch)
-        return start + padding
+        """Where `read` finds it. Threads may write at once."""
+        with self._one_writer:
+            start: int = self._to.tell()
+            if padding := -start % _ALIGNMENT:
+                self._to.write(bytes(padding))
+            with pa.ipc.new_stream(self._to, batch.schema) as writer:
+                writer.write_batch(batch)
+            return start + padding
 
     def finish(self) -> None:
         """Nothing is written from now on, and everything can be read."""

@@ -1,7 +1,8 @@
 """Which rows of a block show all that the block says of its columns, and its provisional types.
 
 A few rows suffice for the reference to observe the same as in all of them: for each key and each
-kind of value the first row that has it. Arrow's arrays tell which these are.
+kind of value the first row that has it. Arrow's arrays tell which these are. For objects and arrays
+that are not empty, the first row with a key or an element is such a row.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class Survey:
             self._field(_single(table.column(name)), (name,), every, every, known, scope)
             for name in table.schema.names
         ]
+        # A column without a value here, which was only expected, must not take memory.
+        arrays = [pa.nulls(len(a)) if a.null_count == len(a) else a for a in arrays]
         return pa.RecordBatch.from_arrays(arrays, names=table.schema.names)
 
     def _field(
@@ -60,6 +63,8 @@ class Survey:
         if key not in scope.types:
             return self._value(array, path, rows, seen or Seen(), scope.within(key))
         if pa.types.is_nested(array.type):  # its keys may be data
+            if not scope.types[key].keeps_empty:
+                raise DistrustedError("only a look at each value tells which are empty")
             self._witness(rows, _first(array), Seen())
             return array
         # All its kinds are wanted from this block alone, to see whether they fit.

@@ -107,7 +107,7 @@ _NAME_CATEGORIES = "Lu Ll Lt Lm Lo Nd Nl No Mn Mc Me Pc Pd".split()  # noqa: SIM
 def _type(nodes: list[Node], level: int) -> Any:
     if all(_is_empty(node) for node in nodes):
         return None
-    nodes = [node for node in nodes if node.kind != "null"]
+    nodes = [node for node in nodes if _is_value(node)]
     kinds = {node.kind for node in nodes}
     if kinds == {"boolean"}:
         return "bool"
@@ -121,12 +121,21 @@ def _type(nodes: list[Node], level: int) -> Any:
     if kinds == {"object"} and level <= 15:
         return _field_types(nodes, level + 1) or None
     if kinds == {"array"}:
-        items = [item for node in nodes for item in node.items if item.kind != "null"]
+        items = [item for node in nodes for item in node.items if _is_value(item)]
         if any(item.kind == "array" for item in items):
-            return None if all(map(_is_empty, items)) else ["string"]
+            only_arrays = all(item.kind == "array" for item in items)
+            return None if all(map(_is_empty, items)) else ["string", only_arrays]
         inner = _type(items, level)
         return None if inner is None else [inner]
     return "string"
+
+
+def _is_value(node: Node) -> bool:
+    return node.kind != "null" and not _is_without_parts(node)
+
+
+def _is_without_parts(node: Node) -> bool:
+    return node.kind in ("object", "array") and not node.fields and not node.items
 
 
 def _is_empty(node: Node) -> bool:
@@ -209,9 +218,20 @@ def _value(node: Node | None, found: Any) -> Any:
     if node is None or node.kind == "null":
         return None
     if isinstance(found, dict):
-        return _fields(node, found)
+        return _fields(node, found) if node.kind == "object" else None
     if isinstance(found, list):
-        return [_value(item, found[0]) for item in node.items if item.kind != "null"]
+        if node.kind != "array":
+            return None
+        of_arrays = found[-1] is True
+        return [
+            item.text if of_arrays else _value(item, found[0])
+            for item in node.items
+            if _is_value(item)
+            or (item.kind == "object" and isinstance(found[0], dict))
+            or (item.kind == "array" and of_arrays)
+        ]
+    if _is_without_parts(node):
+        return None
     if found == "string":
         return node.value if node.kind == "string" else node.text
     if found == "bool":

@@ -28,8 +28,10 @@ VALUES = {
     '"2020-01-20T10:00Z"': {Kind.TIMESTAMP},
     '"x"': {Kind.TEXT},
     '""': {Kind.TEXT},
-    "[]": {Kind.ARRAY},
-    "{}": {Kind.OBJECT},
+    "[null]": {Kind.ARRAY},
+    '{"x":null}': {Kind.OBJECT},
+    "[]": set(),
+    "{}": set(),
 }
 NESTED = [
     '{"x":1}',

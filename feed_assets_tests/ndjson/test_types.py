@@ -11,8 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feed_assets.arrow_fields import keyed_field
+from feed_assets.ndjson.declared import TYPES
 from feed_assets_tests.ndjson import feeds
-from feed_assets_tests.ndjson.feeds import made_up, read_column, read_lines, type_of, values_of
+from feed_assets_tests.ndjson.feeds import (
+    made_up,
+    read_bytes,
+    read_column,
+    read_lines,
+    type_of,
+    values_of,
+)
 
 DATETIME, TIMESTAMP = "timestamp[us]", "timestamp[us, tz=UTC]"
 
@@ -123,12 +131,24 @@ SCALARS: list[tuple[list[str], str, list[Any]]] = [
     (["1", '"2020-01-20"'], "string", ["1", "2020-01-20"]),
     (['{"a": 1,  "b":[ ]}', "5"], "string", ['{"a": 1,  "b":[ ]}', "5"]),
     (["[1, 2.50]", '"x"'], "string", ["[1, 2.50]", "x"]),
-    (["[]", "5"], "string", ["[]", "5"]),
-    (["{}", '"x"'], "string", ["{}", "x"]),
-    (["[]", '{"a":1}'], "string", ["[]", '{"a":1}']),
+    (["[1]", "[ ]", "5"], "string", ["[1]", None, "5"]),
+    # empty objects and arrays are no value, whatever is beside them
+    (["[]", "5", "{}"], "int64", [None, 5, None]),
+    (["{ }", '"x"'], "string", [None, "x"]),
+    (["[]", "2.5"], "double", [None, 2.5]),
+    (["{}", "true"], "bool", [None, True]),
+    (["[]", '"2020-01-20"'], DATETIME, [None, datetime(2020, 1, 20)]),
+    (["[]", '{"a":1}', "{}"], "struct<a: int64>", [None, {"a": 1}, {"a": None}]),
+    (["{}", "[1]", "[]"], "list<item: int64>", [None, [1], []]),
+    (["{}", '[{"a":1}, {}, []]'], "list<item: struct<a: int64>>", [None, [{"a": 1}, {"a": None}]]),
+    (["[1, {}, [], null]"], "list<item: int64>", [[1]]),
+    (["[[1], [], {}]", "[[]]"], "list<item: string>", [["[1]", "[]"], ["[]"]]),
+    (['{"b":[]}', '{"b":{"c":1}}'], "struct<b: struct<c: int64>>", [{"b": None}, {"b": {"c": 1}}]),
+    (['[{"b":[]},{"b":{"c":1}}]'], "list<item: struct<b: struct<c: int64>>>",
+     [[{"b": None}, {"b": {"c": 1}}]]),
     (['{"a":null}', "[1]", "null"], "string", ['{"a":null}', "[1]", None]),
     (['{"\\u0061" : "\\u00e9}{"}', "true"], "string", ['{"\\u0061" : "\\u00e9}{"}', "true"]),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("values", "type_", "stored"), SCALARS)
@@ -139,6 +159,32 @@ def test_what_was_seen_in_a_column_gives_its_type_and_values(
     assert type_of(reading) == type_
     assert repr(values_of(reading)) == repr(stored) or values_of(reading) == stored
     assert reading.untyped == ()
+
+
+def test_empty_elements_that_are_no_value_are_dropped_and_counted_as_null_ones_are() -> None:
+    reading = read_lines('{"n":[1,{},[]],"r":[{"a":1},{},[]],"t":[[1],[],{}]}')
+    assert reading.dropped_nulls == {"n": 2, "r": 1, "t": 1}
+
+
+@pytest.mark.parametrize("value", ["{}", "[]", "[ ]"])
+@pytest.mark.parametrize("declared", [each.name for each in TYPES])
+def test_empty_objects_and_arrays_are_values_of_declared_text_alone(
+    declared: str, value: str
+) -> None:
+    reading = read_lines(
+        f'{{"c":{value}}}', f'{{"o":[{{"c":{value}}}]}}', types={"c": declared, "o.c": declared}
+    )
+    kept = value if declared in ("STRING", "JSON") else None
+    assert values_of(reading) == [kept, None]
+    if kept:
+        assert values_of(reading, "o") == [None, [{"c": kept}]]
+
+
+@pytest.mark.parametrize("value", ["{}", "[]"])
+def test_an_empty_object_or_array_is_null_in_a_column_that_was_text_before(value: str) -> None:
+    known = [pa.field("c", pa.string())]
+    reading = read_bytes(f'{{"c":{value}}}\n{{"c":{{"a": 1}}}}'.encode(), known=known)
+    assert values_of(reading) == [None, '{"a": 1}']
 
 
 def test_null_elements_are_dropped_and_counted_by_path() -> None:
