@@ -40,6 +40,7 @@ bench: setup ## measure; PEERS names a Python that has what is compared with
 	@mkdir -p var/bench
 	$(BIN)/python -m bench.engine var/bench $(if $(PEERS),--polars $(PEERS))
 	$(BIN)/python -m bench.memory var/bench
+	$(BIN)/python -m bench.cliffs var/bench
 	$(BIN)/python -m bench.history var/bench
 	$(BIN)/python -m bench.downloads var/bench
 	$(BIN)/python -m bench.backfill var/bench
