@@ -105,6 +105,8 @@ def check_headers(variables: Mapping[str, str]) -> None:
         if OURS.fullmatch(name):
             raise ValueError(f"{name} is set for each request by feed_assets itself")
         _check_variable(variable)
+    if len({name.lower() for name in variables}) < len(variables):
+        raise ValueError("has a header twice; case does not distinguish headers")
 
 
 def _header_from_env(variable: str, by: str) -> bytes:

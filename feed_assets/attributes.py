@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import Literal
 
@@ -11,6 +10,17 @@ from pydantic import Field
 from feed_assets.access import BasicAuth, BearerAuth, Declared
 from feed_assets.partition import PartitionByDate
 from feed_assets.type_names import type_schema
+
+COUNT = 2**63 - 1
+"""The largest number of rows, lines or bytes: what a column of 64 bits can count."""
+LONGEST_LINE = 1 << 30
+"""Bytes: the text of one Arrow array has to stay below 2 GiB."""
+LONGEST_WAIT = 7 * 24 * 3600
+"""Seconds of any timeout or wait. Beyond some 290 years, the system's calls refuse it."""
+SHORTEST_WAIT = 0.001
+"""Seconds of a timeout. Without any time, no connection is ever made."""
+MAX_TABLE_DESCRIPTION = 16_384
+"""Characters. https://cloud.google.com/bigquery/quotas#all_tables"""
 
 
 class Attributes(Declared):
@@ -82,25 +92,30 @@ class Attributes(Declared):
     max_bad_lines: int = Field(
         0,
         ge=0,
+        le=COUNT,
         examples=[10],
         description="How many bad lines may go to rejected_<table> before the import fails.",
     )
     max_line_bytes: int = Field(
         64 << 20,
         gt=0,
+        le=LONGEST_LINE,
         examples=[1 << 20],
         description="A feed with a line beyond that is refused, whatever max_bad_lines lets pass.",
     )
     max_feed_bytes: int = Field(
         10_000_000_000,
         gt=0,
+        le=COUNT,
         examples=[100_000_000_000],
         description="A feed beyond that, unzipped, is refused.",
     )
     allow_empty: bool = Field(
         False, examples=[True], description="Let a snapshot without rows replace the table."
     )
-    min_rows: int = Field(0, ge=0, examples=[1000], description="Refuse a feed with fewer rows.")
+    min_rows: int = Field(
+        0, ge=0, le=COUNT, examples=[1000], description="Refuse a feed with fewer rows."
+    )
     max_shrink: float | None = Field(
         None,
         gt=0,
@@ -114,30 +129,40 @@ class Attributes(Declared):
         description="Refuse what does not pass these checks: [key, updated_at].",
     )
     connect_timeout: float = Field(
-        10, gt=0, examples=[30], description="Seconds to wait for a connection."
+        10,
+        ge=SHORTEST_WAIT,
+        le=LONGEST_WAIT,
+        examples=[30],
+        description="Seconds to wait for a connection.",
     )
     read_timeout: float = Field(
-        300, gt=0, examples=[60], description="Seconds to wait for the next bytes."
+        300,
+        ge=SHORTEST_WAIT,
+        le=LONGEST_WAIT,
+        examples=[60],
+        description="Seconds to wait for the next bytes.",
     )
     download_timeout: float = Field(
         7200,
-        gt=0,
-        le=threading.TIMEOUT_MAX,
+        ge=SHORTEST_WAIT,
+        le=LONGEST_WAIT,
         examples=[600],
         description="Seconds for all of it, retries included.",
     )
     max_attempts: int = Field(
-        5, ge=1, examples=[3], description="Requests for one download, retries included."
+        5, ge=1, le=1000, examples=[3], description="Requests for one download, retries included."
     )
     retry_wait: float = Field(
         1,
         ge=0,
+        le=LONGEST_WAIT,
         examples=[5],
         description="Seconds before the first retry; doubled for each further one.",
     )
     max_retry_wait: float = Field(
         300,
         ge=0,
+        le=LONGEST_WAIT,
         examples=[900],
         description="A server that asks for a longer wait (Retry-After) is given up.",
     )
@@ -147,24 +172,26 @@ class Attributes(Declared):
         description="Have a snapshot's server say so if nothing has changed (ETag).",
     )
     parallel_requests: int = Field(
-        4, ge=1, examples=[1], description="Requests at once in a backfill."
+        4, ge=1, le=100, examples=[1], description="Requests at once in a backfill."
     )
     days_per_run: int | None = Field(
         None,
         ge=1,
+        le=10_000,
         examples=[31],
         description="Split a backfill into runs of so many days. Default: one run.",
     )
     run_retries: int = Field(
         3,
         ge=0,
+        le=100,
         examples=[0],
         description="How often Dagster runs an import again that failed for now.",
     )
     run_retry_wait: float = Field(
         60,
         ge=0,
-        le=threading.TIMEOUT_MAX,
+        le=LONGEST_WAIT,
         examples=[300],
         description="Seconds before it does so first; doubled for each further time, to an hour.",
     )
@@ -174,7 +201,10 @@ class Attributes(Declared):
         description="Labels of its tables and load jobs in BigQuery.",
     )
     description: str | None = Field(
-        None, examples=["Orders of the shop."], description="What the rows are, shown in the UI."
+        None,
+        max_length=MAX_TABLE_DESCRIPTION,
+        examples=["Orders of the shop."],
+        description="What the rows are, shown in the UI.",
     )
     group: str = Field(
         "",

@@ -12,6 +12,17 @@ Sharded = Mapping[str, tuple[Feed, Table]]
 """What shards are named after, and whose it is, by its name to which case does not matter."""
 
 
+def check_names(kind: str, files: Iterable[tuple[str, str]]) -> None:
+    """Raises SettingError for two of a kind with one name, given as names and their files."""
+    first: dict[str, str] = {}
+    for name, file in files:
+        if name in first:
+            raise SettingError(
+                f"two {kind} are named {name}, in {first[name]} and {file}; rename one"
+            )
+        first[name] = file
+
+
 def check_together(feeds: Iterable[Feed], *, wildcards: bool) -> None:
     """Refuses feeds that would write to one table or asset, or show up among another's shards.
 
@@ -53,13 +64,11 @@ def _check_assets(feeds: Iterable[Feed]) -> None:
     for feed in feeds:
         for asset in [feed.name, f"{feed.name}_latest"][: 1 + feed.has_latest]:
             other = makers.setdefault(asset, feed)
-            if other is feed:
-                continue
-            if other.name == feed.name:
-                raise SettingError(f"two feeds are named {feed.name}; rename one")
-            raise SettingError(
-                f"feeds {other.name} and {feed.name} would both make the asset {asset}; rename one"
-            )
+            if other is not feed:
+                raise SettingError(
+                    f"feeds {other.name} and {feed.name} would both make the asset {asset}; rename "
+                    f"one"
+                )
 
 
 def _collision(one: Feed, other: Feed, said: str) -> SettingError:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from feed_assets.collisions import check_together
+from feed_assets.collisions import check_names, check_together
+from feed_assets.orchestration.alerts import ImportAlerts
 from feed_assets.orchestration.assets import IO_MANAGER
 from feed_assets.orchestration.component import JsonFeed
 from feed_assets.orchestration.documented import documentation
@@ -47,7 +48,11 @@ def _definitions(tree: dg.ComponentTree) -> dg.Definitions:
     for place, declared in tree.find_root_decl().iterate_loc_component_decl_pairs():
         # Else Dagster (1.13) walks through all that is declared to find each of them
         tree.state_tracker.set_cache_data(place, component_decl=declared)
-    feeds = [component.feed for component in tree.get_all_components(of_type=JsonFeed)]
+    components = tree.get_all_components(of_type=JsonFeed)
+    alerts = tree.get_all_components(of_type=ImportAlerts)
+    check_names("feeds", [(component.feed.name, component.file) for component in components])
+    check_names("alerts", [(component.alerts.name, component.file) for component in alerts])
+    feeds = [component.feed for component in components]
     check_together(feeds, wildcards=warehouse_url().startswith("bigquery:"))
     warehouse = WarehouseResource()
     return dg.Definitions.merge(

@@ -15,12 +15,14 @@ from feed_assets.access import check_headers, headers_from_env
 from feed_assets.attributes import Attributes
 from feed_assets.errors import SettingError
 from feed_assets.tables import Table
-from feed_assets.type_names import TEXTS, check_types
+from feed_assets.type_names import TEXTS, check_types, parents
 from feed_assets.urls import Url, is_private
 
 LABEL = re.compile(r"[a-z0-9_-]{0,63}")
 LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 RESERVED_LABELS = {"feed", "day", "managed_by"}
+MAX_LABELS = 64 - len(RESERVED_LABELS)
+"""https://cloud.google.com/bigquery/docs/labels-intro#requirements"""
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 RESERVED = frozenset(
     re.findall(
@@ -44,6 +46,8 @@ https://cloud.google.com/bigquery/docs/tables#table_naming
 
 MAX_DESCRIPTION = 1024
 """Characters. https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema"""
+NO_ORDER = TEXTS | {"BIGNUMERIC", "BOOLEAN", "BYTES"}
+"""Types that a row's last change cannot have."""
 STORED_BY = ("url", "headers_env", "types", "empty_as_null", "max_bad_lines", "max_line_bytes")
 """The attributes by which rows are what they are."""
 
@@ -84,6 +88,25 @@ class Feed(Attributes):
                 )
             if key in RESERVED_LABELS:
                 raise ValueError(f"{key} is a label that feed_assets sets itself")
+        if len(value) > MAX_LABELS:
+            raise ValueError(
+                f"has {len(value)} labels; BigQuery allows 64, of which feed_assets sets "
+                f"{len(RESERVED_LABELS)}"
+            )
+        return value
+
+    @field_validator("key", "updated_at")
+    @classmethod
+    def _are_columns(cls, value: tuple[str, ...] | str | None) -> tuple[str, ...] | str | None:
+        columns = (value,) if isinstance(value, str) else value or ()
+        for column in columns:
+            if not all(part.strip() for part in column.split(".")):
+                raise ValueError(
+                    f"{column!r} is not a column; write a name as the feed sends it, or a path "
+                    f"such as customer.id"
+                )
+        if len(set(columns)) < len(columns):
+            raise ValueError("names a column twice")
         return value
 
     @field_validator("column_descriptions")
@@ -168,9 +191,11 @@ class Feed(Attributes):
         """
         kinds = check_types(self.types)
         for name in self.key:
-            if kinds.get(name) in TEXTS:
+            if kinds.get(name) in TEXTS | {"FLOAT"}:
                 raise ValueError(f"has {name} in its key, which is {kinds[name]}; that is no key")
-        if (kind := kinds.get(self.updated_at or "")) in TEXTS | {"BIGNUMERIC"}:
+            if inside := next(filter(set(self.key).__contains__, parents(name)), None):
+                raise ValueError(f"has {inside} in its key and also {name}, which is inside it")
+        if (kind := kinds.get(self.updated_at or "")) in NO_ORDER:
             raise ValueError(
                 f"has {self.updated_at} as updated_at, which is {kind}; that is no time"
             )

@@ -24,15 +24,23 @@ from pydantic import BaseModel, ValidationError
 
 from feed_assets.alerts.declared import Alerts
 from feed_assets.definitions import code_location, defs
+<<<<<<< HEAD
 from feed_assets.demo.definitions import defs as example
+=======
+>>>>>>> 762781a (Refuse what each run would refuse when definitions load, by file and attribute)
 from feed_assets.errors import SettingError
+from feed_assets.orchestration.assets import IO_MANAGER, feed_asset
 from feed_assets.orchestration.component import FeedAttributes
+from feed_assets.orchestration.io_manager import WarehouseIOManager
+from feed_assets.orchestration.schedules import feed_schedule
 from feed_assets.orchestration.warehouse import WarehouseResource
+from feed_assets.partition import PartitionByDate
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets_tests.clone import EXAMPLE
 
 ALERTS = "FEED_ASSETS_ALERTS"
 VARIABLE = "FEED_ASSETS_WAREHOUSE"
+RESOURCES = {IO_MANAGER: WarehouseIOManager(warehouse=WarehouseResource())}
 
 
 @pytest.mark.parametrize("warehouse", ["", "bigquery://my-project?location=EU"])
@@ -171,6 +179,151 @@ def test_alerts_declared_wrongly_are_refused(attributes: dict[str, object], says
     with pytest.raises(ValidationError, match=says) as refused:
         Alerts.model_validate(attributes)
     assert "hunter2" not in str(refused.value)
+
+
+BY_DATE = {"start_date": "2020-01-01"}
+BASE = {"name": "orders", "url": "https://example.com/feed", "dataset": "crm"}
+HUGE: tuple[float, ...] = (float("inf"), float("-inf"), float("nan"), 10**30, -1)
+"""As `.inf`, `-.inf`, `.nan` in YAML."""
+
+
+def numbers_of(model: type[BaseModel]) -> list[str]:
+    """The attributes of a model that are numbers."""
+    kinds = (int, float, int | None, float | None)
+    return [name for name, field in model.model_fields.items() if field.annotation in kinds]
+
+
+@pytest.mark.parametrize("value", HUGE, ids=str)
+def test_no_number_is_so_large_or_small_that_each_run_would_fail(value: float) -> None:
+    """Whatever the attribute: also one that is added later."""
+    for model, base in (
+        (FeedAttributes, BASE),
+        (PartitionByDate, BY_DATE),
+        (Alerts, {}),
+    ):
+        names = numbers_of(model)
+        assert names
+        for name in names:
+            with pytest.raises(ValidationError, match=name):
+                model.model_validate({**base, name: value})
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"max_line_bytes": 1 << 30, "max_feed_bytes": 10**15, "min_rows": 10**12},
+        {"connect_timeout": 0.001, "read_timeout": 86_400, "download_timeout": 7 * 86_400},
+        {"labels": {f"label{number}": "" for number in range(61)}},
+        {"description": "x" * 16_384},
+        {"partition_by_date": {"start_date": "1900-01-01", "end_date": "2199-12-31"}},
+        {"key": ["a b", "customer.id"], "updated_at": "meta.updated at"},
+    ],
+    ids=lambda attributes: min(attributes),
+)
+def test_what_each_run_can_do_is_taken(attributes: dict[str, Any]) -> None:
+    feed = FeedAttributes.model_validate({**BASE, **attributes})
+    dg.Definitions.validate_loadable(
+        dg.Definitions([feed_asset(feed)], resources=RESOURCES, schedules=[feed_schedule(feed)])
+    )
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "says"),
+    [
+        ("max_line_bytes", (1 << 30) + 1, "less than or equal to 1073741824"),
+        ("connect_timeout", 1e-300, "greater than or equal to 0.001"),
+        ("partition_by_date", {"start_date": "0001-01-01"}, "start_date 0001-01-01 is before 1900-01-01"),
+        (
+            "partition_by_date",
+            {**BY_DATE, "end_date": "9999-12-31"},
+            "that goes on has no end_date",
+        ),
+        ("partition_by_date", {**BY_DATE, "timezone": ""}, "there is no time zone ''"),
+        ("partition_by_date", {**BY_DATE, "timezone": "Asia"}, "there is no time zone 'Asia'"),
+        ("partition_by_date", {**BY_DATE, "timezone": "../UTC"}, "there is no time zone"),
+        ("schedule", "R 5 * * *", "is no cron expression"),
+        ("key", [""], "'' is not a column"),
+        ("key", ["id", " "], "' ' is not a column"),
+        ("key", ["customer."], "'customer.' is not a column"),
+        ("key", ["customer..id"], "is not a column"),
+        ("key", ["id", "id"], "names a column twice"),
+        ("updated_at", "", "'' is not a column"),
+        ("labels", {f"label{number}": "" for number in range(62)}, "has 62 labels"),
+        ("description", "x" * 16_385, "at most 16384 characters"),
+        ("headers_env", {"X-Api-Key": ""}, "is not the name of an environment variable"),
+        ("headers_env", {"X-Api-Key": "hunter2 "}, "is not the name of an environment variable"),
+        ("headers_env", {"X-Key": "A", "x-key": "B"}, "has a header twice"),
+        ("bearer_auth", {"token_env": "hunter2="}, "is not the name of an environment variable"),
+        (
+            "basic_auth",
+            {"username_env": "A", "password_env": "hunter2!"},
+            "is not the name of an environment variable",
+        ),
+    ],
+    ids=str,
+)
+def test_what_would_fail_in_each_run_is_refused_by_attribute(
+    attribute: str, value: object, says: str
+) -> None:
+    with pytest.raises(ValidationError, match=says) as refused:
+        FeedAttributes.model_validate({**BASE, attribute: value})
+    assert refused.value.errors()[0]["loc"][0] == attribute
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "says"),
+    [
+        ({"key": ["customer", "customer.id"]}, "has customer in its key and also customer.id"),
+        ({"key": ["id"], "types": {"id": "float64"}}, "has id in its key, which is FLOAT"),
+        ({"updated_at": "at", "types": {"at": "BOOLEAN"}}, "at as updated_at, which is BOOLEAN"),
+        ({"updated_at": "at", "types": {"at": "BYTES"}}, "at as updated_at, which is BYTES"),
+    ],
+    ids=str,
+)
+def test_a_key_and_an_updated_at_that_cannot_give_the_latest_state_are_refused(
+    attributes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValidationError, match=says):
+        FeedAttributes.model_validate({**BASE, "partition_by_date": BY_DATE, **attributes})
+
+
+@pytest.mark.parametrize(
+    ("folders", "says"),
+    [
+        (
+            {"one": BASE, "two": BASE},
+            "two feeds are named orders, in acme/defs/one/defs.yaml and acme/defs/two/defs.yaml",
+        ),
+        (
+            {"one": {"late_after_hours": 3}, "two": {"late_after_hours": 6}},
+            "two alerts are named import_alerts, in acme/defs/one/defs.yaml and "
+            "acme/defs/two/defs.yaml",
+        ),
+    ],
+    ids=["feeds", "alerts"],
+)
+def test_two_of_one_name_are_refused_with_their_files(
+    folders: dict[str, dict[str, Any]],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    package = tmp_path / "acme"
+    for folder, attributes in folders.items():
+        file = package / "defs" / folder / "defs.yaml"
+        file.parent.mkdir(parents=True)
+        kind = "JsonFeed" if "url" in attributes else "ImportAlerts"
+        file.write_text(yaml.safe_dump({"type": f"feed_assets.{kind}", "attributes": attributes}))
+    (package / "__init__.py").touch()
+    (package / "defs/__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "acme", raising=False)
+    monkeypatch.delitem(sys.modules, "acme.defs", raising=False)
+    tree = dg.ComponentTree(defs_module=import_module("acme.defs"), project_root=tmp_path)
+    with pytest.raises(SettingError) as refused:
+        code_location(tree)
+    assert str(refused.value) == f"{says}; rename one"
 
 
 def test_a_warehouse_that_is_none_is_left_to_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,7 +144,6 @@ def test_a_missing_environment_variable_is_named(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("one", "other", "wildcards", "complaint"),
     [
-        ({"name": "a"}, {"name": "a"}, False, "two feeds are named a"),
         ({"table": "t"}, {"table": "T"}, False, "crm.t of one is also a table of two"),
         ({"table": "t"}, {"table": "rejected_t"}, False, "collide"),
         ({"table": "t", "partition_by_date": BY_DATE}, {"table": "columns_t"}, False, "collide"),

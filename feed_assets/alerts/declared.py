@@ -35,6 +35,7 @@ class Alerts(Declared):
     late_after_hours: float = Field(
         LATE_AFTER_HOURS,
         gt=0,
+        le=8760,
         examples=[12],
         description="A feed not imported so long after its schedule is late.",
     )

@@ -16,7 +16,7 @@ from feed_assets.alerts.messages import Message, Problem
 from feed_assets.alerts.sending import Sent, addresses, send
 from feed_assets.alerts.state import State, Waiting, items_of
 from feed_assets.feed import Feed
-from feed_assets.orchestration.component import JsonFeed
+from feed_assets.orchestration.component import JsonFeed, declared_in
 from feed_assets.orchestration.ended import RETRY, WILL_RETRY, Ended, ends, last_end, read_run
 from feed_assets.orchestration.scaffold import AlertsScaffolder
 from feed_assets.orchestration.staleness import is_late, last_due, last_import
@@ -44,8 +44,9 @@ class ImportAlerts(dg.Component):
     for a failed import, one for a backfill, none for a run that Dagster will retry.
     """
 
-    def __init__(self, alerts: Alerts) -> None:
+    def __init__(self, alerts: Alerts, file: str = "") -> None:
         self.alerts = alerts
+        self.file = file
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
@@ -53,7 +54,8 @@ class ImportAlerts(dg.Component):
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> ImportAlerts:
-        return cls(attributes if isinstance(attributes, Alerts) else Alerts())
+        alerts = attributes if isinstance(attributes, Alerts) else Alerts()
+        return cls(alerts, declared_in(context))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         found = context.component_tree.get_all_components(of_type=JsonFeed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -53,7 +54,8 @@ class FeedAttributes(Feed):
     @classmethod
     def _is_cron(cls, value: str) -> str:
         try:
-            if is_valid_cron_string(value):
+            # `R` is a random minute, another at each load
+            if is_valid_cron_string(value) and not re.search(r"\bR\b", value):
                 next(schedule_execution_time_iterator(0, value, "UTC"))
                 return value
         except CroniterBadDateError:
@@ -102,6 +104,11 @@ class FeedAttributes(Feed):
         return validate_without_input(value, validate)
 
 
+def declared_in(context: dg.ComponentLoadContext) -> str:
+    """The file of a component, as seen from the project's folder."""
+    return str((context.path / "defs.yaml").relative_to(context.project_root))
+
+
 @dg.scaffold_with(FeedScaffolder)
 class JsonFeed(dg.Component):
     """Imports an NDJSON feed into BigQuery or DuckDB, every day.
@@ -111,8 +118,9 @@ class JsonFeed(dg.Component):
     whose table is replaced whole.
     """
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, file: str = "") -> None:
         self.feed = feed
+        self.file = file
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
@@ -121,7 +129,7 @@ class JsonFeed(dg.Component):
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> JsonFeed:
         assert isinstance(attributes, Feed)
-        return cls(attributes)
+        return cls(attributes, declared_in(context))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         assets = [feed_asset(self.feed)]
