@@ -31,6 +31,21 @@ exit status: 0 for NDJSON, also with bad lines; 1 for what is none, or cannot be
 2 for a command line that cannot be understood."""
 
 
+IMPORT = """\
+Imports a feed as a run of Dagster that its UI shows, and then the latest state of a feed by
+date. Without a day, that is the last day that has ended. A failed import is not repeated.
+DAGSTER_HOME names the folder of the Dagster instance; without it, var/dagster of the project."""
+
+IMPORT_EXAMPLES = """\
+examples:
+  feed-assets import crm_orders_snapshot
+  feed-assets import crm_orders --day 2020-01-20
+  feed-assets import crm_orders --days 2020-01-10..2020-01-20
+
+exit status: 0 if all is imported; 1 if something failed, with the reason; 2 for a command line
+that cannot be understood; 130 after Ctrl-C, which leaves whole tables."""
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """In one sentence, without the usage before it."""
@@ -42,15 +57,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
+    from feed_assets.env_file import load_env_file
     from feed_assets.errors import FeedAssetsError
 
     try:
-        _preview(asked)
+        load_env_file()
+        asked.command(asked)
         sys.stdout.flush()
     except FeedAssetsError as failure:
         from feed_assets.preview.shown import fit
 
-        sys.stderr.write(f"feed-assets: {fit(str(failure))}\n")
+        lines = str(failure).split("\n") if asked.command is _import else [str(failure)]
+        sys.stderr.write("feed-assets: {}\n".format("\n".join(map(fit, lines))))
         return 1
     except OSError as failure:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -87,6 +105,17 @@ def _preview(asked: argparse.Namespace) -> None:
         sys.stdout.write(f"# feed_assets/defs/{found.feed.name}/defs.yaml\n{feed_yaml(found)}")
 
 
+def _import(asked: argparse.Namespace) -> None:
+    from feed_assets.orchestration.import_command import import_feed
+    from feed_assets.preview.shown import fit
+
+    def say(sentence: str) -> None:
+        sys.stdout.write(f"{fit(sentence)}\n")
+        sys.stdout.flush()
+
+    import_feed(asked.feed, asked.day or asked.days, say)
+
+
 def _attributes(asked: argparse.Namespace) -> dict[str, Any]:
     """Those of the feed, as far as they are given."""
     found: dict[str, Any] = {
@@ -116,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    it.set_defaults(command=_preview)
     it.add_argument(
         "source", metavar="SOURCE", help="a URL, a file (gzipped or not), or - for stdin"
     )
@@ -171,7 +201,37 @@ def _parser() -> argparse.ArgumentParser:
         metavar="BYTES",
         help="refuse a feed beyond that, unzipped (default: 10,000,000,000)",
     )
+    it = commands.add_parser(
+        "import",
+        help="import a feed",
+        description=IMPORT,
+        epilog=IMPORT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    it.set_defaults(command=_import)
+    it.add_argument("feed", metavar="FEED", help="the feed's name")
+    which = it.add_mutually_exclusive_group()
+    which.add_argument(
+        "--day", type=_one_day, metavar="DAY", help="of a feed by date, the day: 2020-01-20"
+    )
+    which.add_argument(
+        "--days", type=_days, metavar="FIRST..LAST", help="the days: 2020-01-10..2020-01-20"
+    )
     return parser
+
+
+def _one_day(text: str) -> tuple[date, date]:
+    return (_day(text),) * 2
+
+
+def _days(text: str) -> tuple[date, date]:
+    first, dots, last = text.partition("..")
+    if not dots:
+        raise argparse.ArgumentTypeError(f"{text} is not FIRST..LAST: 2020-01-10..2020-01-20")
+    days = _day(first), _day(last)
+    if days[0] > days[1]:
+        raise argparse.ArgumentTypeError(f"{first} is after {last}; write the first day first")
+    return days
 
 
 def _day(text: str) -> date:

@@ -56,7 +56,8 @@ OURS_SEEN_FROM = {  # and nothing else of ours; __init__.py and demo/ put things
         *("errors", "disk", "tables", "feed", "urls", "masking", "source", "delivery", "delivered"),
         *("ndjson", "warehouse", "preview"),
     ),
-    "cli.py": ("errors", "tables", "preview"),
+    "env_file.py": ("errors",),
+    "cli.py": ("errors", "tables", "env_file", "preview", "orchestration"),
 }
 
 
