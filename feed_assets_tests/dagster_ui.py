@@ -26,11 +26,12 @@ PATIENCE = 200.0
 """Seconds until what a test waits for counts as never coming; on an idle machine it takes ten."""
 
 INSTANCE = """
-# as the Makefile has it, but looking for queued runs every second
+# as the Makefile has it, but looking for queued and killed runs every second
 telemetry: {enabled: false}
 nux: {enabled: false}
-concurrency: {pools: {default_limit: 1, granularity: op}}
-run_monitoring: {enabled: true, free_slots_after_run_end_seconds: 60}
+concurrency: {pools: {default_limit: 1, granularity: run}}
+run_launcher: {module: feed_assets.orchestration.run_launcher, class: CheckedRunLauncher}
+run_monitoring: {enabled: true, poll_interval_seconds: 1, max_runtime_seconds: 43200}
 run_coordinator:
   module: dagster._core.run_coordinator
   class: QueuedRunCoordinator
@@ -297,8 +298,8 @@ def _declare(path: Path, attributes: Mapping[str, Any]) -> None:
 
 @contextmanager
 def dagster_over(project: Path, home: Path, environment: Mapping[str, str]) -> Iterator[Dagster]:
-    """`dagster-webserver` and `dagster-daemon` over a project, and their ends."""
-    home.mkdir()
+    """`dagster-webserver` and `dagster-daemon` over a project; the end kills them and all runs."""
+    home.mkdir(exist_ok=True)
     (home / "dagster.yaml").write_text(INSTANCE)
     # Two programs that both find no database make it at once, and stamp its version twice.
     dg.DagsterInstance.from_config(str(home)).dispose()

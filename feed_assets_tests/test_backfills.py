@@ -25,6 +25,7 @@ from feed_assets.orchestration import progress
 from feed_assets.orchestration.assets import feed_asset
 from feed_assets.orchestration.progress import Progress
 from feed_assets.orchestration.retries import retried
+from feed_assets.orchestration.run_launcher import CheckedRunLauncher
 from feed_assets.tables import Table
 from feed_assets.warehouse import turns
 from feed_assets.warehouse.turns import Turns
@@ -228,8 +229,9 @@ def test_the_instance_that_make_sets_up_runs_one_import_of_a_feed_at_a_time(
         pools = instance.get_concurrency_config().pool_config
         assert pools.default_pool_limit == 1
         assert pools.pool_granularity is not None
-        assert pools.pool_granularity.value == "op"
+        assert pools.pool_granularity.value == "run"
         assert instance.run_monitoring_enabled
+        assert isinstance(instance.run_launcher, CheckedRunLauncher)
 
 
 # --- ended from outside ---

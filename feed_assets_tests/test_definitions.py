@@ -24,10 +24,7 @@ from pydantic import BaseModel, ValidationError
 
 from feed_assets.alerts.declared import Alerts
 from feed_assets.definitions import code_location, defs
-<<<<<<< HEAD
 from feed_assets.demo.definitions import defs as example
-=======
->>>>>>> 762781a (Refuse what each run would refuse when definitions load, by file and attribute)
 from feed_assets.errors import SettingError
 from feed_assets.orchestration.assets import IO_MANAGER, feed_asset
 from feed_assets.orchestration.component import FeedAttributes
@@ -232,7 +229,7 @@ def test_what_each_run_can_do_is_taken(attributes: dict[str, Any]) -> None:
     [
         ("max_line_bytes", (1 << 30) + 1, "less than or equal to 1073741824"),
         ("connect_timeout", 1e-300, "greater than or equal to 0.001"),
-        ("partition_by_date", {"start_date": "0001-01-01"}, "start_date 0001-01-01 is before 1900-01-01"),
+        ("partition_by_date", {"start_date": "0001-01-01"}, "start_date .* is before 1900-01-01"),
         (
             "partition_by_date",
             {**BY_DATE, "end_date": "9999-12-31"},
@@ -250,14 +247,14 @@ def test_what_each_run_can_do_is_taken(attributes: dict[str, Any]) -> None:
         ("updated_at", "", "'' is not a column"),
         ("labels", {f"label{number}": "" for number in range(62)}, "has 62 labels"),
         ("description", "x" * 16_385, "at most 16384 characters"),
-        ("headers_env", {"X-Api-Key": ""}, "is not the name of an environment variable"),
-        ("headers_env", {"X-Api-Key": "hunter2 "}, "is not the name of an environment variable"),
+        ("headers_env", {"X-Api-Key": ""}, "is no name of an environment variable"),
+        ("headers_env", {"X-Api-Key": "hunter2 "}, "is no name of an environment variable"),
         ("headers_env", {"X-Key": "A", "x-key": "B"}, "has a header twice"),
-        ("bearer_auth", {"token_env": "hunter2="}, "is not the name of an environment variable"),
+        ("bearer_auth", {"token_env": "hunter2="}, "is no name of an environment variable"),
         (
             "basic_auth",
             {"username_env": "A", "password_env": "hunter2!"},
-            "is not the name of an environment variable",
+            "is no name of an environment variable",
         ),
     ],
     ids=str,

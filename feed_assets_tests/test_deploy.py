@@ -149,16 +149,16 @@ def test_the_chart_knows_each_value(path: str) -> None:
 
 def test_the_cluster_has_the_rules_of_the_one_machine() -> None:
     pools, queue = INSTANCE["concurrency"]["pools"], VALUES["concurrency"]["pools"]
-    assert (queue["defaultLimit"], queue["granularity"]) == (1, "op")
-    assert pools == {"default_limit": 1, "granularity": "op"}
+    assert (queue["defaultLimit"], queue["granularity"]) == (1, "run")
+    assert pools == {"default_limit": 1, "granularity": "run"}
     retries, daemon = INSTANCE["run_retries"], VALUES["dagsterDaemon"]
     assert daemon["runRetries"] == {
         "enabled": retries["enabled"],
         "maxRetries": retries["max_retries"],
         "retryOnAssetOrOpFailure": retries["retry_on_asset_or_op_failure"],
     }
-    freed = INSTANCE["run_monitoring"]["free_slots_after_run_end_seconds"]
-    assert daemon["runMonitoring"]["freeSlotsAfterRunEndSeconds"] == freed
+    assert INSTANCE["run_monitoring"]["enabled"]
+    assert daemon["runMonitoring"]["enabled"]
     names = {"schedule": "schedule", "sensor": "sensor", "autoMaterialize": "auto_materialize"}
     assert {name: VALUES["retention"][name]["purgeAfterDays"] for name in names} == {
         name: INSTANCE["retention"][ours]["purge_after_days"] for name, ours in names.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -15,7 +15,10 @@ from zipfile import ZipFile
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.launcher.base import WorkerStatus
 from dagster._core.run_coordinator import QueuedRunCoordinator
+from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._core.test_utils import create_run_for_test
 
 from feed_assets_tests.dagster_ui import free_port, waited_for
 from feed_assets_tests.deployed import (
@@ -42,8 +45,7 @@ TWICE, OTHER = FEEDS[:2]
 LAUNCHED = [TWICE, *FEEDS]
 """A run each; of one more feed than may be imported at once."""
 RUN = {dg.DagsterEventType.RUN_STARTING: 1, dg.DagsterEventType.RUN_SUCCESS: -1}
-IMPORT = {dg.DagsterEventType.STEP_START: 1, dg.DagsterEventType.STEP_SUCCESS: -1}
-"""By event, how many more there are from then on."""
+"""By event, how many more runs there are from then on."""
 
 
 @dataclass
@@ -162,22 +164,33 @@ def test_one_run_at_a_time_of_each_feed_and_so_many_in_all(
     assert {production.dagster.run(run).status for run in runs} == {"SUCCESS"}
 
     assert gate.most == dict.fromkeys(FEEDS, 1)
-    of_all, of_feed = list[tuple[float, int]](), defaultdict[str, list[tuple[float, int]]](list)
-    for run, feed in runs.items():
-        for entry in instance.all_logs(run):
-            kind = entry.dagster_event and entry.dagster_event.event_type
-            if kind in RUN:
-                of_all.append((entry.timestamp, RUN[kind]))
-            if kind in IMPORT:
-                of_feed[feed].append((entry.timestamp, IMPORT[kind]))
+    of_all = [
+        (entry.timestamp, RUN[entry.dagster_event.event_type])
+        for run in runs
+        for entry in instance.all_logs(run, of_type=set(RUN))
+        if entry.dagster_event
+    ]
     assert most_at_once(of_all) == AT_ONCE
-    assert {feed: most_at_once(of_feed[feed]) for feed in FEEDS} == dict.fromkeys(FEEDS, 1)
-    assert most_at_once(of_feed[TWICE] + of_feed[OTHER]) == 2
 
 
 def most_at_once(changes: Sequence[tuple[float, int]]) -> int:
     """How many there were at once, of beginnings (1) and ends (-1) by their time."""
     return max(accumulate(change for _, change in sorted(changes)))
+
+
+def test_a_run_that_its_code_server_does_not_run_counts_as_killed(
+    production: Deployed, instance: dg.DagsterInstance
+) -> None:
+    """As all do that ran when the container of the code server was killed."""
+    finished = instance.get_runs(limit=1)[0]
+    where = {GRPC_INFO_TAG: finished.tags[GRPC_INFO_TAG]}
+    started = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED, tags=where)
+    health = instance.run_launcher.check_run_worker_health(started)
+    assert (health.status, health.msg) == (
+        WorkerStatus.NOT_FOUND,
+        "its code server was started again, and does not run it",
+    )
+    instance.delete_run(started.run_id)
 
 
 def test_the_history_is_in_postgresql_and_nowhere_else(

@@ -22,9 +22,10 @@ from feed_assets.orchestration.checks import (
     last_evaluations,
     targeted,
 )
+from feed_assets.orchestration.feed_slot import feed_slot
 from feed_assets.orchestration.metadata import import_metadata, masked, summary
 from feed_assets.orchestration.progress import Progress
-from feed_assets.orchestration.retries import recorded_days, retried
+from feed_assets.orchestration.retries import MAX_RETRIES, recorded_days, retried
 from feed_assets.orchestration.unchanged import LastImport, last_import
 
 if TYPE_CHECKING:
@@ -68,7 +69,13 @@ class Deliveries:
 
     def retried(self) -> AbstractContextManager[None]:
         """Has Dagster run the step again where that can help."""
-        return retried(self.feed, self.context.retry_number)
+        limit = self.context.run.tags.get(MAX_RETRIES, "")
+        update = {"run_retries": int(limit)} if limit.isdecimal() else {}
+        return retried(self.feed.model_copy(update=update), self.context.retry_number)
+
+    def slot(self) -> AbstractContextManager[None]:
+        """Occupy the feed's slot, so that no other run imports it meanwhile."""
+        return feed_slot(self.context, self.feed.name)
 
     def store(self, warehouse: Warehouse, given_up: GivenUp) -> None:
         """Fetches and stores each day, and goes on with the others where one fails.

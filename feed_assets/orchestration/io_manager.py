@@ -43,7 +43,8 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
             given_up = self._given_up.setdefault(context.asset_key, {})
             from feed_assets.warehouse.store import finish_pending
 
-            with obj.retried(), as_failure(), self.warehouse.open(context.log) as warehouse:
+            opened = self.warehouse.open(context.log)
+            with obj.slot(), obj.retried(), as_failure(), opened as warehouse:
                 if obj.feed.partition_by_date:  # whatever becomes of this run's own days
                     try:
                         finish_pending(warehouse, obj.feed.destination)
