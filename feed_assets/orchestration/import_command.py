@@ -153,6 +153,8 @@ def _run(
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
+            if data.error and data.error.cls_name == DagsterExecutionInterruptedError.__name__:
+                raise KeyboardInterrupt
             known = data.user_failure_data and data.user_failure_data.description
             raise FeedAssetsError(known or data.error_display_string)
     if not result.success:
