@@ -25,7 +25,7 @@ from bench.peak import watched
 from feed_assets.errors import FeedAssetsError
 from feed_assets.ndjson import Options, read
 from feed_assets.ndjson.files import opened
-from feed_assets.tables import Table
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.store import store_snapshot
 

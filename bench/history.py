@@ -22,7 +22,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from feed_assets.tables import Table
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.store import known_columns, store_shard
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from feed_assets.access import BasicAuth, BearerAuth, Declared
 from feed_assets.partition import PartitionByDate
-from feed_assets.type_names import type_schema
+from feed_assets.schema.datatypes import type_schema
 
 COUNT = 2**63 - 1
 """The largest number of rows, lines or bytes: what a column of 64 bits can count."""

@@ -235,7 +235,7 @@ def _days(text: str) -> tuple[date, date]:
 
 
 def _day(text: str) -> date:
-    from feed_assets.tables import parse_day
+    from feed_assets.schema.table import parse_day
 
     if (day := parse_day(text)) is None:
         raise argparse.ArgumentTypeError(f"{text} is no day; write it as 2020-01-20")

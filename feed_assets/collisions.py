@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from feed_assets.errors import SettingError
 from feed_assets.feed import Feed
-from feed_assets.tables import SHARD, Table
+from feed_assets.schema.table import SHARD, Table
 
 Sharded = Mapping[str, tuple[Feed, Table]]
 """What shards are named after, and whose it is, by its name to which case does not matter."""

@@ -14,8 +14,8 @@ from pydantic import field_validator, model_validator
 from feed_assets.access import check_headers, headers_from_env
 from feed_assets.attributes import Attributes
 from feed_assets.errors import SettingError
-from feed_assets.tables import Table
-from feed_assets.type_names import TEXTS, check_types, parents
+from feed_assets.schema.datatypes import TEXTS, check_types, parents
+from feed_assets.schema.table import Table
 from feed_assets.urls import Url, is_private
 
 LABEL = re.compile(r"[a-z0-9_-]{0,63}")

@@ -29,9 +29,7 @@ from feed_assets.key_columns import check_key_columns
 from feed_assets.ndjson.paths import named
 from feed_assets.ndjson.resolve import columns
 from feed_assets.object_columns import check_all, check_mixtures
-from feed_assets.tables import Table
-from feed_assets.type_names import TEXTS
-from feed_assets.warehouse.columns import (
+from feed_assets.schema.columns import (
     Column,
     Columns,
     arrow_schema,
@@ -40,6 +38,8 @@ from feed_assets.warehouse.columns import (
     told,
     types_told,
 )
+from feed_assets.schema.datatypes import TEXTS
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.interface import Origin, Warehouse
 from feed_assets.warehouse.rows import conform
 from feed_assets.warehouse.store import Stored, known_columns, store_shard, store_snapshot

@@ -15,7 +15,7 @@ from feed_assets.errors import ContentError, TypeConflict
 from feed_assets.feed import Feed
 from feed_assets.ndjson.resolve import Column as Observed
 from feed_assets.ndjson.resolve import columns
-from feed_assets.warehouse.columns import Column, Columns, columns_of, told
+from feed_assets.schema.columns import Column, Columns, columns_of, told
 from feed_assets.warehouse.shards import NO_ORDER, Path, column_at
 
 TIMES = ("DATETIME", "TIMESTAMP")

@@ -23,7 +23,7 @@ import requests
 from google.cloud import bigquery
 from requests.adapters import HTTPAdapter
 
-from feed_assets.tables import Table
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Warehouse
 from feed_assets.warehouse.store import Stored, store_shard

@@ -13,7 +13,7 @@ from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asse
 from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
 from feed_assets.orchestration.warehouse import WarehouseResource
-from feed_assets.tables import Table
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Warehouse
 from feed_assets_tests.emulator import Emulator

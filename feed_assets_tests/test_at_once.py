@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from feed_assets.tables import Table
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Pending, Warehouse

@@ -26,7 +26,7 @@ from feed_assets.orchestration.assets import feed_asset
 from feed_assets.orchestration.progress import Progress
 from feed_assets.orchestration.retries import retried
 from feed_assets.orchestration.run_launcher import CheckedRunLauncher
-from feed_assets.tables import Table
+from feed_assets.schema.table import Table
 from feed_assets.warehouse import turns
 from feed_assets.warehouse.turns import Turns
 from feed_assets_tests import faults

@@ -18,7 +18,7 @@ from google.api_core.retry import retry_base, retry_unary
 from google.resumable_media.requests import _request_helpers as upload_retries
 
 from feed_assets.errors import NotOurs, TableError, WarehouseFailed
-from feed_assets.tables import Table
+from feed_assets.schema.table import Table
 from feed_assets.warehouse import bigquery as warehouse_module
 from feed_assets.warehouse import bigquery_calls, bigquery_jobs
 from feed_assets.warehouse.bigquery import BigQueryWarehouse

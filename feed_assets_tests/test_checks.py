@@ -18,7 +18,7 @@ from feed_assets.checks import Checked, check_content
 from feed_assets.feed import Feed
 from feed_assets.key_columns import ISO
 from feed_assets.orchestration.ended import read_run
-from feed_assets.tables import Table
+from feed_assets.schema.table import Table
 from feed_assets_tests.emulator import Emulator
 from feed_assets_tests.project import Project, metadata_of
 from feed_assets_tests.serving import Answer, lines

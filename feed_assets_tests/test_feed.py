@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from feed_assets.collisions import check_together
 from feed_assets.errors import SettingError
 from feed_assets.feed import RESERVED, Feed
-from feed_assets.tables import Table
+from feed_assets.schema.table import Table
 
 DAY = date(2020, 1, 20)
 BY_DATE = {"start_date": "2020-01-01"}

@@ -25,7 +25,7 @@ from feed_assets.download import received
 from feed_assets.errors import DiskFailed, FeedAssetsError
 from feed_assets.feed import Feed
 from feed_assets.importing import store
-from feed_assets.tables import Table
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Warehouse

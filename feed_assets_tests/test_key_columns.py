@@ -16,8 +16,8 @@ from feed_assets.download.received import Whole
 from feed_assets.errors import ContentError, TypeConflict
 from feed_assets.feed import Feed
 from feed_assets.importing import Import, store
+from feed_assets.schema.table import Table
 from feed_assets.source import Arriving, nameless
-from feed_assets.tables import Table
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Warehouse
 from feed_assets.warehouse.read import read_table

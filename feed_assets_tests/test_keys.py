@@ -17,16 +17,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feed_assets.arrow_fields import kept
 from feed_assets.delivery import Delivery
 from feed_assets.download import Download
 from feed_assets.errors import NotOurs, TableError, TypeConflict
 from feed_assets.feed import Feed
 from feed_assets.importing import Import, store
+from feed_assets.schema.arrow_metadata import kept
+from feed_assets.schema.columns import Columns
+from feed_assets.schema.table import Table
 from feed_assets.source import Arriving, nameless
-from feed_assets.tables import Table
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
-from feed_assets.warehouse.columns import Columns
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Known, Pending, Warehouse
 from feed_assets.warehouse.read import read_table

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from feed_assets.tables import Table
+from feed_assets.schema.columns import Column
+from feed_assets.schema.table import Table
 from feed_assets.warehouse import bigquery_altering
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
-from feed_assets.warehouse.columns import Column
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Pending, Warehouse
 from feed_assets.warehouse.read import read_table

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 
 from feed_assets.importing import to_arrow
 from feed_assets.ndjson import Reading
-from feed_assets.tables import Table
+from feed_assets.schema.table import Table
 from feed_assets.warehouse import parquet
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Warehouse

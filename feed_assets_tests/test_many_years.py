@@ -6,7 +6,7 @@ import re
 from datetime import date
 from typing import Any
 
-from feed_assets.tables import Table
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
 from feed_assets_tests.dagster_ui import PROJECT
 from feed_assets_tests.emulator import Emulator

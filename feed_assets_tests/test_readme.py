@@ -158,7 +158,7 @@ def shown_assets(command: str, port: str, clone: Path) -> set[str]:
 
 
 def duckdb_rows(tables: DuckDBWarehouse, name: str) -> list[dict[str, Any]]:
-    from feed_assets.tables import Table
+    from feed_assets.schema.table import Table
 
     rows: list[dict[str, Any]] = tables.read(Table("crm", name)).to_pylist()
     return sorted(rows, key=lambda row: str(row["orderId"]))

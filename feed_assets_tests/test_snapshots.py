@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from feed_assets.warehouse.columns import paths
+from feed_assets.schema.columns import paths
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets_tests.test_key_columns import ORDERS, import_snapshot
 

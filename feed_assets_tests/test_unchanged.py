@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from feed_assets.download import Validators
-from feed_assets.tables import Table
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.store import store_snapshot
 from feed_assets_tests.emulator import Emulator
 from feed_assets_tests.project import Project, metadata_of

@@ -24,8 +24,8 @@ from feed_assets.demo.server import HOST, PASSWORD, PORT, USERNAME, serving
 from feed_assets.errors import FeedAssetsError
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
 from feed_assets.orchestration.warehouse import VARIABLE, WarehouseResource, warehouse_url
-from feed_assets.tables import Table
-from feed_assets.warehouse.columns import columns_of
+from feed_assets.schema.columns import columns_of
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.interface import Warehouse
 
 UI_PORT = 3000

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from feed_assets.demo import crm
-from feed_assets.tables import parse_day
+from feed_assets.schema.table import parse_day
 
 HOST, PORT = "127.0.0.1", 8020
 USERNAME, PASSWORD = "crm", "example"

@@ -6,7 +6,7 @@ from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.reading import Reading, read
 from feed_assets.ndjson.resolve import resolve
 from feed_assets.ndjson.seen import Kind, Seen, join
-from feed_assets.type_names import check_types
+from feed_assets.schema.datatypes import check_types
 
 __all__ = [
     "Kind",

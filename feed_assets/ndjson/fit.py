@@ -9,12 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feed_assets.decimals import are_plain
 from feed_assets.ndjson.convert_rows import of_declared
 from feed_assets.ndjson.declared import JSON, Declared
 from feed_assets.ndjson.indexes import holds_zero
 from feed_assets.ndjson.resolve import Column
 from feed_assets.ndjson.texts import Way
+from feed_assets.schema.decimals import are_plain
 
 
 class TextNeededError(Exception):

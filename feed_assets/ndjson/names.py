@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from feed_assets.arrow_fields import kept
+from feed_assets.schema.arrow_metadata import kept
 
 MAX_LENGTH = 300  # characters
 

@@ -12,7 +12,7 @@ from feed_assets.ndjson.numerals import kind_of_fraction, kind_of_integer
 from feed_assets.ndjson.parse import FloatText, IntText, Row
 from feed_assets.ndjson.scope import NOTHING_DECLARED, Scope
 from feed_assets.ndjson.seen import Kind, Seen
-from feed_assets.type_names import MAX_COLUMNS as MAX_COLUMNS
+from feed_assets.schema.datatypes import MAX_COLUMNS as MAX_COLUMNS
 
 _SHORTEST_MOMENT = 10
 

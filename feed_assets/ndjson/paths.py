@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from feed_assets.arrow_fields import kept, keyed_field
 from feed_assets.ndjson.declared import Declared
 from feed_assets.ndjson.resolve import Column
-from feed_assets.type_names import TEXTS
+from feed_assets.schema.arrow_metadata import kept, keyed_field
+from feed_assets.schema.datatypes import TEXTS
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from feed_assets.ndjson.declared import BY_NAME, Declared, Unfit, is_empty
 from feed_assets.ndjson.parse import FloatText, IntText, Refused, Row, naming
-from feed_assets.type_names import check_types, parents
+from feed_assets.schema.datatypes import check_types, parents
 
 _QUOTED_IN_REASON = 40
 

@@ -15,7 +15,7 @@ from feed_assets.orchestration.warehouse import (
     storage_kinds,
     table_metadata,
 )
-from feed_assets.tables import parse_day
+from feed_assets.schema.table import parse_day
 
 IO_MANAGER = "warehouse_io_manager"
 

@@ -13,7 +13,7 @@ from feed_assets.errors import FeedAssetsError, SettingError
 from feed_assets.orchestration.deliveries import Deliveries, GivenUp
 from feed_assets.orchestration.metadata import stored_metadata
 from feed_assets.orchestration.warehouse import WarehouseResource, as_failure
-from feed_assets.tables import Table, parse_day
+from feed_assets.schema.table import Table, parse_day
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ from feed_assets.orchestration.unchanged import held_metadata
 
 if TYPE_CHECKING:
     from feed_assets.importing import Import
-    from feed_assets.warehouse.columns import Columns
+    from feed_assets.schema.columns import Columns
     from feed_assets.warehouse.store import Stored
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -129,7 +129,7 @@ def summary(imported: Import) -> str:
 
 
 def _schema(columns: Columns, said: Mapping[str, str]) -> dg.TableSchema:
-    from feed_assets.warehouse.columns import described, paths
+    from feed_assets.schema.columns import described, paths
 
     texts = described(columns, said)
     return dg.TableSchema(
@@ -142,7 +142,7 @@ def _schema(columns: Columns, said: Mapping[str, str]) -> dg.TableSchema:
 
 def _not_sent(imported: Import) -> list[str]:
     """What the feed's user describes, and no day has had; mistyped, maybe."""
-    from feed_assets.warehouse.columns import sent_paths
+    from feed_assets.schema.columns import sent_paths
 
     known = {path for paths in sent_paths(imported.stored.columns) for path in paths}
     return [path for path in imported.delivery.feed.column_descriptions if path not in known]

@@ -15,7 +15,7 @@ import dagster as dg
 
 from feed_assets.errors import FeedAssetsError, SettingError
 from feed_assets.orchestration.metadata import failure_metadata
-from feed_assets.tables import Table
+from feed_assets.schema.table import Table
 
 if TYPE_CHECKING:
     from feed_assets.warehouse.bigquery_staging import StagingBucket

@@ -10,7 +10,7 @@ from decimal import Decimal
 import pyarrow as pa
 
 from feed_assets.ndjson.indexes import positions, without_empty
-from feed_assets.warehouse.columns import Column, Columns
+from feed_assets.schema.columns import Column, Columns
 
 _ELEMENTS = 3  # of an array that is an example
 _MIDNIGHT, _NO_FRACTION = " 00:00:00", ".000000"

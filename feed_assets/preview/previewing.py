@@ -19,8 +19,8 @@ from feed_assets.preview.progress import Bar
 from feed_assets.preview.shown import count_of, fit
 from feed_assets.preview.source import Rows, rows_of
 from feed_assets.preview.texts import Oddity, oddities
-from feed_assets.tables import parse_day
-from feed_assets.warehouse.columns import Columns, columns_of, told
+from feed_assets.schema.columns import Columns, columns_of, told
+from feed_assets.schema.table import parse_day
 
 KEPT_BAD_LINES = 1000
 

@@ -19,7 +19,7 @@ from feed_assets.ndjson.stamps import classified
 from feed_assets.preview.shown import count_of, fit
 from feed_assets.preview.source import Rows
 from feed_assets.preview.values import arrays_at, line_numbers
-from feed_assets.warehouse.columns import columns_of
+from feed_assets.schema.columns import columns_of
 
 _SHOWN, _QUOTED = 3, 20  # values, and characters of each
 _NUMBERS = {Kind.INTEGER, Kind.LONG, Kind.FRACTION, Kind.BEYOND}

@@ -16,14 +16,14 @@ from google.auth.exceptions import GoogleAuthError as GoogleAuthError  # for who
 from google.cloud import bigquery
 
 from feed_assets.errors import IN_THE_WAY, NotOurs
-from feed_assets.tables import Table
+from feed_assets.schema.columns import Columns, arrow_schema, described
+from feed_assets.schema.table import Table
 from feed_assets.warehouse import bigquery_altering as altering
 from feed_assets.warehouse import bigquery_latest as latest
 from feed_assets.warehouse.bigquery_calls import Calls, fields_of, kind_of, schema_of
 from feed_assets.warehouse.bigquery_jobs import CALL_SECONDS, FINDING, run
 from feed_assets.warehouse.bigquery_load import OURS, load_config, write
 from feed_assets.warehouse.bigquery_schema import fields_for, known_fields, known_from
-from feed_assets.warehouse.columns import Columns, arrow_schema, described
 from feed_assets.warehouse.interface import NOWHERE, Known, Load, Origin, Pending
 from feed_assets.warehouse.rows import conform
 

@@ -13,7 +13,8 @@ from google.api_core.exceptions import PreconditionFailed
 from google.cloud import bigquery
 
 from feed_assets.errors import WarehouseFailed
-from feed_assets.tables import Table
+from feed_assets.schema.columns import UNSAID, Columns
+from feed_assets.schema.table import Table
 from feed_assets.warehouse import shards as rules
 from feed_assets.warehouse.bigquery_calls import Calls, fields_of, schema_of
 from feed_assets.warehouse.bigquery_jobs import TRIES
@@ -25,7 +26,6 @@ from feed_assets.warehouse.bigquery_schema import (
     sql_cast,
     sql_type,
 )
-from feed_assets.warehouse.columns import UNSAID, Columns
 
 ALTERED_AT_ONCE = 8
 _MAY_WIDEN = "REGEXP_CONTAINS(data_type, 'INT64|NUMERIC')"  # see shards.widened

@@ -9,13 +9,13 @@ from google.api_core.exceptions import BadRequest, NotFound
 from google.cloud import bigquery
 
 from feed_assets.errors import NOT_OUR_VIEW, NotOurs
-from feed_assets.tables import Table
+from feed_assets.schema.columns import Columns, described
+from feed_assets.schema.table import Table
 from feed_assets.warehouse import shards as rules
 from feed_assets.warehouse.bigquery_altering import describe
 from feed_assets.warehouse.bigquery_calls import Calls, kind_of
 from feed_assets.warehouse.bigquery_load import OURS
 from feed_assets.warehouse.bigquery_schema import fields_for, sql_path
-from feed_assets.warehouse.columns import Columns, described
 from feed_assets.warehouse.interface import Origin
 
 

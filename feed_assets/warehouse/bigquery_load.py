@@ -9,10 +9,10 @@ import pyarrow as pa
 from google.cloud import bigquery
 
 from feed_assets.disk import disk_failed
-from feed_assets.tables import Table
+from feed_assets.schema.columns import Columns
+from feed_assets.schema.table import Table
 from feed_assets.warehouse import json_lines, parquet
 from feed_assets.warehouse.bigquery_jobs import CALL_SECONDS, JOB_SECONDS
-from feed_assets.warehouse.columns import Columns
 from feed_assets.warehouse.interface import Origin
 
 OURS = {"managed_by": "feed_assets"}

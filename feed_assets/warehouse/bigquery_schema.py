@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from feed_assets.warehouse.columns import UNSAID, Column, Columns
+from feed_assets.schema.columns import UNSAID, Column, Columns
 
 Fields = Sequence[Mapping[str, Any]]
 

@@ -22,10 +22,10 @@ import duckdb
 import pyarrow as pa
 
 from feed_assets.errors import IN_THE_WAY, DiskFailed, NotOurs, WarehouseFailed
-from feed_assets.tables import Table
+from feed_assets.schema.columns import Column, Columns, arrow_schema, columns_of, described
+from feed_assets.schema.table import Table
 from feed_assets.warehouse import duckdb_catalog as catalog
 from feed_assets.warehouse import duckdb_latest as latest
-from feed_assets.warehouse.columns import Column, Columns, arrow_schema, columns_of, described
 from feed_assets.warehouse.duckdb_catalog import named
 from feed_assets.warehouse.duckdb_schema import (
     altered,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 
 from feed_assets.errors import NotOurs
-from feed_assets.tables import Table
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb_schema import quoted
 
 RESERVED = frozenset({"temp", "system", "information_schema", "pg_catalog"})

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import duckdb
 
 from feed_assets.errors import NOT_OUR_VIEW, NotOurs
-from feed_assets.tables import Table
+from feed_assets.schema.columns import Columns
+from feed_assets.schema.table import Table
 from feed_assets.warehouse import duckdb_catalog as catalog
-from feed_assets.warehouse.columns import Columns
 from feed_assets.warehouse.duckdb_catalog import named
 from feed_assets.warehouse.duckdb_schema import quoted
 from feed_assets.warehouse.shards import Path, key_path, order_path

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from feed_assets.warehouse.columns import UNSAID, Column, Columns, paths
+from feed_assets.schema.columns import UNSAID, Column, Columns, paths
 
 SQL_TYPES = {
     "BOOLEAN": "BOOLEAN",

@@ -9,8 +9,8 @@ from typing import Any, Protocol, Self
 
 import pyarrow as pa
 
-from feed_assets.tables import Table
-from feed_assets.warehouse.columns import Columns
+from feed_assets.schema.columns import Columns
+from feed_assets.schema.table import Table
 
 
 class Pending(IntEnum):

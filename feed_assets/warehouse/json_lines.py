@@ -16,7 +16,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feed_assets.warehouse.columns import Column, Columns, paths
+from feed_assets.schema.columns import Column, Columns, paths
 from feed_assets.warehouse.rows import decimal_texts
 
 _CONTROL = r"[\x00-\x1f]"

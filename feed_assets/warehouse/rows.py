@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feed_assets.decimals import are_plain
 from feed_assets.errors import UnsupportedColumn
-from feed_assets.warehouse.columns import Column, Columns, arrow_schema, columns_of
+from feed_assets.schema.columns import Column, Columns, arrow_schema, columns_of
+from feed_assets.schema.decimals import are_plain
 
 BATCH = 65_536  # rows
 _QUOTED = 40  # characters of a text in a reason

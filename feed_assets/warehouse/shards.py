@@ -8,9 +8,9 @@ from dataclasses import replace
 import pyarrow as pa
 
 from feed_assets.errors import TableError, TypeConflict, UnsupportedColumn
-from feed_assets.tables import Table
-from feed_assets.type_names import MAX_COLUMNS
-from feed_assets.warehouse.columns import Column, Columns, paths
+from feed_assets.schema.columns import Column, Columns, paths
+from feed_assets.schema.datatypes import MAX_COLUMNS
+from feed_assets.schema.table import Table
 
 _WIDER = {"INTEGER": "FLOAT", "NUMERIC": "BIGNUMERIC"}
 """What a type may become: INTEGER only where no value is beyond 2^53."""

@@ -10,9 +10,9 @@ from datetime import date
 import pyarrow as pa
 
 from feed_assets.errors import UnsupportedColumn, WarehouseFailed
-from feed_assets.tables import Table
+from feed_assets.schema.columns import Column, Columns, arrow_schema
+from feed_assets.schema.table import Table
 from feed_assets.warehouse import shards
-from feed_assets.warehouse.columns import Column, Columns, arrow_schema
 from feed_assets.warehouse.interface import NOWHERE, Known, Load, Origin, Pending, Warehouse
 from feed_assets.warehouse.rows import columns_in, conform
 

@@ -13,8 +13,8 @@ import yaml
 
 from feed_assets.errors import TypeConflict
 from feed_assets.feed import Feed
-from feed_assets.tables import Table
-from feed_assets.warehouse.columns import columns_of
+from feed_assets.schema.columns import columns_of
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.interface import Warehouse
 from feed_assets.warehouse.rows import conform
 from feed_assets_tests.docs.example import import_days

@@ -19,7 +19,7 @@ from feed_assets.download import Unchanged
 from feed_assets.errors import AccessRefused, BadLines, NotNdjson, Truncated, Unreachable
 from feed_assets.feed import Feed
 from feed_assets.importing import store
-from feed_assets.tables import Table
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets_tests.clone import free_ports, started
 from feed_assets_tests.docs.example import CREDENTIALS, import_days

@@ -12,7 +12,7 @@ import pytest
 from feed_assets import errors
 from feed_assets.errors import FeedAssetsError, TypeConflict
 from feed_assets.feed import Feed
-from feed_assets.tables import Table
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.interface import Warehouse
 from feed_assets_tests.docs.example import import_days
 from feed_assets_tests.docs.pages import PROJECT, code, page

@@ -12,8 +12,8 @@ import pytest
 
 from feed_assets.errors import BadLines, TypeConflict
 from feed_assets.ndjson.declared import TYPES
-from feed_assets.tables import Table
-from feed_assets.warehouse.columns import Column, columns_of, told
+from feed_assets.schema.columns import Column, columns_of, told
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb_schema import sql_type
 from feed_assets.warehouse.shards import union
 from feed_assets_tests.docs.pages import code, page

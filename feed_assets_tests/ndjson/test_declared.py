@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feed_assets.arrow_fields import text_field
 from feed_assets.errors import BadLines, SettingError
 from feed_assets.ndjson import check_types, fits
 from feed_assets.ndjson.declared import TYPES
-from feed_assets.type_names import NAMES
+from feed_assets.schema.arrow_metadata import text_field
+from feed_assets.schema.datatypes import NAMES
 from feed_assets_tests.ndjson.declared_feeds import PLACES
 from feed_assets_tests.ndjson.feeds import (
     made_up,

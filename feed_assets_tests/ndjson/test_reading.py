@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import feed_assets
-from feed_assets.arrow_fields import keyed_field
 from feed_assets.errors import BadLines, NotNdjson
 from feed_assets.ndjson import read_ndjson, reading
+from feed_assets.schema.arrow_metadata import keyed_field
 from feed_assets_tests.ndjson.feeds import made_up, read_lines
 
 

@@ -18,7 +18,7 @@ from feed_assets.preview.facts import Facts
 from feed_assets.preview.previewing import Preview, preview
 from feed_assets.preview.shown import fit, share
 from feed_assets.preview.terminal import shown
-from feed_assets.tables import Table
+from feed_assets.schema.table import Table
 from feed_assets_tests.project import Project
 from feed_assets_tests.serving import lines
 

@@ -10,7 +10,7 @@ import pytest
 from google.cloud.bigquery import SchemaField
 from google.cloud.bigquery import Table as Shard
 
-from feed_assets.tables import Table
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
 from feed_assets.warehouse.interface import Origin
 from feed_assets.warehouse.store import store_shard

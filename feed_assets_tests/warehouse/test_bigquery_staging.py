@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from feed_assets.errors import WarehouseFailed
-from feed_assets.tables import Table
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
 from feed_assets.warehouse.bigquery_staging import FORGOTTEN, StagingBucket, emulator_storage
 from feed_assets.warehouse.store import store_snapshot

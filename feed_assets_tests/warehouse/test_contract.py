@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from feed_assets.errors import NotOurs, TableError, TypeConflict, UnsupportedColumn
-from feed_assets.tables import Table
-from feed_assets.type_names import MAX_COLUMNS
-from feed_assets.warehouse.columns import Column, columns_of
+from feed_assets.schema.columns import Column, columns_of
+from feed_assets.schema.datatypes import MAX_COLUMNS
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Known, Pending, Warehouse
 from feed_assets.warehouse.read import read_shards, read_table

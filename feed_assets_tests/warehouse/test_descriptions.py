@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 from google.cloud import bigquery
 
-from feed_assets.arrow_fields import keyed_field
-from feed_assets.tables import Table
+from feed_assets.schema.arrow_metadata import keyed_field
+from feed_assets.schema.columns import Column, columns_of, described
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
-from feed_assets.warehouse.columns import Column, columns_of, described
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Origin, Warehouse
 from feed_assets.warehouse.store import store_shard, store_snapshot

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 
 from feed_assets.errors import NotOurs, TableError, WarehouseFailed
-from feed_assets.tables import Table
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Known, Pending
 from feed_assets.warehouse.read import read_shards, read_table

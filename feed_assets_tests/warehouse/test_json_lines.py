@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feed_assets.schema.columns import ARROW, Column, Columns, arrow_schema
 from feed_assets.warehouse import json_lines
-from feed_assets.warehouse.columns import ARROW, Column, Columns, arrow_schema
 from feed_assets_tests.ndjson.feeds import made_up
 
 

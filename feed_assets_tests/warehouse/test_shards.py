@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 
 from feed_assets.errors import TableError, TypeConflict
-from feed_assets.tables import Table
+from feed_assets.schema.columns import ARROW, Column, Columns
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.bigquery_schema import known_fields, known_from
-from feed_assets.warehouse.columns import ARROW, Column, Columns
 from feed_assets.warehouse.shards import (
     added,
     changed,

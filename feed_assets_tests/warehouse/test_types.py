@@ -15,8 +15,8 @@ import pytest
 
 from feed_assets.errors import TypeConflict, UnsupportedColumn, WarehouseFailed
 from feed_assets.importing import to_arrow, to_frame
-from feed_assets.tables import Table
-from feed_assets.warehouse.columns import Column, columns_of, told, types_told
+from feed_assets.schema.columns import Column, columns_of, told, types_told
+from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Pending, Warehouse
 from feed_assets.warehouse.read import read_shards, read_table

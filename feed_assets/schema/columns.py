@@ -9,9 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from feed_assets.arrow_fields import key_of, keyed_field, text_field, text_of
 from feed_assets.errors import UnsupportedColumn
-from feed_assets.type_names import TEXTS
+from feed_assets.schema.arrow_metadata import key_of, keyed_field, text_field, text_of
+from feed_assets.schema.datatypes import TEXTS
 
 ARROW: dict[str, pa.DataType] = {
     "BOOLEAN": pa.bool_(),

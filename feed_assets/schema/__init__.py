@@ -1,0 +1,1 @@
+"""Columns and types: the vocabulary that readers and warehouses share."""
