@@ -62,8 +62,8 @@ def _measured(where: str) -> float:
 
 def _read(where: str) -> float:
     from feed_assets import ndjson
+    from feed_assets.config.feed import Feed
     from feed_assets.delivery import Delivery, deliver
-    from feed_assets.feed import Feed
     from feed_assets.source import Source
 
     begun = time.perf_counter()

@@ -36,7 +36,7 @@ class Way:
 
 
 def _ours(target: str) -> Importer:
-    feed = importlib.import_module("feed_assets.feed")
+    feed = importlib.import_module("feed_assets.config.feed")
     delivery = importlib.import_module("feed_assets.delivery")
     importing = importlib.import_module("feed_assets.importing")
     opened = _our_warehouse(target)
@@ -52,7 +52,7 @@ def _ours(target: str) -> Importer:
 
 def _ours_in_dagster(target: str) -> Importer:
     dagster = importlib.import_module("dagster")
-    feed = importlib.import_module("feed_assets.feed")
+    feed = importlib.import_module("feed_assets.config.feed")
     assets = importlib.import_module("feed_assets.orchestration.assets")
     io_manager = importlib.import_module("feed_assets.orchestration.io_manager")
     importlib.import_module("feed_assets.importing")

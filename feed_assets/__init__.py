@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from feed_assets.feed import Feed
+    from feed_assets.config.feed import Feed
     from feed_assets.ndjson import read_ndjson
     from feed_assets.orchestration.alerts import ImportAlerts
     from feed_assets.orchestration.component import JsonFeed
@@ -25,7 +25,7 @@ if sys.platform == "linux":
 __all__ = ["Feed", "ImportAlerts", "JsonFeed", "read_ndjson"]
 
 _HOMES = {
-    "Feed": "feed_assets.feed",
+    "Feed": "feed_assets.config.feed",
     "ImportAlerts": "feed_assets.orchestration.alerts",
     "JsonFeed": "feed_assets.orchestration.component",
     "read_ndjson": "feed_assets.ndjson",

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pandas.util import hash_array
 
+from feed_assets.config.feed import Feed
 from feed_assets.errors import TableError
-from feed_assets.feed import Feed
 from feed_assets.key_columns import ISO, TIMES, declaration, texts_at
 from feed_assets.schema.columns import columns_of
 from feed_assets.warehouse.shards import Path, key_path, order_path

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from feed_assets.collisions import check_names, check_together
+from feed_assets.config.collisions import check_names, check_together
 from feed_assets.orchestration.alerts import ImportAlerts
 from feed_assets.orchestration.assets import IO_MANAGER
 from feed_assets.orchestration.component import JsonFeed

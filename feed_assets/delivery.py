@@ -11,6 +11,7 @@ from datetime import date
 from http import HTTPStatus
 from typing import Any
 
+from feed_assets.config.feed import Feed
 from feed_assets.download import (
     Download,
     Transfer,
@@ -21,7 +22,6 @@ from feed_assets.download import (
     session,
 )
 from feed_assets.errors import AccessRefused, FeedAssetsError
-from feed_assets.feed import Feed
 
 LOG = logging.getLogger("feed_assets")
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feed_assets import ndjson
+from feed_assets.config.feed import Feed
 from feed_assets.errors import ContentError, TypeConflict
-from feed_assets.feed import Feed
 from feed_assets.ndjson.resolve import Column as Observed
 from feed_assets.ndjson.resolve import columns
 from feed_assets.schema.columns import Column, Columns, columns_of, told

@@ -16,8 +16,8 @@ from functools import lru_cache
 from html import escape
 from typing import Any
 
+from feed_assets.config.feed import Feed
 from feed_assets.errors import FeedAssetsError
-from feed_assets.feed import Feed
 
 MASK = "***"
 SHORTEST = 4

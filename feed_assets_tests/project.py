@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from feed_assets.feed import Feed
+from feed_assets.config.feed import Feed
 from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from feed_assets.alerts.messages import failed
 from feed_assets.cli import main
+from feed_assets.config.feed import Feed
 from feed_assets.delivery import Delivery, deliver
 from feed_assets.errors import (
     AccessRefused,
@@ -31,7 +32,6 @@ from feed_assets.errors import (
     SettingError,
     Unreachable,
 )
-from feed_assets.feed import Feed
 from feed_assets.orchestration.ended import read_run
 from feed_assets_tests.dagster_ui import BIN, copied_project
 from feed_assets_tests.faults import (

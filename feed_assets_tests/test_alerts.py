@@ -14,7 +14,7 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from feed_assets.alerts.declared import Alerts
 from feed_assets.alerts.state import GIVE_UP
-from feed_assets.feed import Feed
+from feed_assets.config.feed import Feed
 from feed_assets.orchestration.alerts import FOR_BACKFILL, FOR_RETRY, alert_sensor
 from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asset
 from feed_assets.orchestration.ended import AT_ONCE

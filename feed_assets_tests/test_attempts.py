@@ -10,10 +10,10 @@ from typing import Any, cast
 import pytest
 
 from feed_assets.backoff import JITTER
+from feed_assets.config.feed import Feed
 from feed_assets.download.attempts import Attempts
 from feed_assets.download.transfer import Transfer
 from feed_assets.errors import AccessRefused, DownloadError, ServerFailed
-from feed_assets.feed import Feed
 
 LOG = logging.LoggerAdapter(logging.getLogger("feed_assets"))
 

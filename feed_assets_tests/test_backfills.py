@@ -19,8 +19,8 @@ import duckdb
 import pytest
 import yaml
 
+from feed_assets.config.feed import Feed
 from feed_assets.delivery import deliver
-from feed_assets.feed import Feed
 from feed_assets.orchestration import progress
 from feed_assets.orchestration.assets import feed_asset
 from feed_assets.orchestration.progress import Progress

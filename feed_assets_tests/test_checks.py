@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from feed_assets import checks
 from feed_assets.checks import Checked, check_content
-from feed_assets.feed import Feed
+from feed_assets.config.feed import Feed
 from feed_assets.key_columns import ISO
 from feed_assets.orchestration.ended import read_run
 from feed_assets.schema.table import Table

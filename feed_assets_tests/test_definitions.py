@@ -23,6 +23,7 @@ from dagster.components.testing import create_defs_folder_sandbox
 from pydantic import BaseModel, ValidationError
 
 from feed_assets.alerts.declared import Alerts
+from feed_assets.config.partition import PartitionByDate
 from feed_assets.definitions import code_location, defs
 from feed_assets.demo.definitions import defs as example
 from feed_assets.errors import SettingError
@@ -31,7 +32,6 @@ from feed_assets.orchestration.component import FeedAttributes
 from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.schedules import feed_schedule
 from feed_assets.orchestration.warehouse import WarehouseResource
-from feed_assets.partition import PartitionByDate
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets_tests.clone import EXAMPLE
 

@@ -21,9 +21,9 @@ import dagster as dg
 import pytest
 import trustme
 
+from feed_assets.config.feed import Feed
 from feed_assets.delivery import Delivery, deliver
 from feed_assets.errors import FeedAssetsError
-from feed_assets.feed import Feed
 from feed_assets.importing import store
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Warehouse

@@ -9,9 +9,9 @@ import pytest
 from dagster._core.definitions.utils import DISALLOWED_NAMES
 from pydantic import ValidationError
 
-from feed_assets.collisions import check_together
+from feed_assets.config.collisions import check_together
+from feed_assets.config.feed import RESERVED, Feed
 from feed_assets.errors import SettingError
-from feed_assets.feed import RESERVED, Feed
 from feed_assets.schema.table import Table
 
 DAY = date(2020, 1, 20)

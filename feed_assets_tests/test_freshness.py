@@ -14,7 +14,7 @@ from dagster._core.definitions.freshness_evaluator import FRESHNESS_EVALUATORS_B
 from dagster._core.loader import LoadingContext
 from dagster._core.test_utils import freeze_time
 
-from feed_assets.feed import Feed
+from feed_assets.config.feed import Feed
 from feed_assets.orchestration.assets import feed_asset
 from feed_assets.orchestration.freshness import freshness_policy
 from feed_assets.orchestration.staleness import is_late, last_due

@@ -19,11 +19,11 @@ from typing import IO
 import pyarrow as pa
 import pytest
 
+from feed_assets.config.feed import Feed
 from feed_assets.delivery import Delivery, deliver
 from feed_assets.disk import NO_ROOM, disk_failed
 from feed_assets.download import received
 from feed_assets.errors import DiskFailed, FeedAssetsError
-from feed_assets.feed import Feed
 from feed_assets.importing import store
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.bigquery import BigQueryWarehouse

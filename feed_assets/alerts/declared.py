@@ -8,10 +8,10 @@ from typing import Any, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
-from feed_assets.access import Declared, validate_without_input
 from feed_assets.alerts.sending import addresses
+from feed_assets.config.auth import Declared, validate_without_input
+from feed_assets.config.feed import NAME
 from feed_assets.errors import SettingError
-from feed_assets.feed import NAME
 from feed_assets.urls import Url
 
 UI_URL = "FEED_ASSETS_UI_URL"

@@ -11,6 +11,7 @@ from typing import Any
 
 import requests
 
+from feed_assets.config.feed import Feed
 from feed_assets.disk import disk_failed
 from feed_assets.download.answer import Answers
 from feed_assets.download.attempts import Attempts
@@ -22,7 +23,6 @@ from feed_assets.download.transfer import Transfer as Transfer
 from feed_assets.download.transfer import UnwantedError
 from feed_assets.download.validators import Validators as Validators
 from feed_assets.errors import DownloadError, FeedAssetsError, UnexpectedFailure
-from feed_assets.feed import Feed
 
 
 @dataclass(frozen=True)

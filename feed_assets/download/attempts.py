@@ -6,9 +6,9 @@ from logging import LoggerAdapter
 from typing import Any
 
 from feed_assets.backoff import backoff
+from feed_assets.config.feed import Feed
 from feed_assets.download.transfer import Transfer
 from feed_assets.errors import DownloadError
-from feed_assets.feed import Feed
 
 
 class Attempts:

@@ -20,10 +20,10 @@ from http.client import (
 import requests
 import urllib3.exceptions
 
+from feed_assets.config.feed import Feed
 from feed_assets.download.headers import printable
 from feed_assets.download.transfer import HandshakeTimeoutError, TunnelError
 from feed_assets.errors import FeedAssetsError, RequestRefused, SettingError, Unreachable
-from feed_assets.feed import Feed
 from feed_assets.urls import Url
 
 AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")

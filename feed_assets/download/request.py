@@ -18,6 +18,7 @@ import urllib3.exceptions
 from requests.cookies import RequestsCookieJar, extract_cookies_to_jar
 from requests.utils import get_environ_proxies, select_proxy
 
+from feed_assets.config.feed import Feed
 from feed_assets.download.diagnosis import diagnose, proxy_wants_credentials, without_day
 from feed_assets.download.headers import delay, printable
 from feed_assets.download.transfer import Adapter, Transfer
@@ -29,7 +30,6 @@ from feed_assets.errors import (
     ServerFailed,
     SettingError,
 )
-from feed_assets.feed import Feed
 from feed_assets.urls import Url, is_private, may_follow
 
 BUSY = {408, 425, 429}

@@ -15,7 +15,7 @@ from feed_assets.alerts.declared import Alerts
 from feed_assets.alerts.messages import Message, Problem
 from feed_assets.alerts.sending import Sent, addresses, send
 from feed_assets.alerts.state import State, Waiting, items_of
-from feed_assets.feed import Feed
+from feed_assets.config.feed import Feed
 from feed_assets.orchestration.component import JsonFeed, declared_in
 from feed_assets.orchestration.ended import RETRY, WILL_RETRY, Ended, ends, last_end, read_run
 from feed_assets.orchestration.scaffold import AlertsScaffolder

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from feed_assets.feed import Feed
+from feed_assets.config.feed import Feed
 from feed_assets.orchestration.checks import check_specs
 from feed_assets.orchestration.deliveries import BY_ITSELF, Deliveries
 from feed_assets.orchestration.freshness import freshness_policy

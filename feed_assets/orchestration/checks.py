@@ -13,7 +13,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._record import replace
 
-from feed_assets.feed import Feed
+from feed_assets.config.feed import Feed
 
 if TYPE_CHECKING:
     from feed_assets.checks import Checked

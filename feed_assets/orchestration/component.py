@@ -19,8 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from feed_assets.access import validate_without_input
-from feed_assets.feed import Feed
+from feed_assets.config.auth import validate_without_input
+from feed_assets.config.feed import Feed
 from feed_assets.orchestration.assets import feed_asset, latest_asset
 from feed_assets.orchestration.scaffold import FeedScaffolder
 from feed_assets.orchestration.schedules import feed_schedule

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from feed_assets.config.feed import Feed
 from feed_assets.errors import FeedAssetsError, ImportFailed
-from feed_assets.feed import Feed
 from feed_assets.masking import MaskedLog, SecretMask, secret_mask
 from feed_assets.orchestration.checks import (
     check_specs,

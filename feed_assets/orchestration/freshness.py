@@ -11,7 +11,7 @@ import dagster as dg
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from feed_assets.alerts.declared import LATE_AFTER_HOURS
-from feed_assets.feed import Feed
+from feed_assets.config.feed import Feed
 
 LATE_AFTER = timedelta(hours=LATE_AFTER_HOURS)
 _FROM = datetime(2020, 1, 1, tzinfo=UTC)

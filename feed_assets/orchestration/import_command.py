@@ -18,8 +18,8 @@ from typing import Any
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
+from feed_assets.config.feed import Feed
 from feed_assets.errors import FeedAssetsError, SettingError
-from feed_assets.feed import Feed
 from feed_assets.orchestration.component import JsonFeed
 from feed_assets.orchestration.retries import MAX_RETRIES
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START, last_day

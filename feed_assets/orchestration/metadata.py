@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from feed_assets.config.feed import Feed
 from feed_assets.errors import FeedAssetsError, ImportFailed
-from feed_assets.feed import Feed
 from feed_assets.masking import SecretMask
 from feed_assets.orchestration.unchanged import held_metadata
 

@@ -12,7 +12,7 @@ import dagster as dg
 from dagster._core.events import StepMaterializationData
 
 from feed_assets.backoff import backoff
-from feed_assets.feed import Feed
+from feed_assets.config.feed import Feed
 
 RECORDED = {
     dg.DagsterEventType.ASSET_MATERIALIZATION,

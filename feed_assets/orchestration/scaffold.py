@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from feed_assets.alerts.declared import Alerts
-from feed_assets.feed import Feed
+from feed_assets.config.feed import Feed
 
 SET: Mapping[str, Any] = {
     "url": "https://example.com/feed.ndjson",

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from feed_assets.feed import Feed
-from feed_assets.partition import PartitionByDate
+from feed_assets.config.feed import Feed
+from feed_assets.config.partition import PartitionByDate
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from feed_assets.feed import Feed
+from feed_assets.config.feed import Feed
 
 if TYPE_CHECKING:
     from feed_assets.download import Validators

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
+from feed_assets.config.feed import NAME, RESERVED
 from feed_assets.errors import SettingError
-from feed_assets.feed import NAME, RESERVED
 from feed_assets.preview.asked import PLACEHOLDER
 from feed_assets.preview.previewing import Preview
 from feed_assets.preview.shown import count_of

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from feed_assets.config.feed import Feed
 from feed_assets.errors import BadLine
-from feed_assets.feed import Feed
 from feed_assets.masking import LIKE_A_SECRET, SecretMask, secret_mask
 from feed_assets.ndjson import Options
 from feed_assets.ndjson.resolve import columns

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import IO
 
 from feed_assets import ndjson
+from feed_assets.config.feed import Feed
 from feed_assets.disk import NO_ROOM, disk_failed
 from feed_assets.errors import FeedAssetsError, SettingError
-from feed_assets.feed import Feed
 from feed_assets.masking import MaskedLog, SecretMask
 from feed_assets.ndjson.files import unzipped
 from feed_assets.preview.asked import STDIN, Asked

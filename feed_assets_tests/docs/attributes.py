@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from feed_assets.alerts.declared import Alerts
-from feed_assets.feed import Feed
+from feed_assets.config.feed import Feed
 from feed_assets_tests.docs.pages import DOCS
 
 PAGE = DOCS / "attributes.md"

@@ -21,8 +21,8 @@ import pytest
 import yaml
 
 from feed_assets.alerts.declared import Alerts
+from feed_assets.config.feed import Feed
 from feed_assets.demo.server import serving
-from feed_assets.feed import Feed
 from feed_assets.ndjson.parse import parse
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
 from feed_assets.warehouse.duckdb import DuckDBWarehouse

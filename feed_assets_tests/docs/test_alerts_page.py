@@ -12,7 +12,7 @@ from dagster._core.execution.backfill import BulkActionStatus
 
 from feed_assets.alerts.declared import LATE_AFTER_HOURS, Alerts
 from feed_assets.alerts.sending import addresses
-from feed_assets.feed import Feed
+from feed_assets.config.feed import Feed
 from feed_assets_tests.docs.pages import code, page, shown_in
 from feed_assets_tests.receiving import webhook
 from feed_assets_tests.serving import Answer, FeedServer, lines

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from feed_assets.access import BasicAuth, BearerAuth
 from feed_assets.alerts.declared import Alerts
-from feed_assets.feed import Feed
-from feed_assets.partition import PartitionByDate
+from feed_assets.config.auth import BasicAuth, BearerAuth
+from feed_assets.config.feed import Feed
+from feed_assets.config.partition import PartitionByDate
 from feed_assets_tests.docs.attributes import PAGE, written
 from feed_assets_tests.docs.example import BY_DATE, CREDENTIALS, LATEST, SHORTEST
 from feed_assets_tests.docs.pages import code, page

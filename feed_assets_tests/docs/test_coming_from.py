@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 import yaml
 
+from feed_assets.config.feed import Feed
 from feed_assets.errors import TypeConflict
-from feed_assets.feed import Feed
 from feed_assets.schema.columns import columns_of
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.interface import Warehouse

@@ -14,10 +14,10 @@ import pytest
 import requests
 import yaml
 
+from feed_assets.config.feed import Feed
 from feed_assets.delivery import Delivered, Delivery, deliver
 from feed_assets.download import Unchanged
 from feed_assets.errors import AccessRefused, BadLines, NotNdjson, Truncated, Unreachable
-from feed_assets.feed import Feed
 from feed_assets.importing import store
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb import DuckDBWarehouse

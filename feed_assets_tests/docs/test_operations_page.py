@@ -10,8 +10,8 @@ from datetime import date
 import pytest
 
 from feed_assets import errors
+from feed_assets.config.feed import Feed
 from feed_assets.errors import FeedAssetsError, TypeConflict
-from feed_assets.feed import Feed
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.interface import Warehouse
 from feed_assets_tests.docs.example import import_days

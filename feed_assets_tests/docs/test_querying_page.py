@@ -8,9 +8,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from feed_assets.config.feed import Feed
 from feed_assets.demo import crm
 from feed_assets.demo.server import serving
-from feed_assets.feed import Feed
 from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feed_assets.config.feed import Feed
 from feed_assets.delivery import Delivery
 from feed_assets.download import Download
-from feed_assets.feed import Feed
 from feed_assets.importing import store
 from feed_assets.schema.table import Table
 from feed_assets.source import Arriving, nameless

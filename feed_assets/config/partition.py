@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator, model_validator
 
-from feed_assets.access import Declared
+from feed_assets.config.auth import Declared
 
 FIRST_DAY, LAST_DAY = date(1900, 1, 1), date(2199, 12, 31)
 """Dagster lists each day from the first to the last, in the feed's time zone."""

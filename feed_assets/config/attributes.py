@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from feed_assets.access import BasicAuth, BearerAuth, Declared
-from feed_assets.partition import PartitionByDate
+from feed_assets.config.auth import BasicAuth, BearerAuth, Declared
+from feed_assets.config.partition import PartitionByDate
 from feed_assets.schema.datatypes import type_schema
 
 COUNT = 2**63 - 1

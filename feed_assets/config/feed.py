@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import field_validator, model_validator
 
-from feed_assets.access import check_headers, headers_from_env
-from feed_assets.attributes import Attributes
+from feed_assets.config.attributes import Attributes
+from feed_assets.config.auth import check_headers, headers_from_env
 from feed_assets.errors import SettingError
 from feed_assets.schema.datatypes import TEXTS, check_types, parents
 from feed_assets.schema.table import Table

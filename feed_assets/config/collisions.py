@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from feed_assets.config.feed import Feed
 from feed_assets.errors import SettingError
-from feed_assets.feed import Feed
 from feed_assets.schema.table import SHARD, Table
 
 Sharded = Mapping[str, tuple[Feed, Table]]

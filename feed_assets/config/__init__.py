@@ -1,0 +1,1 @@
+"""Declarations: the attributes that a feed's YAML may have."""
