@@ -62,9 +62,9 @@ def _measured(where: str) -> float:
 
 def _read(where: str) -> float:
     from feed_assets import ndjson
+    from feed_assets.byte_source import Source
     from feed_assets.config.feed import Feed
     from feed_assets.delivery import Delivery, deliver
-    from feed_assets.source import Source
 
     begun = time.perf_counter()
     if where.startswith("http"):

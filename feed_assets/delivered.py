@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 import pyarrow as pa
 
 from feed_assets import ndjson
+from feed_assets.byte_source import SupersededError
 from feed_assets.download import Download
 from feed_assets.errors import ContentError
-from feed_assets.source import SupersededError
 
 
 def read_delivered(

@@ -7,11 +7,11 @@ import sys
 from datetime import date
 from typing import Any
 
+from feed_assets.byte_source import SupersededError
 from feed_assets.config.feed import Feed
 from feed_assets.delivery import Delivery, deliver
 from feed_assets.download import Download
 from feed_assets.errors import FeedAssetsError
-from feed_assets.source import SupersededError
 
 
 def feed(url: str, **attributes: Any) -> Feed:

@@ -15,7 +15,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from feed_assets import source
+from feed_assets import byte_source as source
 from feed_assets.config.feed import Feed
 from feed_assets.delivery import Delivery
 from feed_assets.schema.table import Table

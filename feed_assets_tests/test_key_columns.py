@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from feed_assets.byte_source import Arriving, nameless
 from feed_assets.config.feed import Feed
 from feed_assets.delivery import Delivery
 from feed_assets.download import Download, Validators
@@ -17,7 +18,6 @@ from feed_assets.download.received import Whole
 from feed_assets.errors import ContentError, TypeConflict
 from feed_assets.importing import Import, store
 from feed_assets.schema.table import Table
-from feed_assets.source import Arriving, nameless
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Warehouse
 from feed_assets.warehouse.read import read_table

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feed_assets.byte_source import Arriving, nameless
 from feed_assets.config.feed import Feed
 from feed_assets.delivery import Delivery
 from feed_assets.download import Download
@@ -25,7 +26,6 @@ from feed_assets.importing import Import, store
 from feed_assets.schema.arrow_metadata import kept
 from feed_assets.schema.columns import Columns
 from feed_assets.schema.table import Table
-from feed_assets.source import Arriving, nameless
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Known, Pending, Warehouse

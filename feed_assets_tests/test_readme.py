@@ -15,13 +15,13 @@ import requests
 import yaml
 
 from feed_assets.alerts.declared import Alerts
+from feed_assets.byte_source import Arriving, nameless
 from feed_assets.config.feed import Feed
 from feed_assets.delivery import Delivery
 from feed_assets.demo.server import HOST
 from feed_assets.download import Download
 from feed_assets.importing import store
 from feed_assets.orchestration.scaffold import alerts_yaml, feed_yaml
-from feed_assets.source import Arriving, nameless
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets_tests.clone import PROJECT, declare_example, free_ports, make_clone, started
 from feed_assets_tests.emulator import Emulator

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from feed_assets.byte_source import Arriving, Source, nameless
 from feed_assets.errors import Truncated
 from feed_assets.ndjson import read
-from feed_assets.source import Arriving, Source, nameless
 
 ROWS = b"".join(b'{"n":%d,"text":"%d"}\n' % (number, number) for number in range(300_000))
 
@@ -116,7 +116,7 @@ def test_a_source_leaves_no_file_open() -> None:
 def test_a_process_that_is_killed_leaves_no_file(tmp_path: Path, ends: signal.Signals) -> None:
     program = """
 from feed_assets.ndjson import read
-from feed_assets.source import Arriving, nameless
+from feed_assets.byte_source import Arriving, nameless
 SENT = b'{"n":1}\\n' * (2 << 20)
 class Stalled(Arriving):
     def reach(self, wanted):

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from logging import LoggerAdapter
 from typing import IO, Any, Self
 
+from feed_assets.byte_source import Arriving, SupersededError, nameless, room
 from feed_assets.config.feed import Feed
 from feed_assets.download.transfer import Transfer
 from feed_assets.download.validators import Validators
 from feed_assets.errors import DiskFailed, TooLarge
-from feed_assets.source import Arriving, SupersededError, nameless, room
 
 PROGRESS = 10.0  # seconds between two lines in the log
 RESERVE = 64 << 20  # bytes left free on the disk

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from feed_assets.source import Source
+from feed_assets.byte_source import Source
 
 _END = b"\n"
 _GLANCE = 16 << 10  # bytes looked at for the end of a line

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from feed_assets.byte_source import Source
 from feed_assets.ndjson.convert_rows import RowConverter
 from feed_assets.ndjson.crowd import CellLimit, cells_of
 from feed_assets.ndjson.fit import Fitting, Nulls, TextNeededError
@@ -19,7 +20,6 @@ from feed_assets.ndjson.parts import Part, lines_of
 from feed_assets.ndjson.resolve import Column
 from feed_assets.ndjson.sent import as_sent
 from feed_assets.ndjson.spans import cut, cuts_in
-from feed_assets.source import Source
 
 _MINUS_ZERO = re.compile(rb"-0\s*[,}\]]")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from threading import Thread
 from typing import IO, Any
 
+from feed_assets.byte_source import Arriving, Source, nameless
 from feed_assets.errors import NotNdjson
-from feed_assets.source import Arriving, Source, nameless
 
 _CHUNK = 1 << 20
 _GZIP = b"\x1f\x8b"

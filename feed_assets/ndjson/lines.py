@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from feed_assets.byte_source import Source
 from feed_assets.errors import NotNdjson
 from feed_assets.ndjson.blocks import extents
-from feed_assets.source import Source
 
 BOM = b"\xef\xbb\xbf"
 JSON_SPACE = b" \t\r\n"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from feed_assets.byte_source import Source
 from feed_assets.errors import BadLine, ContentError, NotNdjson
 from feed_assets.ndjson.blocks import Block, Extent
 from feed_assets.ndjson.crowd import CrowdedError, refuse_crowd, refuse_new_crowd, width
@@ -24,7 +25,6 @@ from feed_assets.ndjson.seen import Kind, Seen
 from feed_assets.ndjson.sent import fractions_fit
 from feed_assets.ndjson.survey import Survey
 from feed_assets.ndjson.texts import Way
-from feed_assets.source import Source
 
 SMALLEST = 64 << 10  # bytes of a part that is not worth being halved again
 _DEEPEST = 32  # levels; Arrow's files go to 64

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from feed_assets.byte_source import Source
 from feed_assets.errors import BadLine, BadLines
 from feed_assets.ndjson.blocks import extents
 from feed_assets.ndjson.convert import Converted, Converter
@@ -32,7 +33,6 @@ from feed_assets.ndjson.seen import Seen, join
 from feed_assets.ndjson.shift import count_of_columns, shifted
 from feed_assets.ndjson.spool import Spool
 from feed_assets.ndjson.unlike import first_line_unlike
-from feed_assets.source import Source
 
 if TYPE_CHECKING:
     import pandas as pd

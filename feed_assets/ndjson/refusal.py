@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from feed_assets.byte_source import Source
 from feed_assets.errors import BadLine, BadLines
 from feed_assets.ndjson.lines import lines
 from feed_assets.ndjson.observe import Observer
 from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.parse import Refused, parse
 from feed_assets.ndjson.scope import Scope
-from feed_assets.source import Source
 
 
 def refuse(source: Source, scope: Scope, options: Options) -> NoReturn:

@@ -9,7 +9,7 @@ from typing import Self
 
 import pyarrow as pa
 
-from feed_assets.source import nameless
+from feed_assets.byte_source import nameless
 
 _ALIGNMENT = 64  # what Arrow's buffers are best at
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from feed_assets import ndjson
+from feed_assets.byte_source import Arriving, Source, nameless
 from feed_assets.config.feed import Feed
 from feed_assets.disk import NO_ROOM, disk_failed
 from feed_assets.errors import FeedAssetsError, SettingError
@@ -19,7 +20,6 @@ from feed_assets.masking import MaskedLog, SecretMask
 from feed_assets.ndjson.files import unzipped
 from feed_assets.preview.asked import STDIN, Asked
 from feed_assets.preview.progress import Bar
-from feed_assets.source import Arriving, Source, nameless
 
 _PIECE = 1 << 20
 

@@ -12,10 +12,10 @@ import pyarrow as pa
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from feed_assets.byte_source import Source
 from feed_assets.ndjson import Options, Reading, Seen, read
 from feed_assets.ndjson.observe import Observer
 from feed_assets.ndjson.parse import parse
-from feed_assets.source import Source
 
 made_up = settings(
     derandomize=True,

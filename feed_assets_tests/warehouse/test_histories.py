@@ -18,12 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feed_assets.byte_source import Arriving, nameless
 from feed_assets.config.feed import Feed
 from feed_assets.delivery import Delivery
 from feed_assets.download import Download
 from feed_assets.importing import store
 from feed_assets.schema.table import Table
-from feed_assets.source import Arriving, nameless
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Pending, Warehouse
