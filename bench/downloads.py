@@ -64,7 +64,7 @@ def _read(where: str) -> float:
     from feed_assets import ndjson
     from feed_assets.byte_source import Source
     from feed_assets.config.feed import Feed
-    from feed_assets.delivery import Delivery, deliver
+    from feed_assets.download.prefetch import Delivery, deliver
 
     begun = time.perf_counter()
     if where.startswith("http"):

@@ -37,7 +37,7 @@ class Way:
 
 def _ours(target: str) -> Importer:
     feed = importlib.import_module("feed_assets.config.feed")
-    delivery = importlib.import_module("feed_assets.delivery")
+    delivery = importlib.import_module("feed_assets.download.prefetch")
     importing = importlib.import_module("feed_assets.importing")
     opened = _our_warehouse(target)
 

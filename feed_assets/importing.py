@@ -13,9 +13,9 @@ import pyarrow as pa
 from feed_assets import ndjson
 from feed_assets.checks import Checked, check_content, check_stored
 from feed_assets.delivered import read_delivered
-from feed_assets.delivery import Delivery
 from feed_assets.disk import disk_failed
 from feed_assets.download import Validators
+from feed_assets.download.prefetch import Delivery
 from feed_assets.errors import (
     BadLine,
     CheckFailed,

@@ -9,8 +9,8 @@ from typing import Any
 
 from feed_assets.byte_source import SupersededError
 from feed_assets.config.feed import Feed
-from feed_assets.delivery import Delivery, deliver
 from feed_assets.download import Download
+from feed_assets.download.prefetch import Delivery, deliver
 from feed_assets.errors import FeedAssetsError
 
 

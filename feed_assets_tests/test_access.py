@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from feed_assets.alerts.messages import failed
 from feed_assets.cli import main
 from feed_assets.config.feed import Feed
-from feed_assets.delivery import Delivery, deliver
+from feed_assets.download.prefetch import Delivery, deliver
 from feed_assets.errors import (
     AccessRefused,
     DownloadError,

@@ -11,8 +11,8 @@ import pytest
 
 from feed_assets.backoff import JITTER
 from feed_assets.config.feed import Feed
-from feed_assets.download.attempts import Attempts
-from feed_assets.download.transfer import Transfer
+from feed_assets.download.cancellation import Transfer
+from feed_assets.download.retry import Attempts
 from feed_assets.errors import AccessRefused, DownloadError, ServerFailed
 
 LOG = logging.LoggerAdapter(logging.getLogger("feed_assets"))

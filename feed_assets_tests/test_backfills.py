@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from feed_assets.config.feed import Feed
-from feed_assets.delivery import deliver
+from feed_assets.download.prefetch import deliver
 from feed_assets.orchestration import progress
 from feed_assets.orchestration.assets import feed_asset
 from feed_assets.orchestration.progress import Progress

@@ -10,8 +10,8 @@ from threading import Event
 import pytest
 
 from feed_assets import download
-from feed_assets.delivery import Delivered, Delivery, deliver
-from feed_assets.download import request
+from feed_assets.download import http as request
+from feed_assets.download.prefetch import Delivered, Delivery, deliver
 from feed_assets.errors import (
     AccessRefused,
     FeedAssetsError,

@@ -10,7 +10,7 @@ from datetime import date
 
 import pytest
 
-from feed_assets.delivery import Delivery, deliver
+from feed_assets.download.prefetch import Delivery, deliver
 from feed_assets.errors import (
     AccessRefused,
     BadLines,
@@ -158,7 +158,7 @@ def test_the_days_of_a_backfill_go_over_as_many_connections_as_requests_at_once(
 def test_a_long_download_tells_how_far_it_is(
     server: FeedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("feed_assets.download.received.PROGRESS", 0.0)
+    monkeypatch.setattr("feed_assets.download.body_file.PROGRESS", 0.0)
     server.answer = lambda path: ROWS
 
     with caplog.at_level("INFO", "feed_assets"):

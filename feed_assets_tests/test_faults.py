@@ -22,7 +22,7 @@ import pytest
 import trustme
 
 from feed_assets.config.feed import Feed
-from feed_assets.delivery import Delivery, deliver
+from feed_assets.download.prefetch import Delivery, deliver
 from feed_assets.errors import FeedAssetsError
 from feed_assets.importing import store
 from feed_assets.warehouse.duckdb import DuckDBWarehouse

@@ -20,9 +20,9 @@ import pyarrow as pa
 import pytest
 
 from feed_assets.config.feed import Feed
-from feed_assets.delivery import Delivery, deliver
 from feed_assets.disk import NO_ROOM, disk_failed
-from feed_assets.download import received
+from feed_assets.download import body_file as received
+from feed_assets.download.prefetch import Delivery, deliver
 from feed_assets.errors import DiskFailed, FeedAssetsError
 from feed_assets.importing import store
 from feed_assets.schema.table import Table

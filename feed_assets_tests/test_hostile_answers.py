@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from feed_assets.delivery import Delivery, deliver
 from feed_assets.download import Validators
+from feed_assets.download.prefetch import Delivery, deliver
 from feed_assets.errors import (
     FeedAssetsError,
     NotFound,

@@ -17,7 +17,7 @@ import pytest
 
 from feed_assets import byte_source as source
 from feed_assets.config.feed import Feed
-from feed_assets.delivery import Delivery
+from feed_assets.download.prefetch import Delivery
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.interface import Pending
 from feed_assets_tests.project import SNAPSHOT, Project, metadata_of
@@ -226,8 +226,9 @@ def test_a_type_conflict_in_a_renamed_column_is_settled_under_the_name_that_was_
 def test_a_disk_that_fails_in_a_backfill_leaves_the_other_days_recorded(
     by_date: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import feed_assets.delivery as delivery
-    from feed_assets.download import download, received
+    import feed_assets.download.prefetch as delivery
+    from feed_assets.download import body_file as received
+    from feed_assets.download import download
 
     asked = threading.local()
 

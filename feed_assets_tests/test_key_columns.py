@@ -12,9 +12,9 @@ import pytest
 
 from feed_assets.byte_source import Arriving, nameless
 from feed_assets.config.feed import Feed
-from feed_assets.delivery import Delivery
 from feed_assets.download import Download, Validators
-from feed_assets.download.received import Whole
+from feed_assets.download.body_file import Whole
+from feed_assets.download.prefetch import Delivery
 from feed_assets.errors import ContentError, TypeConflict
 from feed_assets.importing import Import, store
 from feed_assets.schema.table import Table

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from feed_assets.byte_source import Arriving, nameless
 from feed_assets.config.feed import Feed
-from feed_assets.delivery import Delivery
 from feed_assets.download import Download
+from feed_assets.download.prefetch import Delivery
 from feed_assets.errors import NotOurs, TableError, TypeConflict
 from feed_assets.importing import Import, store
 from feed_assets.schema.arrow_metadata import kept

@@ -17,9 +17,9 @@ import yaml
 from feed_assets.alerts.declared import Alerts
 from feed_assets.byte_source import Arriving, nameless
 from feed_assets.config.feed import Feed
-from feed_assets.delivery import Delivery
 from feed_assets.demo.server import HOST
 from feed_assets.download import Download
+from feed_assets.download.prefetch import Delivery
 from feed_assets.importing import store
 from feed_assets.orchestration.scaffold import alerts_yaml, feed_yaml
 from feed_assets.warehouse.duckdb import DuckDBWarehouse

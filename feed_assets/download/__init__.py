@@ -13,14 +13,14 @@ import requests
 
 from feed_assets.config.feed import Feed
 from feed_assets.disk import disk_failed
-from feed_assets.download.answer import Answers
-from feed_assets.download.attempts import Attempts
-from feed_assets.download.received import Download as Download
-from feed_assets.download.received import Received
-from feed_assets.download.request import ConditionRefused, answered
-from feed_assets.download.request import session as session
-from feed_assets.download.transfer import Transfer as Transfer
-from feed_assets.download.transfer import UnwantedError
+from feed_assets.download.body_file import Download as Download
+from feed_assets.download.body_file import Received
+from feed_assets.download.cancellation import Transfer as Transfer
+from feed_assets.download.cancellation import UnwantedError
+from feed_assets.download.http import ConditionRefused, answered
+from feed_assets.download.http import session as session
+from feed_assets.download.response_body import Answers
+from feed_assets.download.retry import Attempts
 from feed_assets.download.validators import Validators as Validators
 from feed_assets.errors import DownloadError, FeedAssetsError, UnexpectedFailure
 

@@ -21,8 +21,8 @@ import requests
 import urllib3.exceptions
 
 from feed_assets.config.feed import Feed
+from feed_assets.download.cancellation import HandshakeTimeoutError, TunnelError
 from feed_assets.download.headers import printable
-from feed_assets.download.transfer import HandshakeTimeoutError, TunnelError
 from feed_assets.errors import FeedAssetsError, RequestRefused, SettingError, Unreachable
 from feed_assets.urls import Url
 

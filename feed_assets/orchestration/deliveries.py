@@ -29,7 +29,7 @@ from feed_assets.orchestration.retries import MAX_RETRIES, recorded_days, retrie
 from feed_assets.orchestration.unchanged import LastImport, last_import
 
 if TYPE_CHECKING:
-    from feed_assets.delivery import Delivered
+    from feed_assets.download.prefetch import Delivered
     from feed_assets.warehouse.interface import Warehouse
 
 GivenUp = dict[str | None, FeedAssetsError]
@@ -105,8 +105,8 @@ class Deliveries:
         self, days: Sequence[date | None], before: LastImport | None, warehouse: Warehouse
     ) -> dict[str | None, FeedAssetsError]:
         """Those that fail. What is stored is recorded, also when the run is ended from outside."""
-        from feed_assets.delivery import deliver
         from feed_assets.download import expected
+        from feed_assets.download.prefetch import deliver
         from feed_assets.warehouse.turns import Turns
 
         log, failed = self._log, dict[str | None, FeedAssetsError]()
@@ -224,7 +224,7 @@ def _key(day: date | None) -> str | None:
 
 def _is_small(delivered: Delivered) -> bool:
     """Whether it is here whole, and soon read."""
-    from feed_assets.delivery import Delivery
+    from feed_assets.download.prefetch import Delivery
 
     whole = delivered.download.whole if isinstance(delivered, Delivery) else None
     return bool(whole and whole.done() and whole.result().bytes < SMALL)

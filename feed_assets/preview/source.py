@@ -58,7 +58,7 @@ def _of_url(
     asked: Asked, feed: Feed, options: ndjson.Options, bar: Bar, mask: SecretMask
 ) -> Iterator[Rows]:
     from feed_assets.delivered import read_delivered
-    from feed_assets.delivery import Delivery, deliver
+    from feed_assets.download.prefetch import Delivery, deliver
 
     log = logging.getLogger(__name__)
     log.propagate, log.handlers = False, [bar.log]

@@ -10,9 +10,9 @@ from uuid import uuid4
 import pytest
 
 from feed_assets.config.feed import Feed
-from feed_assets.delivery import Delivery, deliver
 from feed_assets.demo import crm
 from feed_assets.demo.server import PASSWORD, USERNAME, serving
+from feed_assets.download.prefetch import Delivery, deliver
 from feed_assets.importing import store
 from feed_assets.warehouse.interface import Warehouse
 

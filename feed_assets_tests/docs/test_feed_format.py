@@ -15,8 +15,8 @@ import requests
 import yaml
 
 from feed_assets.config.feed import Feed
-from feed_assets.delivery import Delivered, Delivery, deliver
 from feed_assets.download import Unchanged
+from feed_assets.download.prefetch import Delivered, Delivery, deliver
 from feed_assets.errors import AccessRefused, BadLines, NotNdjson, Truncated, Unreachable
 from feed_assets.importing import store
 from feed_assets.schema.table import Table

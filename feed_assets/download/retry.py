@@ -7,7 +7,7 @@ from typing import Any
 
 from feed_assets.backoff import backoff
 from feed_assets.config.feed import Feed
-from feed_assets.download.transfer import Transfer
+from feed_assets.download.cancellation import Transfer
 from feed_assets.errors import DownloadError
 
 

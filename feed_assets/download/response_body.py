@@ -11,7 +11,9 @@ from typing import Any
 import requests
 import urllib3.exceptions
 
-from feed_assets.download.encoding import (
+from feed_assets.download.body_file import Received
+from feed_assets.download.cancellation import Transfer
+from feed_assets.download.decoders import (
     GZIP,
     PIECE,
     CorruptError,
@@ -20,8 +22,6 @@ from feed_assets.download.encoding import (
     TrailingBytesError,
 )
 from feed_assets.download.headers import content_range, printable
-from feed_assets.download.received import Received
-from feed_assets.download.transfer import Transfer
 from feed_assets.download.validators import Validators
 from feed_assets.errors import RequestRefused, Truncated
 

@@ -14,7 +14,7 @@ from typing import IO, Any, Self
 
 from feed_assets.byte_source import Arriving, SupersededError, nameless, room
 from feed_assets.config.feed import Feed
-from feed_assets.download.transfer import Transfer
+from feed_assets.download.cancellation import Transfer
 from feed_assets.download.validators import Validators
 from feed_assets.errors import DiskFailed, TooLarge
 

@@ -19,9 +19,9 @@ from requests.cookies import RequestsCookieJar, extract_cookies_to_jar
 from requests.utils import get_environ_proxies, select_proxy
 
 from feed_assets.config.feed import Feed
+from feed_assets.download.cancellation import Adapter, Transfer
 from feed_assets.download.diagnosis import diagnose, proxy_wants_credentials, without_day
 from feed_assets.download.headers import delay, printable
-from feed_assets.download.transfer import Adapter, Transfer
 from feed_assets.errors import (
     AccessRefused,
     NotFound,
