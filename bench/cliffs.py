@@ -24,7 +24,7 @@ from typing import Any
 from bench.peak import watched
 from feed_assets.errors import FeedAssetsError
 from feed_assets.ndjson import Options, read
-from feed_assets.ndjson.files import opened
+from feed_assets.ndjson.input.files import opened
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.store import store_snapshot

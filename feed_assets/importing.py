@@ -26,8 +26,8 @@ from feed_assets.errors import (
     UnsupportedColumn,
 )
 from feed_assets.key_columns import check_key_columns
-from feed_assets.ndjson.paths import named
-from feed_assets.ndjson.resolve import columns
+from feed_assets.ndjson.inference.infer import columns
+from feed_assets.ndjson.inference.paths import named
 from feed_assets.object_columns import check_all, check_mixtures
 from feed_assets.schema.columns import (
     Column,

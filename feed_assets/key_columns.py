@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from feed_assets import ndjson
 from feed_assets.config.feed import Feed
 from feed_assets.errors import ContentError, TypeConflict
-from feed_assets.ndjson.resolve import Column as Observed
-from feed_assets.ndjson.resolve import columns
+from feed_assets.ndjson.inference.infer import Column as Observed
+from feed_assets.ndjson.inference.infer import columns
 from feed_assets.schema.columns import Column, Columns, columns_of, told
 from feed_assets.warehouse.shards import NO_ORDER, Path, column_at
 

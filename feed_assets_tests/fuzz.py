@@ -25,7 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from feed_assets.ndjson.declared import TYPES
+from feed_assets.ndjson.datatypes.kinds import TYPES
 from feed_assets_tests.ndjson.declared_feeds import assert_stored, declared_feed
 from feed_assets_tests.ndjson.declared_values import NAMES
 from feed_assets_tests.ndjson.feeds import NUMBERS, STRINGS

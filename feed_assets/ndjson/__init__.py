@@ -1,11 +1,11 @@
 """An NDJSON file to exact types to Arrow; knows neither network nor warehouse nor Dagster."""
 
-from feed_assets.ndjson.declared import fits
-from feed_assets.ndjson.notebook import read_ndjson
+from feed_assets.ndjson.dataframe import read_ndjson
+from feed_assets.ndjson.datatypes.kinds import fits
+from feed_assets.ndjson.inference.infer import resolve
+from feed_assets.ndjson.inference.observed import Kind, Seen, join
 from feed_assets.ndjson.options import Options
-from feed_assets.ndjson.reading import Reading, read
-from feed_assets.ndjson.resolve import resolve
-from feed_assets.ndjson.seen import Kind, Seen, join
+from feed_assets.ndjson.reader import Reading, read
 from feed_assets.schema.datatypes import check_types
 
 __all__ = [

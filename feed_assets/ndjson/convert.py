@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from feed_assets.byte_source import Source
-from feed_assets.ndjson.convert_rows import RowConverter
-from feed_assets.ndjson.crowd import CellLimit, cells_of
-from feed_assets.ndjson.fit import Fitting, Nulls, TextNeededError
+from feed_assets.ndjson.block_reader import Part, lines_of
+from feed_assets.ndjson.columnar.cast import Fitting, Nulls, TextNeededError
+from feed_assets.ndjson.columnar.crowd import CellLimit, cells_of
+from feed_assets.ndjson.columnar.requote import as_sent
+from feed_assets.ndjson.inference.infer import Column
 from feed_assets.ndjson.options import Options
-from feed_assets.ndjson.parse import Row, parse
-from feed_assets.ndjson.parts import Part, lines_of
-from feed_assets.ndjson.resolve import Column
-from feed_assets.ndjson.sent import as_sent
-from feed_assets.ndjson.spans import cut, cuts_in
+from feed_assets.ndjson.rowwise.convert import RowConverter
+from feed_assets.ndjson.rowwise.json_text import cut, cuts_in
+from feed_assets.ndjson.strict_json import Row, parse
 
 _MINUS_ZERO = re.compile(rb"-0\s*[,}\]]")
 

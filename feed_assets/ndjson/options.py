@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from feed_assets.errors import SettingError
-from feed_assets.ndjson.scope import scope_of
+from feed_assets.ndjson.inference.declared_types import scope_of
 
 _LONGEST_LINE = 1 << 30  # a column's text in one batch must stay below Arrow's 2 GiB
 

@@ -6,11 +6,11 @@ from typing import NoReturn
 
 from feed_assets.byte_source import Source
 from feed_assets.errors import BadLine, BadLines
-from feed_assets.ndjson.lines import lines
-from feed_assets.ndjson.observe import Observer
+from feed_assets.ndjson.inference.declared_types import Scope
+from feed_assets.ndjson.input.lines import lines
 from feed_assets.ndjson.options import Options
-from feed_assets.ndjson.parse import Refused, parse
-from feed_assets.ndjson.scope import Scope
+from feed_assets.ndjson.rowwise.observe import Observer
+from feed_assets.ndjson.strict_json import Refused, parse
 
 
 def refuse(source: Source, scope: Scope, options: Options) -> NoReturn:

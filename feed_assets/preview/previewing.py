@@ -11,7 +11,7 @@ from feed_assets.config.feed import Feed
 from feed_assets.errors import BadLine
 from feed_assets.masking import LIKE_A_SECRET, SecretMask, secret_mask
 from feed_assets.ndjson import Options
-from feed_assets.ndjson.resolve import columns
+from feed_assets.ndjson.inference.infer import columns
 from feed_assets.preview.asked import Asked
 from feed_assets.preview.facts import Facts, facts_of
 from feed_assets.preview.guesses import Guesses, guesses

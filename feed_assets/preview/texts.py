@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feed_assets.ndjson.indexes import Numbers, flags, positions, without_empty
-from feed_assets.ndjson.resolve import Column, resolve
-from feed_assets.ndjson.seen import Kind, Seen
-from feed_assets.ndjson.stamps import classified
+from feed_assets.ndjson.columnar.buffers import Numbers, flags, positions, without_empty
+from feed_assets.ndjson.columnar.classify import classified
+from feed_assets.ndjson.inference.infer import Column, resolve
+from feed_assets.ndjson.inference.observed import Kind, Seen
 from feed_assets.preview.shown import count_of, fit
 from feed_assets.preview.source import Rows
 from feed_assets.preview.values import arrays_at, line_numbers

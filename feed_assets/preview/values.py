@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from feed_assets.ndjson.lines import lines
+from feed_assets.ndjson.input.lines import lines
 from feed_assets.ndjson.options import Options
 from feed_assets.preview.source import Rows
 

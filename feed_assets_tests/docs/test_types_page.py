@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from feed_assets.errors import BadLines, TypeConflict
-from feed_assets.ndjson.declared import TYPES
+from feed_assets.ndjson.datatypes.kinds import TYPES
 from feed_assets.schema.columns import Column, columns_of, told
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb_schema import sql_type

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from feed_assets.byte_source import Source
 from feed_assets.ndjson import Options, Reading, Seen, read
-from feed_assets.ndjson.observe import Observer
-from feed_assets.ndjson.parse import parse
+from feed_assets.ndjson.rowwise.observe import Observer
+from feed_assets.ndjson.strict_json import parse
 
 made_up = settings(
     derandomize=True,

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feed_assets.errors import ContentError, NotNdjson
-from feed_assets.ndjson import arrays, parse
-from feed_assets.ndjson.crowd import CellLimit, cells_of
-from feed_assets.ndjson.lines import BOM, JSON_SPACE, lines_in
-from feed_assets.ndjson.resolve import columns
+from feed_assets.ndjson import strict_json as parse
+from feed_assets.ndjson.columnar.crowd import CellLimit, cells_of
+from feed_assets.ndjson.inference.infer import columns
+from feed_assets.ndjson.input.lines import BOM, JSON_SPACE, lines_in
+from feed_assets.ndjson.rowwise import arrow_builders as arrays
 from feed_assets_tests.ndjson.feeds import made_up, read_bytes, read_lines, values_of
 from feed_assets_tests.ndjson.test_crowd import rows_with_keys
 from feed_assets_tests.ndjson.test_parts import blocks_of, line_by_line
@@ -159,7 +160,7 @@ def test_the_depth_of_many_brackets_is_that_of_few(parts: list[str]) -> None:
         patch.setattr(parse, "_MANY_BRACKETS", 10**9)
         want = parse.nested_too_deep(text)
         patch.setattr(parse, "_MANY_BRACKETS", 0)
-        patch.setattr("feed_assets.ndjson.indexes._WINDOW", 7)
+        patch.setattr("feed_assets.ndjson.columnar.buffers._WINDOW", 7)
         assert parse.nested_too_deep(text) == want
 
 

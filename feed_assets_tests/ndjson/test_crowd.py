@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feed_assets.errors import ContentError
-from feed_assets.ndjson.crowd import keys_in
+from feed_assets.ndjson.columnar.crowd import keys_in
 from feed_assets_tests.ndjson.feeds import read_bytes
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from feed_assets.errors import BadLines, SettingError
 from feed_assets.ndjson import check_types, fits
-from feed_assets.ndjson.declared import TYPES
+from feed_assets.ndjson.datatypes.kinds import TYPES
 from feed_assets.schema.arrow_metadata import text_field
 from feed_assets.schema.datatypes import NAMES
 from feed_assets_tests.ndjson.declared_feeds import PLACES

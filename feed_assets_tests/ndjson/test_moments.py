@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feed_assets.ndjson.moments import day, microseconds, moment
+from feed_assets.ndjson.datatypes.datetimes import day, microseconds, moment
 from feed_assets_tests.ndjson.feeds import made_up, read_column, type_of, values_of
 
 DATETIMES = [

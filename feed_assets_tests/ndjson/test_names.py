@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feed_assets.ndjson.names import column_names, folded
+from feed_assets.ndjson.inference.column_names import column_names, folded
 from feed_assets.schema.arrow_metadata import kept
 from feed_assets_tests.ndjson.feeds import made_up, read_lines
 

@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from feed_assets.errors import NotNdjson
-from feed_assets.ndjson.declared import BY_NAME
+from feed_assets.ndjson.datatypes.kinds import BY_NAME
 from feed_assets_tests.ndjson import feeds
 from feed_assets_tests.ndjson.declared_feeds import assert_stored, declared_feed
 from feed_assets_tests.ndjson.feeds import made_up, made_up_in_plenty, read_bytes, values_of

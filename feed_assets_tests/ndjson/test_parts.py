@@ -13,14 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feed_assets.errors import FeedAssetsError
-from feed_assets.ndjson import Reading, parts, reading
-from feed_assets.ndjson.blocks import Block
-from feed_assets.ndjson.declared import TYPES
-from feed_assets.ndjson.inferred import Hints
-from feed_assets.ndjson.parse import parse
-from feed_assets.ndjson.parts import Part, PartReader
-from feed_assets.ndjson.rows import DistrustedError
-from feed_assets.ndjson.seen import Seen
+from feed_assets.ndjson import Reading
+from feed_assets.ndjson import block_reader as parts
+from feed_assets.ndjson import reader as reading
+from feed_assets.ndjson.block_reader import Part, PartReader
+from feed_assets.ndjson.columnar.arrow_json import Hints
+from feed_assets.ndjson.columnar.guards import DistrustedError
+from feed_assets.ndjson.datatypes.kinds import TYPES
+from feed_assets.ndjson.inference.observed import Seen
+from feed_assets.ndjson.input.blocks import Block
+from feed_assets.ndjson.strict_json import parse
 from feed_assets_tests.ndjson import feeds
 from feed_assets_tests.ndjson.feeds import made_up, made_up_in_plenty, read_bytes, read_lines
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 import feed_assets
 from feed_assets.errors import BadLines, NotNdjson
-from feed_assets.ndjson import read_ndjson, reading
+from feed_assets.ndjson import read_ndjson
+from feed_assets.ndjson import reader as reading
 from feed_assets.schema.arrow_metadata import keyed_field
 from feed_assets_tests.ndjson.feeds import made_up, read_lines
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feed_assets.ndjson import Kind, Seen, join, resolve
-from feed_assets.ndjson.parse import Refused
+from feed_assets.ndjson import Kind, Seen, join
+from feed_assets.ndjson.inference import infer as resolve
+from feed_assets.ndjson.strict_json import Refused
 from feed_assets_tests.ndjson import feeds
 from feed_assets_tests.ndjson.feeds import made_up, observed
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feed_assets.ndjson.declared import TYPES
+from feed_assets.ndjson.datatypes.kinds import TYPES
 from feed_assets.schema.arrow_metadata import keyed_field
 from feed_assets_tests.ndjson import feeds
 from feed_assets_tests.ndjson.feeds import (

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feed_assets.ndjson.indexes import Numbers, indexes, positions
-from feed_assets.ndjson.observe import kind_of
-from feed_assets.ndjson.seen import Kind
+from feed_assets.ndjson.columnar.buffers import Numbers, indexes, positions
+from feed_assets.ndjson.inference.observed import Kind
+from feed_assets.ndjson.rowwise.observe import kind_of
 
 _DATE, _MINUTES = len("2020-01-20"), len("2020-01-20T10:00")
 _TYPES = {Kind.DATETIME: pa.timestamp("us"), Kind.TIMESTAMP: pa.timestamp("us", "UTC")}

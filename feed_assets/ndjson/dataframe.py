@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import IO, TYPE_CHECKING
 
-from feed_assets.ndjson.files import opened
+from feed_assets.ndjson.input.files import opened
 from feed_assets.ndjson.options import Options
-from feed_assets.ndjson.reading import read
+from feed_assets.ndjson.reader import read
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feed_assets.ndjson.indexes import Numbers, flags, indexes, places_of
-from feed_assets.ndjson.lines import BOM, JSON_SPACE
-from feed_assets.ndjson.parse import Refused, Row, nested_too_deep, parse
+from feed_assets.ndjson.columnar.buffers import Numbers, flags, indexes, places_of
+from feed_assets.ndjson.input.lines import BOM, JSON_SPACE
+from feed_assets.ndjson.strict_json import Refused, Row, nested_too_deep, parse
 
 # Bytes of a line that cannot be too deep for Arrow, which takes 80 ms for a thousand levels and
 # ends the process at a hundred thousand. What is too deep for the feed shows in its types.

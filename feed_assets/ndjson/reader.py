@@ -16,23 +16,23 @@ import pyarrow as pa
 
 from feed_assets.byte_source import Source
 from feed_assets.errors import BadLine, BadLines
-from feed_assets.ndjson.blocks import extents
+from feed_assets.ndjson.block_reader import Part, PartReader
+from feed_assets.ndjson.columnar.arrow_json import Hints, hints_of, merged
+from feed_assets.ndjson.columnar.crowd import CellLimit, width
 from feed_assets.ndjson.convert import Converted, Converter
-from feed_assets.ndjson.crowd import CellLimit, width
-from feed_assets.ndjson.foreign import refuse_foreign
-from feed_assets.ndjson.inferred import Hints, hints_of, merged
-from feed_assets.ndjson.observe import MAX_COLUMNS
+from feed_assets.ndjson.inference.conflicts import first_line_unlike
+from feed_assets.ndjson.inference.declared_types import Scope, scope_of
+from feed_assets.ndjson.inference.infer import columns
+from feed_assets.ndjson.inference.observed import Seen, join
+from feed_assets.ndjson.inference.paths import keyed, renamed, texts, untyped
+from feed_assets.ndjson.inference.shift import count_of_columns, shifted
+from feed_assets.ndjson.input.blocks import extents
 from feed_assets.ndjson.options import Options
-from feed_assets.ndjson.parts import Part, PartReader
-from feed_assets.ndjson.paths import keyed, renamed, texts, untyped
-from feed_assets.ndjson.pool import in_order
+from feed_assets.ndjson.ordered_map import in_order
 from feed_assets.ndjson.refusal import refuse
-from feed_assets.ndjson.resolve import columns
-from feed_assets.ndjson.scope import Scope, scope_of
-from feed_assets.ndjson.seen import Seen, join
-from feed_assets.ndjson.shift import count_of_columns, shifted
-from feed_assets.ndjson.spool import Spool
-from feed_assets.ndjson.unlike import first_line_unlike
+from feed_assets.ndjson.rowwise.observe import MAX_COLUMNS
+from feed_assets.ndjson.sniff import refuse_foreign
+from feed_assets.ndjson.spill import Spool
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from feed_assets.ndjson.seen import Kind
+from feed_assets.ndjson.inference.observed import Kind
 
 INT64_LEAST, INT64_GREATEST, UINT64_GREATEST = -(2**63), 2**63 - 1, 2**64 - 1
 

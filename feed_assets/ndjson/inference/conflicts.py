@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
-from feed_assets.ndjson.names import folded
-from feed_assets.ndjson.resolve import Column, columns
-from feed_assets.ndjson.scope import Scope
-from feed_assets.ndjson.seen import Kind, Seen
+from feed_assets.ndjson.inference.column_names import folded
+from feed_assets.ndjson.inference.declared_types import Scope
+from feed_assets.ndjson.inference.infer import Column, columns
+from feed_assets.ndjson.inference.observed import Kind, Seen
 
 _FITTING: dict[pa.DataType, set[Kind]] = {
     pa.bool_(): {Kind.BOOLEAN},

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from feed_assets.ndjson.parse import FloatText, IntText, Refused, value_end
+from feed_assets.ndjson.strict_json import FloatText, IntText, Refused, value_end
 
 _TOKEN = re.compile(r"\s*([A-Za-z]+|[(),]|[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)", re.ASCII)
 _DEEPEST = 32  # collections in collections

@@ -11,20 +11,20 @@ import pyarrow as pa
 
 from feed_assets.byte_source import Source
 from feed_assets.errors import BadLine, ContentError, NotNdjson
-from feed_assets.ndjson.blocks import Block, Extent
-from feed_assets.ndjson.crowd import CrowdedError, refuse_crowd, refuse_new_crowd, width
-from feed_assets.ndjson.declared import JSON, Declared, Unfit
-from feed_assets.ndjson.inferred import Hints, expected, inferred
-from feed_assets.ndjson.lines import lines_in
-from feed_assets.ndjson.observe import Observer
+from feed_assets.ndjson.columnar.arrow_json import Hints, expected, inferred
+from feed_assets.ndjson.columnar.crowd import CrowdedError, refuse_crowd, refuse_new_crowd, width
+from feed_assets.ndjson.columnar.guards import DistrustedError, Rows
+from feed_assets.ndjson.columnar.requote import fractions_fit
+from feed_assets.ndjson.columnar.row_patterns import Way
+from feed_assets.ndjson.columnar.witnesses import Survey
+from feed_assets.ndjson.datatypes.kinds import JSON, Declared, Unfit
+from feed_assets.ndjson.inference.declared_types import Scope
+from feed_assets.ndjson.inference.observed import Kind, Seen
+from feed_assets.ndjson.input.blocks import Block, Extent
+from feed_assets.ndjson.input.lines import lines_in
 from feed_assets.ndjson.options import Options
-from feed_assets.ndjson.parse import Refused, parse
-from feed_assets.ndjson.rows import DistrustedError, Rows
-from feed_assets.ndjson.scope import Scope
-from feed_assets.ndjson.seen import Kind, Seen
-from feed_assets.ndjson.sent import fractions_fit
-from feed_assets.ndjson.survey import Survey
-from feed_assets.ndjson.texts import Way
+from feed_assets.ndjson.rowwise.observe import Observer
+from feed_assets.ndjson.strict_json import Refused, parse
 
 SMALLEST = 64 << 10  # bytes of a part that is not worth being halved again
 _DEEPEST = 32  # levels; Arrow's files go to 64

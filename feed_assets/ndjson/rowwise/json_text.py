@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from feed_assets.ndjson.declared import JSON, is_empty
-from feed_assets.ndjson.parse import Row, value_end
-from feed_assets.ndjson.resolve import Column
-from feed_assets.ndjson.seen import Kind, Seen
+from feed_assets.ndjson.datatypes.kinds import JSON, is_empty
+from feed_assets.ndjson.inference.infer import Column
+from feed_assets.ndjson.inference.observed import Kind, Seen
+from feed_assets.ndjson.strict_json import Row, value_end
 
 _JSON_SPACE = " \t\r\n"
 

@@ -7,8 +7,8 @@ from itertools import islice
 
 from feed_assets.byte_source import Source
 from feed_assets.errors import NotNdjson
-from feed_assets.ndjson.lines import BOM, JSON_SPACE, lines
-from feed_assets.ndjson.parse import Refused, nested_too_deep, parse
+from feed_assets.ndjson.input.lines import BOM, JSON_SPACE, lines
+from feed_assets.ndjson.strict_json import Refused, nested_too_deep, parse
 
 _WINDOW = 1 << 20  # bytes looked at for an object that spans lines
 _QUOTED = 60

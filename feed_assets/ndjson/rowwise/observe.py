@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from feed_assets.errors import ContentError
-from feed_assets.ndjson.declared import is_empty
-from feed_assets.ndjson.moments import moment
-from feed_assets.ndjson.numerals import kind_of_fraction, kind_of_integer
-from feed_assets.ndjson.parse import FloatText, IntText, Row
-from feed_assets.ndjson.scope import NOTHING_DECLARED, Scope
-from feed_assets.ndjson.seen import Kind, Seen
+from feed_assets.ndjson.datatypes.datetimes import moment
+from feed_assets.ndjson.datatypes.kinds import is_empty
+from feed_assets.ndjson.datatypes.numbers import kind_of_fraction, kind_of_integer
+from feed_assets.ndjson.inference.declared_types import NOTHING_DECLARED, Scope
+from feed_assets.ndjson.inference.observed import Kind, Seen
+from feed_assets.ndjson.strict_json import FloatText, IntText, Row
 from feed_assets.schema.datatypes import MAX_COLUMNS as MAX_COLUMNS
 
 _SHORTEST_MOMENT = 10

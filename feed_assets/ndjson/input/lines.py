@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from feed_assets.byte_source import Source
 from feed_assets.errors import NotNdjson
-from feed_assets.ndjson.blocks import extents
+from feed_assets.ndjson.input.blocks import extents
 
 BOM = b"\xef\xbb\xbf"
 JSON_SPACE = b" \t\r\n"

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feed_assets.ndjson.indexes import Numbers, positions
-from feed_assets.ndjson.rows import DistrustedError
-from feed_assets.ndjson.seen import Kind
-from feed_assets.ndjson.stamps import Firsts
+from feed_assets.ndjson.columnar.buffers import Numbers, positions
+from feed_assets.ndjson.columnar.classify import Firsts
+from feed_assets.ndjson.columnar.guards import DistrustedError
+from feed_assets.ndjson.inference.observed import Kind
 
 EXACT_IN_DOUBLE = 2**53
 

@@ -12,15 +12,15 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 
-from feed_assets.ndjson import texts
-from feed_assets.ndjson.indexes import Numbers, distinct, positions, without_empty
-from feed_assets.ndjson.numbers import Doubles, kinds_of_integers
-from feed_assets.ndjson.observe import kind_of
-from feed_assets.ndjson.rows import DistrustedError, Rows
-from feed_assets.ndjson.scope import Scope
-from feed_assets.ndjson.seen import Kind, Seen
-from feed_assets.ndjson.stamps import Firsts, classified
-from feed_assets.ndjson.texts import Way
+from feed_assets.ndjson.columnar import row_patterns as texts
+from feed_assets.ndjson.columnar.buffers import Numbers, distinct, positions, without_empty
+from feed_assets.ndjson.columnar.classify import Firsts, classified
+from feed_assets.ndjson.columnar.classify_numbers import Doubles, kinds_of_integers
+from feed_assets.ndjson.columnar.guards import DistrustedError, Rows
+from feed_assets.ndjson.columnar.row_patterns import Way
+from feed_assets.ndjson.inference.declared_types import Scope
+from feed_assets.ndjson.inference.observed import Kind, Seen
+from feed_assets.ndjson.rowwise.observe import kind_of
 
 
 class Survey:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from feed_assets.ndjson.declared import Declared
-from feed_assets.ndjson.resolve import Column
+from feed_assets.ndjson.datatypes.kinds import Declared
+from feed_assets.ndjson.inference.infer import Column
 from feed_assets.schema.arrow_metadata import kept, keyed_field
 from feed_assets.schema.datatypes import TEXTS
 

@@ -13,16 +13,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from feed_assets.ndjson.geography import is_geography
-from feed_assets.ndjson.moments import day, microseconds, moment, time_of_day
-from feed_assets.ndjson.numerals import (
+from feed_assets.ndjson.datatypes.datetimes import day, microseconds, moment, time_of_day
+from feed_assets.ndjson.datatypes.geography import is_geography
+from feed_assets.ndjson.datatypes.numbers import (
     INT64_GREATEST,
     INT64_LEAST,
     UINT64_GREATEST,
     double,
     is_zero,
 )
-from feed_assets.ndjson.parse import FloatText, IntText, Refused, nested_too_deep, value_end
+from feed_assets.ndjson.strict_json import FloatText, IntText, Refused, nested_too_deep, value_end
 
 _NUMERAL = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _INT64_DIGITS = 19

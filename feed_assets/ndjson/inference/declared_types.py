@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from feed_assets.ndjson.declared import BY_NAME, Declared, Unfit, is_empty
-from feed_assets.ndjson.parse import FloatText, IntText, Refused, Row, naming
+from feed_assets.ndjson.datatypes.kinds import BY_NAME, Declared, Unfit, is_empty
+from feed_assets.ndjson.strict_json import FloatText, IntText, Refused, Row, naming
 from feed_assets.schema.datatypes import check_types, parents
 
 _QUOTED_IN_REASON = 40

@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feed_assets.ndjson.convert_rows import of_declared
-from feed_assets.ndjson.declared import JSON, Declared
-from feed_assets.ndjson.indexes import holds_zero
-from feed_assets.ndjson.resolve import Column
-from feed_assets.ndjson.texts import Way
+from feed_assets.ndjson.columnar.buffers import holds_zero
+from feed_assets.ndjson.columnar.row_patterns import Way
+from feed_assets.ndjson.datatypes.kinds import JSON, Declared
+from feed_assets.ndjson.inference.infer import Column
+from feed_assets.ndjson.rowwise.convert import of_declared
 from feed_assets.schema.decimals import are_plain
 
 

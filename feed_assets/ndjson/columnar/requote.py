@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feed_assets.ndjson.declared import Declared, Unfit
-from feed_assets.ndjson.fit import of_strings
-from feed_assets.ndjson.inferred import only
-from feed_assets.ndjson.resolve import Column
-from feed_assets.ndjson.rows import bounds_of_lines
+from feed_assets.ndjson.columnar.arrow_json import only
+from feed_assets.ndjson.columnar.cast import of_strings
+from feed_assets.ndjson.columnar.guards import bounds_of_lines
+from feed_assets.ndjson.datatypes.kinds import Declared, Unfit
+from feed_assets.ndjson.inference.infer import Column
 
 
 def as_sent(data: bytes, column: Column, of: pa.DataType) -> pa.Array | None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from feed_assets.ndjson.declared import Declared
-from feed_assets.ndjson.names import column_names
-from feed_assets.ndjson.scope import NOTHING_DECLARED, Scope
-from feed_assets.ndjson.seen import Kind, Seen
+from feed_assets.ndjson.datatypes.kinds import Declared
+from feed_assets.ndjson.inference.column_names import column_names
+from feed_assets.ndjson.inference.declared_types import NOTHING_DECLARED, Scope
+from feed_assets.ndjson.inference.observed import Kind, Seen
 from feed_assets.schema.arrow_metadata import sent_as, text_of
 
 MAX_LEVEL = 15  # BigQuery's bound on RECORD inside RECORD; arrays do not count

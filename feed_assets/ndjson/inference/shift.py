@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from feed_assets.ndjson.seen import Seen
+from feed_assets.ndjson.inference.observed import Seen
 
 
 def shifted(seen: Seen, lines: int) -> Seen:

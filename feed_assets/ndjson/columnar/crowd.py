@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from feed_assets.errors import ContentError
-from feed_assets.ndjson.indexes import count_of
-from feed_assets.ndjson.resolve import Column
-from feed_assets.ndjson.rows import DistrustedError, Rows
+from feed_assets.ndjson.columnar.buffers import count_of
+from feed_assets.ndjson.columnar.guards import DistrustedError, Rows
+from feed_assets.ndjson.inference.infer import Column
 
 _MOST_CELLS, _CELLS_PER_BYTE = 8 << 20, 2
 _TABLE_CELLS, _TABLE_CELLS_PER_BYTE = 64 << 20, 32

@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from feed_assets.ndjson import arrays
-from feed_assets.ndjson.crowd import CellLimit
-from feed_assets.ndjson.declared import Declared, is_empty
-from feed_assets.ndjson.moments import microseconds, moment
-from feed_assets.ndjson.parse import Row
-from feed_assets.ndjson.resolve import Column
+from feed_assets.ndjson.columnar.crowd import CellLimit
+from feed_assets.ndjson.datatypes.datetimes import microseconds, moment
+from feed_assets.ndjson.datatypes.kinds import Declared, is_empty
+from feed_assets.ndjson.inference.infer import Column
+from feed_assets.ndjson.rowwise import arrow_builders as arrays
+from feed_assets.ndjson.strict_json import Row
 
 Conversion = Callable[[list[Any]], pa.Array]
 _Fields = Sequence[tuple[str, Conversion]]

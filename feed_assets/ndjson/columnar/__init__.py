@@ -1,0 +1,1 @@
+"""The fast reader: whole blocks in Arrow, with guards that fall back to the rows."""

@@ -1,0 +1,1 @@
+"""Observed values to columns: names, types and conflicts."""

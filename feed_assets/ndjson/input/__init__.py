@@ -1,0 +1,1 @@
+"""Lines and blocks of a feed's bytes."""

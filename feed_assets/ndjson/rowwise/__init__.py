@@ -1,0 +1,1 @@
+"""The reference reader: row by row, in Python, obviously right."""
