@@ -38,7 +38,7 @@ class Way:
 def _ours(target: str) -> Importer:
     feed = importlib.import_module("feed_assets.config.feed")
     delivery = importlib.import_module("feed_assets.download.prefetch")
-    importing = importlib.import_module("feed_assets.importing")
+    importing = importlib.import_module("feed_assets.importing.import_feed")
     opened = _our_warehouse(target)
 
     def run(url: str, table: str) -> None:
@@ -55,7 +55,7 @@ def _ours_in_dagster(target: str) -> Importer:
     feed = importlib.import_module("feed_assets.config.feed")
     assets = importlib.import_module("feed_assets.orchestration.assets")
     io_manager = importlib.import_module("feed_assets.orchestration.io_manager")
-    importlib.import_module("feed_assets.importing")
+    importlib.import_module("feed_assets.importing.import_feed")
     warehouse = _our_warehouse(target)
     materialize = _in_dagster(dagster)
     resources = {

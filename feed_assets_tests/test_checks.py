@@ -13,10 +13,10 @@ from dagster._core.event_api import PartitionKeyFilter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feed_assets import checks
-from feed_assets.checks import Checked, check_content
 from feed_assets.config.feed import Feed
-from feed_assets.key_columns import ISO
+from feed_assets.importing import checks
+from feed_assets.importing.checks import Checked, check_content
+from feed_assets.importing.key_columns import ISO
 from feed_assets.orchestration.ended import read_run
 from feed_assets.schema.table import Table
 from feed_assets_tests.emulator import Emulator

@@ -24,7 +24,7 @@ from feed_assets.disk import NO_ROOM, disk_failed
 from feed_assets.download import body_file as received
 from feed_assets.download.prefetch import Delivery, deliver
 from feed_assets.errors import DiskFailed, FeedAssetsError
-from feed_assets.importing import store
+from feed_assets.importing.import_feed import store
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
 from feed_assets.warehouse.duckdb import DuckDBWarehouse

@@ -253,7 +253,7 @@ def test_a_disk_that_fails_in_a_backfill_leaves_the_other_days_recorded(
 def test_a_run_that_breaks_off_has_recorded_the_days_it_stored(
     by_date: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import feed_assets.importing as importing
+    import feed_assets.importing.import_feed as importing
 
     real = importing.store
 
@@ -272,7 +272,7 @@ def test_a_run_that_breaks_off_has_recorded_the_days_it_stored(
 def test_a_surprise_fails_its_day_with_a_sentence_and_no_other_day(
     by_date: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import feed_assets.importing as importing
+    import feed_assets.importing.import_feed as importing
 
     real, secret = importing.store, "hunter2"
 

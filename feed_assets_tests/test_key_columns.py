@@ -16,7 +16,7 @@ from feed_assets.download import Download, Validators
 from feed_assets.download.body_file import Whole
 from feed_assets.download.prefetch import Delivery
 from feed_assets.errors import ContentError, TypeConflict
-from feed_assets.importing import Import, store
+from feed_assets.importing.import_feed import Import, store
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb import DuckDBWarehouse
 from feed_assets.warehouse.interface import Warehouse

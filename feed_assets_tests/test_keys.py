@@ -22,7 +22,7 @@ from feed_assets.config.feed import Feed
 from feed_assets.download import Download
 from feed_assets.download.prefetch import Delivery
 from feed_assets.errors import NotOurs, TableError, TypeConflict
-from feed_assets.importing import Import, store
+from feed_assets.importing.import_feed import Import, store
 from feed_assets.schema.arrow_metadata import kept
 from feed_assets.schema.columns import Columns
 from feed_assets.schema.table import Table

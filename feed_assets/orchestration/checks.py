@@ -16,7 +16,7 @@ from dagster._record import replace
 from feed_assets.config.feed import Feed
 
 if TYPE_CHECKING:
-    from feed_assets.checks import Checked
+    from feed_assets.importing.checks import Checked
 
 DONE = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
 

@@ -141,7 +141,7 @@ class Deliveries:
     ) -> tuple[dict[str, Any], Sequence[dg.AssetCheckEvaluation], str]:
         """What to record of one day, and to say."""
         from feed_assets.download import Unchanged
-        from feed_assets.importing import store
+        from feed_assets.importing.import_feed import store
 
         if isinstance(delivered, FeedAssetsError):
             raise delivered

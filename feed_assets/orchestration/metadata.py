@@ -14,7 +14,7 @@ from feed_assets.masking import SecretMask
 from feed_assets.orchestration.unchanged import held_metadata
 
 if TYPE_CHECKING:
-    from feed_assets.importing import Import
+    from feed_assets.importing.import_feed import Import
     from feed_assets.schema.columns import Columns
     from feed_assets.warehouse.store import Stored
 

@@ -57,8 +57,8 @@ def rows_of(
 def _of_url(
     asked: Asked, feed: Feed, options: ndjson.Options, bar: Bar, mask: SecretMask
 ) -> Iterator[Rows]:
-    from feed_assets.delivered import read_delivered
     from feed_assets.download.prefetch import Delivery, deliver
+    from feed_assets.importing.read_download import read_delivered
 
     log = logging.getLogger(__name__)
     log.propagate, log.handlers = False, [bar.log]

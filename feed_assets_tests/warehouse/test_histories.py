@@ -22,7 +22,7 @@ from feed_assets.byte_source import Arriving, nameless
 from feed_assets.config.feed import Feed
 from feed_assets.download import Download
 from feed_assets.download.prefetch import Delivery
-from feed_assets.importing import store
+from feed_assets.importing.import_feed import store
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.bigquery import BigQueryWarehouse
 from feed_assets.warehouse.duckdb import DuckDBWarehouse

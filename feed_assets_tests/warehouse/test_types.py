@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from feed_assets.errors import TypeConflict, UnsupportedColumn, WarehouseFailed
-from feed_assets.importing import to_arrow, to_frame
+from feed_assets.importing.import_feed import to_arrow, to_frame
 from feed_assets.schema.columns import Column, columns_of, told, types_told
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb import DuckDBWarehouse

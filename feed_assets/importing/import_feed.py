@@ -11,8 +11,6 @@ import pandas as pd
 import pyarrow as pa
 
 from feed_assets import ndjson
-from feed_assets.checks import Checked, check_content, check_stored
-from feed_assets.delivered import read_delivered
 from feed_assets.disk import disk_failed
 from feed_assets.download import Validators
 from feed_assets.download.prefetch import Delivery
@@ -25,10 +23,12 @@ from feed_assets.errors import (
     TypeConflict,
     UnsupportedColumn,
 )
-from feed_assets.key_columns import check_key_columns
+from feed_assets.importing.checks import Checked, check_content, check_stored
+from feed_assets.importing.key_columns import check_key_columns
+from feed_assets.importing.object_columns import check_all, check_mixtures
+from feed_assets.importing.read_download import read_delivered
 from feed_assets.ndjson.inference.infer import columns
 from feed_assets.ndjson.inference.paths import named
-from feed_assets.object_columns import check_all, check_mixtures
 from feed_assets.schema.columns import (
     Column,
     Columns,

@@ -1,0 +1,1 @@
+"""One import: from a verified body to a stored table."""
