@@ -26,7 +26,7 @@ from feed_assets.errors import FeedAssetsError
 from feed_assets.ndjson import Options, read
 from feed_assets.ndjson.input.files import opened
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.store import store_snapshot
 
 _ALLOWED_SECONDS = 120

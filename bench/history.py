@@ -23,7 +23,7 @@ import duckdb
 import pyarrow as pa
 
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.store import known_columns, store_shard
 
 _ORDERS = Table("crm", "orders")

@@ -73,9 +73,9 @@ def _ours_in_dagster(target: str) -> Importer:
 def _our_warehouse(target: str) -> Any:
     warehouse = importlib.import_module("feed_assets.orchestration.warehouse")
     if not target.startswith("http"):
-        importlib.import_module("feed_assets.warehouse.duckdb")
+        importlib.import_module("feed_assets.warehouse.duckdb.warehouse")
         return warehouse.WarehouseResource(url=f"duckdb://{target}")
-    importlib.import_module("feed_assets.warehouse.bigquery")
+    importlib.import_module("feed_assets.warehouse.bigquery.warehouse")
     os.environ["BIGQUERY_EMULATOR_HOST"] = target
     return warehouse.WarehouseResource(url=f"bigquery://{PROJECT}?location=EU")
 

@@ -19,7 +19,7 @@ from bench.peak import watched
 def _ours(source: Path, target: Path) -> Callable[[], object]:
     ndjson = importlib.import_module("feed_assets.ndjson")
     open_source = importlib.import_module("feed_assets.byte_source").Source.of
-    parquet = importlib.import_module("feed_assets.warehouse.parquet")
+    parquet = importlib.import_module("feed_assets.warehouse.bigquery.parquet_file")
 
     def run() -> int:
         options = ndjson.Options(max_bad_lines=1)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
-from feed_assets.warehouse.interface import Warehouse
+from feed_assets.warehouse.base import Warehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.emulator import Emulator, emulator
 from feed_assets_tests.real_bigquery import PROJECT, RealBigQuery, new_dataset, real_bigquery
 from feed_assets_tests.serving import FeedServer, feed_server, lines
@@ -60,7 +60,7 @@ def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Warehouse:
     """Each warehouse in turn: what a test says holds for both."""
     if request.param == "duckdb":
         return DuckDBWarehouse(tmp_path / "warehouse.duckdb")
-    from feed_assets.warehouse.bigquery import BigQueryWarehouse
+    from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 
     running: Emulator = request.getfixturevalue("bigquery")
     return BigQueryWarehouse(running.client(project="test-project", location="EU"))

@@ -24,8 +24,8 @@ from google.cloud import bigquery
 from requests.adapters import HTTPAdapter
 
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
-from feed_assets.warehouse.interface import Warehouse
+from feed_assets.warehouse.base import Warehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.store import Stored, store_shard
 from feed_assets_tests.emulator import Emulator
 

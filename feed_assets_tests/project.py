@@ -14,8 +14,8 @@ from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
 from feed_assets.orchestration.warehouse import WarehouseResource
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
-from feed_assets.warehouse.interface import Warehouse
+from feed_assets.warehouse.base import Warehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.emulator import Emulator
 from feed_assets_tests.serving import FeedServer
 
@@ -42,7 +42,7 @@ class Project:
         self.url = f"duckdb://{path / 'warehouse.duckdb'}"
         self.tables: Warehouse = DuckDBWarehouse(path / "warehouse.duckdb")
         if bigquery is not None:
-            from feed_assets.warehouse.bigquery import BigQueryWarehouse
+            from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 
             self.url = "bigquery://test-project?location=EU"
             self.tables = BigQueryWarehouse(bigquery.client())

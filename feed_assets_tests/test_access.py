@@ -293,8 +293,8 @@ def test_nothing_for_this_machine_goes_through_a_proxy(
 def test_an_emulator_of_bigquery_or_storage_is_not_reached_through_a_proxy(
     faulty: FaultyServer, other: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from feed_assets.warehouse.bigquery import emulator_client
-    from feed_assets.warehouse.bigquery_staging import emulator_storage
+    from feed_assets.warehouse.bigquery.staging_bucket import emulator_storage
+    from feed_assets.warehouse.bigquery.warehouse import emulator_client
 
     monkeypatch.setenv("http_proxy", other.url)
     monkeypatch.setenv("no_proxy", "")

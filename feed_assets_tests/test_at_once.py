@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.bigquery import BigQueryWarehouse
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
-from feed_assets.warehouse.interface import Pending, Warehouse
+from feed_assets.warehouse.base import Pending, Warehouse
+from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.emulator import Emulator
 from feed_assets_tests.mortal import Rows, Transport, import_day, into_duckdb, survives
 

@@ -27,8 +27,8 @@ from feed_assets.orchestration.progress import Progress
 from feed_assets.orchestration.retries import retried
 from feed_assets.orchestration.run_launcher import CheckedRunLauncher
 from feed_assets.schema.table import Table
-from feed_assets.warehouse import turns
-from feed_assets.warehouse.turns import Turns
+from feed_assets.warehouse import lease as turns
+from feed_assets.warehouse.lease import Turns
 from feed_assets_tests import faults
 from feed_assets_tests.dagster_ui import PROJECT, waited_for
 from feed_assets_tests.faults import faulty_server

@@ -19,9 +19,10 @@ from google.resumable_media.requests import _request_helpers as upload_retries
 
 from feed_assets.errors import NotOurs, TableError, WarehouseFailed
 from feed_assets.schema.table import Table
-from feed_assets.warehouse import bigquery as warehouse_module
-from feed_assets.warehouse import bigquery_calls, bigquery_jobs
-from feed_assets.warehouse.bigquery import BigQueryWarehouse
+from feed_assets.warehouse.bigquery import client as bigquery_calls
+from feed_assets.warehouse.bigquery import load_job as bigquery_jobs
+from feed_assets.warehouse.bigquery import warehouse as warehouse_module
+from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.store import Stored, store_shard, store_snapshot
 from feed_assets_tests.emulator import Emulator
 from feed_assets_tests.fault_proxy import (

@@ -32,7 +32,7 @@ from feed_assets.orchestration.component import FeedAttributes
 from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.schedules import feed_schedule
 from feed_assets.orchestration.warehouse import WarehouseResource
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.clone import EXAMPLE
 
 ALERTS = "FEED_ASSETS_ALERTS"

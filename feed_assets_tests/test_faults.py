@@ -25,8 +25,8 @@ from feed_assets.config.feed import Feed
 from feed_assets.download.prefetch import Delivery, deliver
 from feed_assets.errors import FeedAssetsError
 from feed_assets.importing.import_feed import store
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
-from feed_assets.warehouse.interface import Warehouse
+from feed_assets.warehouse.base import Warehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.faults import (
     AT_A_LINE,
     BODY,

@@ -26,9 +26,9 @@ from feed_assets.download.prefetch import Delivery, deliver
 from feed_assets.errors import DiskFailed, FeedAssetsError
 from feed_assets.importing.import_feed import store
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.bigquery import BigQueryWarehouse
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
-from feed_assets.warehouse.interface import Warehouse
+from feed_assets.warehouse.base import Warehouse
+from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.store import store_shard, store_snapshot
 from feed_assets_tests import faults
 from feed_assets_tests.emulator import Emulator

@@ -18,7 +18,7 @@ import yaml
 
 from feed_assets.cli import main
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.dagster_ui import BIN, INSTANCE, waited_for
 from feed_assets_tests.serving import Answer, FeedServer, feed_server, lines
 

@@ -19,7 +19,7 @@ from feed_assets import byte_source as source
 from feed_assets.config.feed import Feed
 from feed_assets.download.prefetch import Delivery
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.interface import Pending
+from feed_assets.warehouse.base import Pending
 from feed_assets_tests.project import SNAPSHOT, Project, metadata_of
 from feed_assets_tests.serving import Answer, lines
 

@@ -18,8 +18,8 @@ from feed_assets.download.prefetch import Delivery
 from feed_assets.errors import ContentError, TypeConflict
 from feed_assets.importing.import_feed import Import, store
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
-from feed_assets.warehouse.interface import Warehouse
+from feed_assets.warehouse.base import Warehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.read import read_table
 from feed_assets_tests.test_keys import import_day
 

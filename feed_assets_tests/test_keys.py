@@ -26,9 +26,9 @@ from feed_assets.importing.import_feed import Import, store
 from feed_assets.schema.arrow_metadata import kept
 from feed_assets.schema.columns import Columns
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.bigquery import BigQueryWarehouse
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
-from feed_assets.warehouse.interface import Known, Pending, Warehouse
+from feed_assets.warehouse.base import Known, Pending, Warehouse
+from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.read import read_table
 from feed_assets.warehouse.store import store_snapshot
 from feed_assets_tests.emulator import Emulator

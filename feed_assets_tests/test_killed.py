@@ -13,10 +13,10 @@ import pytest
 
 from feed_assets.schema.columns import Column
 from feed_assets.schema.table import Table
-from feed_assets.warehouse import bigquery_altering
-from feed_assets.warehouse.bigquery import BigQueryWarehouse
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
-from feed_assets.warehouse.interface import Pending, Warehouse
+from feed_assets.warehouse.base import Pending, Warehouse
+from feed_assets.warehouse.bigquery import alter_tables as bigquery_altering
+from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.read import read_table
 from feed_assets_tests.emulator import Emulator
 from feed_assets_tests.mortal import (

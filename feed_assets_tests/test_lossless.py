@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from feed_assets.importing.import_feed import to_arrow
 from feed_assets.ndjson import Reading
 from feed_assets.schema.table import Table
-from feed_assets.warehouse import parquet
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
-from feed_assets.warehouse.interface import Warehouse
+from feed_assets.warehouse.base import Warehouse
+from feed_assets.warehouse.bigquery import parquet_file as parquet
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.read import read_table
 from feed_assets.warehouse.store import store_snapshot
 from feed_assets_tests.ndjson import feeds

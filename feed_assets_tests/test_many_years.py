@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.bigquery import BigQueryWarehouse
+from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets_tests.dagster_ui import PROJECT
 from feed_assets_tests.emulator import Emulator
 from feed_assets_tests.mortal import import_day

@@ -22,7 +22,7 @@ from feed_assets.download import Download
 from feed_assets.download.prefetch import Delivery
 from feed_assets.importing.import_feed import store
 from feed_assets.orchestration.scaffold import alerts_yaml, feed_yaml
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.clone import PROJECT, declare_example, free_ports, make_clone, started
 from feed_assets_tests.emulator import Emulator
 from feed_assets_tests.serving import feed_server, lines

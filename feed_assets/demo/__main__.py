@@ -26,7 +26,7 @@ from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
 from feed_assets.orchestration.warehouse import VARIABLE, WarehouseResource, warehouse_url
 from feed_assets.schema.columns import columns_of
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.interface import Warehouse
+from feed_assets.warehouse.base import Warehouse
 
 UI_PORT = 3000
 ORDERS = Table("crm", "orders")

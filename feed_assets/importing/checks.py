@@ -19,7 +19,7 @@ from feed_assets.config.feed import Feed
 from feed_assets.errors import TableError
 from feed_assets.importing.key_columns import ISO, TIMES, declaration, texts_at
 from feed_assets.schema.columns import columns_of
-from feed_assets.warehouse.shards import Path, key_path, order_path
+from feed_assets.warehouse.schema_evolution import Path, key_path, order_path
 from feed_assets.warehouse.store import Stored
 
 SAMPLES = 3

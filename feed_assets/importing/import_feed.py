@@ -40,8 +40,8 @@ from feed_assets.schema.columns import (
 )
 from feed_assets.schema.datatypes import TEXTS
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.interface import Origin, Warehouse
-from feed_assets.warehouse.rows import conform
+from feed_assets.warehouse.base import Origin, Warehouse
+from feed_assets.warehouse.conform import conform
 from feed_assets.warehouse.store import Stored, known_columns, store_shard, store_snapshot
 
 _QUOTED = 80  # characters of a value in a message

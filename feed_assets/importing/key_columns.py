@@ -16,7 +16,7 @@ from feed_assets.errors import ContentError, TypeConflict
 from feed_assets.ndjson.inference.infer import Column as Observed
 from feed_assets.ndjson.inference.infer import columns
 from feed_assets.schema.columns import Column, Columns, columns_of, told
-from feed_assets.warehouse.shards import NO_ORDER, Path, column_at
+from feed_assets.warehouse.schema_evolution import NO_ORDER, Path, column_at
 
 TIMES = ("DATETIME", "TIMESTAMP")
 ISO = "have the feed send ISO 8601 (2020-01-31T10:00:00Z), all with a UTC offset or all without"

@@ -82,7 +82,7 @@ def latest_asset(feed: Feed) -> dg.AssetsDefinition:
     def define_latest(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> dg.MaterializeResult[None]:
-        from feed_assets.warehouse.interface import Origin
+        from feed_assets.warehouse.base import Origin
         from feed_assets.warehouse.store import finish_pending
 
         origin = Origin(description=view_description, columns=feed.column_descriptions)

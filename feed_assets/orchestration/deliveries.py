@@ -30,7 +30,7 @@ from feed_assets.orchestration.unchanged import LastImport, last_import
 
 if TYPE_CHECKING:
     from feed_assets.download.prefetch import Delivered
-    from feed_assets.warehouse.interface import Warehouse
+    from feed_assets.warehouse.base import Warehouse
 
 GivenUp = dict[str | None, FeedAssetsError]
 """Days that failed for good, and why."""
@@ -107,7 +107,7 @@ class Deliveries:
         """Those that fail. What is stored is recorded, also when the run is ended from outside."""
         from feed_assets.download import expected
         from feed_assets.download.prefetch import deliver
-        from feed_assets.warehouse.turns import Turns
+        from feed_assets.warehouse.lease import Turns
 
         log, failed = self._log, dict[str | None, FeedAssetsError]()
         progress = Progress(log, len(days))

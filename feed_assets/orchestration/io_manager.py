@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from feed_assets.warehouse.interface import Warehouse
+    from feed_assets.warehouse.base import Warehouse
 
 
 class WarehouseIOManager(dg.ConfigurableIOManager):

@@ -14,7 +14,7 @@ from feed_assets.config.feed import Feed
 if TYPE_CHECKING:
     from feed_assets.download import Validators
     from feed_assets.importing.import_feed import Held
-    from feed_assets.warehouse.interface import Warehouse
+    from feed_assets.warehouse.base import Warehouse
 
 HELD = "validators"
 HASH = "content hash"

@@ -18,8 +18,8 @@ from feed_assets.orchestration.metadata import failure_metadata
 from feed_assets.schema.table import Table
 
 if TYPE_CHECKING:
-    from feed_assets.warehouse.bigquery_staging import StagingBucket
-    from feed_assets.warehouse.interface import Warehouse
+    from feed_assets.warehouse.base import Warehouse
+    from feed_assets.warehouse.bigquery.staging_bucket import StagingBucket
 
 VARIABLE = "FEED_ASSETS_WAREHOUSE"
 FORMS = "write duckdb:///path/to/file.duckdb or bigquery://PROJECT?location=EU"
@@ -73,7 +73,7 @@ class WarehouseResource(dg.ConfigurableResource[None]):
         url = self.url or warehouse_url()
         path = url.removeprefix("duckdb://")
         if url.startswith("duckdb:///") and len(path) > 1 and path != "/:memory:":
-            from feed_assets.warehouse.duckdb import DuckDBWarehouse
+            from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 
             file = Path(unquote(path))
             if not self.url and not os.environ.get(VARIABLE):
@@ -112,7 +112,7 @@ def _shown(url: str) -> str:
 def _bigquery(
     project: str, location: str | None = None, staging_bucket: str | None = None
 ) -> Iterator[Warehouse]:
-    from feed_assets.warehouse.bigquery import (
+    from feed_assets.warehouse.bigquery.warehouse import (
         BigQueryWarehouse,
         GoogleAuthError,
         emulator_client,
@@ -136,7 +136,7 @@ def _bigquery(
 def _staging(project: str, bucket: str | None, *, emulated: bool = False) -> StagingBucket | None:
     if bucket is None:
         return None
-    from feed_assets.warehouse.bigquery_staging import StagingBucket, emulator_storage
+    from feed_assets.warehouse.bigquery.staging_bucket import StagingBucket, emulator_storage
 
     if emulated:
         return StagingBucket(emulator_storage(), bucket)

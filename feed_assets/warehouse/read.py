@@ -10,8 +10,8 @@ import pyarrow as pa
 from feed_assets.errors import TableError
 from feed_assets.schema.columns import Columns, arrow_schema
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.interface import Warehouse
-from feed_assets.warehouse.rows import conform
+from feed_assets.warehouse.base import Warehouse
+from feed_assets.warehouse.conform import conform
 from feed_assets.warehouse.store import known_columns
 
 

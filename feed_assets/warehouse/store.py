@@ -12,9 +12,9 @@ import pyarrow as pa
 from feed_assets.errors import UnsupportedColumn, WarehouseFailed
 from feed_assets.schema.columns import Column, Columns, arrow_schema
 from feed_assets.schema.table import Table
-from feed_assets.warehouse import shards
-from feed_assets.warehouse.interface import NOWHERE, Known, Load, Origin, Pending, Warehouse
-from feed_assets.warehouse.rows import columns_in, conform
+from feed_assets.warehouse import schema_evolution as shards
+from feed_assets.warehouse.base import NOWHERE, Known, Load, Origin, Pending, Warehouse
+from feed_assets.warehouse.conform import columns_in, conform
 
 ROUNDS = 50  # of learning columns while others learn, too
 

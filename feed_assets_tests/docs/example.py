@@ -14,7 +14,7 @@ from feed_assets.demo import crm
 from feed_assets.demo.server import PASSWORD, USERNAME, serving
 from feed_assets.download.prefetch import Delivery, deliver
 from feed_assets.importing.import_feed import store
-from feed_assets.warehouse.interface import Warehouse
+from feed_assets.warehouse.base import Warehouse
 
 CREDENTIALS = {"CRM_FEED_USERNAME": USERNAME, "CRM_FEED_PASSWORD": PASSWORD}
 DAYS = [crm.FIRST + timedelta(number) for number in range((crm.LAST - crm.FIRST).days + 1)]

@@ -24,8 +24,8 @@ from feed_assets.alerts.declared import Alerts
 from feed_assets.config.feed import Feed
 from feed_assets.demo.server import serving
 from feed_assets.ndjson.strict_json import parse
-from feed_assets.warehouse.bigquery import BigQueryWarehouse
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
+from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.clone import declare_example, free_ports, make_clone, started
 from feed_assets_tests.docs.example import CREDENTIALS, declared, import_example
 from feed_assets_tests.docs.pages import PROJECT, Block, shown_in

@@ -15,8 +15,8 @@ from feed_assets.config.feed import Feed
 from feed_assets.errors import TypeConflict
 from feed_assets.schema.columns import columns_of
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.interface import Warehouse
-from feed_assets.warehouse.rows import conform
+from feed_assets.warehouse.base import Warehouse
+from feed_assets.warehouse.conform import conform
 from feed_assets_tests.docs.example import import_days
 from feed_assets_tests.docs.pages import page
 from feed_assets_tests.serving import FeedServer, lines

@@ -20,7 +20,7 @@ from feed_assets.download.prefetch import Delivered, Delivery, deliver
 from feed_assets.errors import AccessRefused, BadLines, NotNdjson, Truncated, Unreachable
 from feed_assets.importing.import_feed import store
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.clone import free_ports, started
 from feed_assets_tests.docs.example import CREDENTIALS, import_days
 from feed_assets_tests.docs.pages import code, page

@@ -13,7 +13,7 @@ from feed_assets import errors
 from feed_assets.config.feed import Feed
 from feed_assets.errors import FeedAssetsError, TypeConflict
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.interface import Warehouse
+from feed_assets.warehouse.base import Warehouse
 from feed_assets_tests.docs.example import import_days
 from feed_assets_tests.docs.pages import PROJECT, code, page
 from feed_assets_tests.serving import FeedServer, lines

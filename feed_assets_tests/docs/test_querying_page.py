@@ -16,7 +16,7 @@ from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
 from feed_assets.orchestration.warehouse import WarehouseResource
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.docs.example import BY_DATE, CREDENTIALS, LATEST, SHORTEST
 from feed_assets_tests.docs.pages import page
 

@@ -14,8 +14,8 @@ from feed_assets.errors import BadLines, TypeConflict
 from feed_assets.ndjson.datatypes.kinds import TYPES
 from feed_assets.schema.columns import Column, columns_of, told
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.duckdb_schema import sql_type
-from feed_assets.warehouse.shards import union
+from feed_assets.warehouse.duckdb.schema import sql_type
+from feed_assets.warehouse.schema_evolution import union
 from feed_assets_tests.docs.pages import code, page
 from feed_assets_tests.ndjson.feeds import read_column, read_lines
 

@@ -11,8 +11,8 @@ from google.cloud.bigquery import SchemaField
 from google.cloud.bigquery import Table as Shard
 
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.bigquery import BigQueryWarehouse
-from feed_assets.warehouse.interface import Origin
+from feed_assets.warehouse.base import Origin
+from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.store import store_shard
 from feed_assets_tests.emulator import Emulator
 from feed_assets_tests.fault_proxy import FaultProxy

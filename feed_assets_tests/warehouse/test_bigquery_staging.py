@@ -13,8 +13,8 @@ import pytest
 
 from feed_assets.errors import WarehouseFailed
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.bigquery import BigQueryWarehouse
-from feed_assets.warehouse.bigquery_staging import FORGOTTEN, StagingBucket, emulator_storage
+from feed_assets.warehouse.bigquery.staging_bucket import FORGOTTEN, StagingBucket, emulator_storage
+from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.store import store_snapshot
 from feed_assets_tests.cloud_storage import CloudStorage, cloud_storage
 from feed_assets_tests.emulator import Emulator, emulator
@@ -47,7 +47,7 @@ def storage(buckets: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CloudSto
     (buckets / BUCKET).mkdir(exist_ok=True)
     with cloud_storage(buckets) as running:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", running.url)
-        monkeypatch.setattr("feed_assets.warehouse.bigquery.STAGED_BYTES", 1000)
+        monkeypatch.setattr("feed_assets.warehouse.bigquery.warehouse.STAGED_BYTES", 1000)
         yield running
 
 

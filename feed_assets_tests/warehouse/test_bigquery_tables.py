@@ -12,9 +12,9 @@ from google.cloud import bigquery
 from feed_assets.errors import WarehouseFailed
 from feed_assets.schema.columns import Column, columns_of
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.bigquery import BigQueryWarehouse
-from feed_assets.warehouse.bigquery_calls import Calls
-from feed_assets.warehouse.interface import Origin
+from feed_assets.warehouse.base import Origin
+from feed_assets.warehouse.bigquery.client import Calls
+from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.store import Stored, store_shard, store_snapshot
 from feed_assets_tests.emulator import Emulator
 

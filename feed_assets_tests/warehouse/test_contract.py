@@ -15,11 +15,11 @@ from feed_assets.errors import NotOurs, TableError, TypeConflict, UnsupportedCol
 from feed_assets.schema.columns import Column, columns_of
 from feed_assets.schema.datatypes import MAX_COLUMNS
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
-from feed_assets.warehouse.interface import Known, Pending, Warehouse
+from feed_assets.warehouse.base import Known, Pending, Warehouse
+from feed_assets.warehouse.conform import columns_in, conform
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.read import read_shards, read_table
-from feed_assets.warehouse.rows import columns_in, conform
-from feed_assets.warehouse.shards import check_column_count, union, widened
+from feed_assets.warehouse.schema_evolution import check_column_count, union, widened
 from feed_assets.warehouse.store import Stored, finish_pending, store_shard, store_snapshot
 
 DAYS = [date(2020, 1, day) for day in range(1, 32)]

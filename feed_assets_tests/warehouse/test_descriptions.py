@@ -14,9 +14,9 @@ from google.cloud import bigquery
 from feed_assets.schema.arrow_metadata import keyed_field
 from feed_assets.schema.columns import Column, columns_of, described
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.bigquery import BigQueryWarehouse
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
-from feed_assets.warehouse.interface import Origin, Warehouse
+from feed_assets.warehouse.base import Origin, Warehouse
+from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.store import store_shard, store_snapshot
 from feed_assets_tests.emulator import Emulator
 

@@ -20,8 +20,8 @@ import pytest
 
 from feed_assets.errors import NotOurs, TableError, WarehouseFailed
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
-from feed_assets.warehouse.interface import Known, Pending
+from feed_assets.warehouse.base import Known, Pending
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.read import read_shards, read_table
 from feed_assets.warehouse.store import store_shard, store_snapshot
 

@@ -24,9 +24,9 @@ from feed_assets.download import Download
 from feed_assets.download.prefetch import Delivery
 from feed_assets.importing.import_feed import store
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.bigquery import BigQueryWarehouse
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
-from feed_assets.warehouse.interface import Pending, Warehouse
+from feed_assets.warehouse.base import Pending, Warehouse
+from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.emulator import Emulator
 from feed_assets_tests.real_bigquery import new_dataset
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feed_assets.schema.columns import ARROW, Column, Columns, arrow_schema
-from feed_assets.warehouse import json_lines
+from feed_assets.warehouse.bigquery import ndjson_file as json_lines
 from feed_assets_tests.ndjson.feeds import made_up
 
 

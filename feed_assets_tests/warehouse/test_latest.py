@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 from feed_assets.errors import NotOurs, TableError
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.bigquery import BigQueryWarehouse
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
-from feed_assets.warehouse.interface import Warehouse
+from feed_assets.warehouse.base import Warehouse
+from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.read import read_table
 from feed_assets.warehouse.store import store_shard, store_snapshot
 from feed_assets_tests.emulator import Emulator

@@ -10,8 +10,8 @@ import pytest
 from feed_assets.errors import TableError, TypeConflict
 from feed_assets.schema.columns import ARROW, Column, Columns
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.bigquery_schema import known_fields, known_from
-from feed_assets.warehouse.shards import (
+from feed_assets.warehouse.bigquery.schema import known_fields, known_from
+from feed_assets.warehouse.schema_evolution import (
     added,
     changed,
     extended,

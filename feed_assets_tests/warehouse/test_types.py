@@ -17,10 +17,10 @@ from feed_assets.errors import TypeConflict, UnsupportedColumn, WarehouseFailed
 from feed_assets.importing.import_feed import to_arrow, to_frame
 from feed_assets.schema.columns import Column, columns_of, told, types_told
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.duckdb import DuckDBWarehouse
-from feed_assets.warehouse.interface import Pending, Warehouse
+from feed_assets.warehouse.base import Pending, Warehouse
+from feed_assets.warehouse.conform import conform
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.read import read_shards, read_table
-from feed_assets.warehouse.rows import conform
 from feed_assets.warehouse.store import Stored, store_shard, store_snapshot
 from feed_assets_tests.warehouse.test_contract import EVERY_TYPE
 

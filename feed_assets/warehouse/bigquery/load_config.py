@@ -11,9 +11,10 @@ from google.cloud import bigquery
 from feed_assets.disk import disk_failed
 from feed_assets.schema.columns import Columns
 from feed_assets.schema.table import Table
-from feed_assets.warehouse import json_lines, parquet
-from feed_assets.warehouse.bigquery_jobs import CALL_SECONDS, JOB_SECONDS
-from feed_assets.warehouse.interface import Origin
+from feed_assets.warehouse.base import Origin
+from feed_assets.warehouse.bigquery import ndjson_file as json_lines
+from feed_assets.warehouse.bigquery import parquet_file as parquet
+from feed_assets.warehouse.bigquery.load_job import CALL_SECONDS, JOB_SECONDS
 
 OURS = {"managed_by": "feed_assets"}
 """A label by which what feed_assets made is known."""

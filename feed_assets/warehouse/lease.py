@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Self
 
-from feed_assets.warehouse.interface import Warehouse
+from feed_assets.warehouse.base import Warehouse
 
 TURN = 3.0
 """Seconds, after which others get theirs: opening a DuckDB file costs as much as a small day."""

@@ -16,10 +16,10 @@ import duckdb
 from feed_assets.errors import NOT_OUR_VIEW, NotOurs
 from feed_assets.schema.columns import Columns
 from feed_assets.schema.table import Table
-from feed_assets.warehouse import duckdb_catalog as catalog
-from feed_assets.warehouse.duckdb_catalog import named
-from feed_assets.warehouse.duckdb_schema import quoted
-from feed_assets.warehouse.shards import Path, key_path, order_path
+from feed_assets.warehouse.duckdb import catalog
+from feed_assets.warehouse.duckdb.catalog import named
+from feed_assets.warehouse.duckdb.schema import quoted
+from feed_assets.warehouse.schema_evolution import Path, key_path, order_path
 
 PLACE = "feed_assets"
 """The schema of the views in between."""

@@ -6,7 +6,7 @@ import duckdb
 
 from feed_assets.errors import NotOurs
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.duckdb_schema import quoted
+from feed_assets.warehouse.duckdb.schema import quoted
 
 RESERVED = frozenset({"temp", "system", "information_schema", "pg_catalog"})
 """Names of DuckDB's own catalogs and schemas."""

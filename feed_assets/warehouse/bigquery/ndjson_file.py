@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feed_assets.schema.columns import Column, Columns, paths
-from feed_assets.warehouse.rows import decimal_texts
+from feed_assets.warehouse.conform import decimal_texts
 
 _CONTROL = r"[\x00-\x1f]"
 

@@ -10,7 +10,7 @@ from typing import IO, Any
 from google.api_core.exceptions import NotFound
 from google.cloud import storage
 
-from feed_assets.warehouse.bigquery_errors import FAILURES
+from feed_assets.warehouse.bigquery.errors import FAILURES
 
 FOLDER = "feed_assets"
 FORGOTTEN = timedelta(days=1)

@@ -15,9 +15,9 @@ from google.cloud import bigquery
 from feed_assets.errors import WarehouseFailed
 from feed_assets.schema.columns import Columns
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.bigquery_errors import FAILURES, given_up, passes, translated
-from feed_assets.warehouse.bigquery_jobs import CALL_SECONDS, JOB_SECONDS, PATIENT
-from feed_assets.warehouse.bigquery_schema import columns_from
+from feed_assets.warehouse.bigquery.errors import FAILURES, given_up, passes, translated
+from feed_assets.warehouse.bigquery.load_job import CALL_SECONDS, JOB_SECONDS, PATIENT
+from feed_assets.warehouse.bigquery.schema import columns_from
 
 Schema = list[dict[str, Any]]
 """Fields as BigQuery writes them."""

@@ -10,7 +10,7 @@ from google.api_core.exceptions import Conflict, NotFound
 from google.cloud.bigquery import DEFAULT_RETRY, LoadJob
 
 from feed_assets.errors import WarehouseFailed
-from feed_assets.warehouse.bigquery_errors import FAILURES, passes
+from feed_assets.warehouse.bigquery.errors import FAILURES, passes
 
 TRIES = 3
 WAIT_SECONDS = 10.0  # before the second try, twice that before the third: tables take 5 in 10 s

@@ -15,10 +15,10 @@ from google.cloud import bigquery
 from feed_assets.errors import WarehouseFailed
 from feed_assets.schema.columns import UNSAID, Columns
 from feed_assets.schema.table import Table
-from feed_assets.warehouse import shards as rules
-from feed_assets.warehouse.bigquery_calls import Calls, fields_of, schema_of
-from feed_assets.warehouse.bigquery_jobs import TRIES
-from feed_assets.warehouse.bigquery_schema import (
+from feed_assets.warehouse import schema_evolution as rules
+from feed_assets.warehouse.bigquery.client import Calls, fields_of, schema_of
+from feed_assets.warehouse.bigquery.load_job import TRIES
+from feed_assets.warehouse.bigquery.schema import (
     columns_from,
     fields_for,
     in_place,

@@ -18,17 +18,17 @@ from google.cloud import bigquery
 from feed_assets.errors import IN_THE_WAY, NotOurs
 from feed_assets.schema.columns import Columns, arrow_schema, described
 from feed_assets.schema.table import Table
-from feed_assets.warehouse import bigquery_altering as altering
-from feed_assets.warehouse import bigquery_latest as latest
-from feed_assets.warehouse.bigquery_calls import Calls, fields_of, kind_of, schema_of
-from feed_assets.warehouse.bigquery_jobs import CALL_SECONDS, FINDING, run
-from feed_assets.warehouse.bigquery_load import OURS, load_config, write
-from feed_assets.warehouse.bigquery_schema import fields_for, known_fields, known_from
-from feed_assets.warehouse.interface import NOWHERE, Known, Load, Origin, Pending
-from feed_assets.warehouse.rows import conform
+from feed_assets.warehouse.base import NOWHERE, Known, Load, Origin, Pending
+from feed_assets.warehouse.bigquery import alter_tables as altering
+from feed_assets.warehouse.bigquery import latest
+from feed_assets.warehouse.bigquery.client import Calls, fields_of, kind_of, schema_of
+from feed_assets.warehouse.bigquery.load_config import OURS, load_config, write
+from feed_assets.warehouse.bigquery.load_job import CALL_SECONDS, FINDING, run
+from feed_assets.warehouse.bigquery.schema import fields_for, known_fields, known_from
+from feed_assets.warehouse.conform import conform
 
 if TYPE_CHECKING:
-    from feed_assets.warehouse.bigquery_staging import StagingBucket
+    from feed_assets.warehouse.bigquery.staging_bucket import StagingBucket
 
 STAGED_BYTES = 100 << 20
 """From what size on a file goes through the staging bucket: it would take several requests."""

@@ -11,12 +11,12 @@ from google.cloud import bigquery
 from feed_assets.errors import NOT_OUR_VIEW, NotOurs
 from feed_assets.schema.columns import Columns, described
 from feed_assets.schema.table import Table
-from feed_assets.warehouse import shards as rules
-from feed_assets.warehouse.bigquery_altering import describe
-from feed_assets.warehouse.bigquery_calls import Calls, kind_of
-from feed_assets.warehouse.bigquery_load import OURS
-from feed_assets.warehouse.bigquery_schema import fields_for, sql_path
-from feed_assets.warehouse.interface import Origin
+from feed_assets.warehouse import schema_evolution as rules
+from feed_assets.warehouse.base import Origin
+from feed_assets.warehouse.bigquery.alter_tables import describe
+from feed_assets.warehouse.bigquery.client import Calls, kind_of
+from feed_assets.warehouse.bigquery.load_config import OURS
+from feed_assets.warehouse.bigquery.schema import fields_for, sql_path
 
 
 def define(

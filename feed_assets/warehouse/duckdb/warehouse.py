@@ -24,10 +24,11 @@ import pyarrow as pa
 from feed_assets.errors import IN_THE_WAY, DiskFailed, NotOurs, WarehouseFailed
 from feed_assets.schema.columns import Column, Columns, arrow_schema, columns_of, described
 from feed_assets.schema.table import Table
-from feed_assets.warehouse import duckdb_catalog as catalog
-from feed_assets.warehouse import duckdb_latest as latest
-from feed_assets.warehouse.duckdb_catalog import named
-from feed_assets.warehouse.duckdb_schema import (
+from feed_assets.warehouse.base import NOWHERE, Known, Load, Origin, Pending
+from feed_assets.warehouse.conform import conform, with_positive_zeros
+from feed_assets.warehouse.duckdb import catalog, latest
+from feed_assets.warehouse.duckdb.catalog import named
+from feed_assets.warehouse.duckdb.schema import (
     altered,
     as_held,
     comment,
@@ -38,9 +39,7 @@ from feed_assets.warehouse.duckdb_schema import (
     sql_type,
     understood,
 )
-from feed_assets.warehouse.interface import NOWHERE, Known, Load, Origin, Pending
-from feed_assets.warehouse.rows import conform, with_positive_zeros
-from feed_assets.warehouse.shards import following, widened
+from feed_assets.warehouse.schema_evolution import following, widened
 
 BOOKKEEPING = """
 CREATE SCHEMA IF NOT EXISTS feed_assets;

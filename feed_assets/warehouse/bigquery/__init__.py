@@ -1,0 +1,1 @@
+"""BigQuery: tables, load jobs, and the view of the latest state."""

@@ -1,0 +1,1 @@
+"""DuckDB: tables in a file, and the view of the latest state."""
