@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feed_assets.alerts.days import packed, unpacked
+from feed_assets.alerts.day_ranges import packed, unpacked
 from feed_assets.alerts.messages import Problem, failed, late, named, recovered
-from feed_assets.alerts.sending import Sent
+from feed_assets.alerts.notifier import Sent
 from feed_assets.alerts.state import GIVE_UP, MOST_PENDING, State
 
 NOW = datetime(2024, 5, 2, 8, 0, tzinfo=UTC)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from feed_assets.alerts import sending
+from feed_assets.alerts import notifier as sending
 from feed_assets.alerts.messages import Message
-from feed_assets.alerts.sending import Address, Sent, addresses, send
+from feed_assets.alerts.notifier import Address, Sent, addresses, send
 from feed_assets.errors import SettingError
 from feed_assets_tests.receiving import mail_server, webhook
 

@@ -12,7 +12,7 @@ import pytest
 from dagster._core.events import StepMaterializationData
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
-from feed_assets.alerts.declared import Alerts
+from feed_assets.alerts.config import Alerts
 from feed_assets.alerts.state import GIVE_UP
 from feed_assets.config.feed import Feed
 from feed_assets.orchestration.alerts import FOR_BACKFILL, FOR_RETRY, alert_sensor

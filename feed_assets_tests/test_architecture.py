@@ -15,7 +15,7 @@ ONLY_IN = {
     "dagster": ("orchestration/", "definitions.py", "demo/"),
     "dagster_gcp": ("orchestration/warehouse.py",),
     "google": ("warehouse/bigquery",),
-    "apprise": ("alerts/sending.py",),
+    "apprise": ("alerts/notifier.py",),
     "requests": ("download/",),
     "urllib3": ("download/",),
     "duckdb": ("warehouse/duckdb",),

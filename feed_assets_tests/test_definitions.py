@@ -22,7 +22,7 @@ from dagster.components.core.load_defs import PLUGIN_COMPONENT_TYPES_JSON_METADA
 from dagster.components.testing import create_defs_folder_sandbox
 from pydantic import BaseModel, ValidationError
 
-from feed_assets.alerts.declared import Alerts
+from feed_assets.alerts.config import Alerts
 from feed_assets.config.partition import PartitionByDate
 from feed_assets.definitions import code_location, defs
 from feed_assets.demo.definitions import defs as example

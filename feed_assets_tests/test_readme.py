@@ -14,7 +14,7 @@ import pytest
 import requests
 import yaml
 
-from feed_assets.alerts.declared import Alerts
+from feed_assets.alerts.config import Alerts
 from feed_assets.byte_source import Arriving, nameless
 from feed_assets.config.feed import Feed
 from feed_assets.demo.server import HOST

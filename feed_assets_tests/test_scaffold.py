@@ -19,7 +19,7 @@ from dagster.components.component_scaffolding import scaffold_object
 from dagster_dg_cli.cli import create_dg_cli
 from pydantic import BaseModel
 
-from feed_assets.alerts.declared import Alerts
+from feed_assets.alerts.config import Alerts
 from feed_assets.config.auth import BasicAuth, BearerAuth
 from feed_assets.config.partition import PartitionByDate
 from feed_assets.orchestration.component import FeedAttributes

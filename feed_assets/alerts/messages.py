@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from feed_assets.alerts.days import spans
+from feed_assets.alerts.day_ranges import spans
 
 Kind = Literal["failure", "warning", "success"]
 """As Apprise calls them, and services color or page by."""

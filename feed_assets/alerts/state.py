@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel, Field
 
-from feed_assets.alerts.days import packed, unpacked
+from feed_assets.alerts.day_ranges import packed, unpacked
 from feed_assets.alerts.messages import Kind, Message, Problem
-from feed_assets.alerts.sending import Sent
+from feed_assets.alerts.notifier import Sent
 from feed_assets.config.auth import Declared
 
 GIVE_UP = timedelta(days=1)

@@ -11,9 +11,9 @@ import dagster as dg
 from pydantic import BaseModel, ValidationError
 
 from feed_assets.alerts import messages
-from feed_assets.alerts.declared import Alerts
+from feed_assets.alerts.config import Alerts
 from feed_assets.alerts.messages import Message, Problem
-from feed_assets.alerts.sending import Sent, addresses, send
+from feed_assets.alerts.notifier import Sent, addresses, send
 from feed_assets.alerts.state import State, Waiting, items_of
 from feed_assets.config.feed import Feed
 from feed_assets.orchestration.component import JsonFeed, declared_in

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import dagster as dg
 
-from feed_assets.alerts.days import between
+from feed_assets.alerts.day_ranges import between
 from feed_assets.alerts.messages import Problem
 from feed_assets.alerts.state import check_item, items_of
 from feed_assets.orchestration.metadata import FAILED

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from feed_assets.alerts.declared import LATE_AFTER_HOURS
+from feed_assets.alerts.config import LATE_AFTER_HOURS
 from feed_assets.config.feed import Feed
 
 LATE_AFTER = timedelta(hours=LATE_AFTER_HOURS)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema, cre
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from feed_assets.alerts.declared import Alerts
+from feed_assets.alerts.config import Alerts
 from feed_assets.config.feed import Feed
 
 SET: Mapping[str, Any] = {

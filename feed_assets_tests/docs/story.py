@@ -20,7 +20,7 @@ import duckdb
 import pytest
 import yaml
 
-from feed_assets.alerts.declared import Alerts
+from feed_assets.alerts.config import Alerts
 from feed_assets.config.feed import Feed
 from feed_assets.demo.server import serving
 from feed_assets.ndjson.strict_json import parse

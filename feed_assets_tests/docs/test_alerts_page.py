@@ -10,8 +10,8 @@ import dagster as dg
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus
 
-from feed_assets.alerts.declared import LATE_AFTER_HOURS, Alerts
-from feed_assets.alerts.sending import addresses
+from feed_assets.alerts.config import LATE_AFTER_HOURS, Alerts
+from feed_assets.alerts.notifier import addresses
 from feed_assets.config.feed import Feed
 from feed_assets_tests.docs.pages import code, page, shown_in
 from feed_assets_tests.receiving import webhook

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from feed_assets.alerts.declared import Alerts
+from feed_assets.alerts.config import Alerts
 from feed_assets.config.auth import BasicAuth, BearerAuth
 from feed_assets.config.feed import Feed
 from feed_assets.config.partition import PartitionByDate

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
-from feed_assets.alerts.sending import addresses
+from feed_assets.alerts.notifier import addresses
 from feed_assets.config.auth import Declared, validate_without_input
 from feed_assets.config.feed import NAME
 from feed_assets.errors import SettingError
