@@ -71,7 +71,7 @@ def _ours_in_dagster(target: str) -> Importer:
 
 
 def _our_warehouse(target: str) -> Any:
-    warehouse = importlib.import_module("feed_assets.orchestration.warehouse")
+    warehouse = importlib.import_module("feed_assets.orchestration.resources")
     if not target.startswith("http"):
         importlib.import_module("feed_assets.warehouse.duckdb.warehouse")
         return warehouse.WarehouseResource(url=f"duckdb://{target}")

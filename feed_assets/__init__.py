@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from feed_assets.config.feed import Feed
     from feed_assets.ndjson import read_ndjson
-    from feed_assets.orchestration.alerts import ImportAlerts
+    from feed_assets.orchestration.alert_sensor import ImportAlerts
     from feed_assets.orchestration.component import JsonFeed
 
 # Arrow chooses its allocator when it is first imported. With jemalloc, which its Linux wheels have,
@@ -26,7 +26,7 @@ __all__ = ["Feed", "ImportAlerts", "JsonFeed", "read_ndjson"]
 
 _HOMES = {
     "Feed": "feed_assets.config.feed",
-    "ImportAlerts": "feed_assets.orchestration.alerts",
+    "ImportAlerts": "feed_assets.orchestration.alert_sensor",
     "JsonFeed": "feed_assets.orchestration.component",
     "read_ndjson": "feed_assets.ndjson",
 }

@@ -10,12 +10,12 @@ from pathlib import Path
 import dagster as dg
 
 from feed_assets.config.collisions import check_names, check_together
-from feed_assets.orchestration.alerts import ImportAlerts
+from feed_assets.orchestration.alert_sensor import ImportAlerts
 from feed_assets.orchestration.assets import IO_MANAGER
 from feed_assets.orchestration.component import JsonFeed
-from feed_assets.orchestration.documented import documentation
+from feed_assets.orchestration.component_docs import documentation
 from feed_assets.orchestration.io_manager import WarehouseIOManager
-from feed_assets.orchestration.warehouse import WarehouseResource, warehouse_url
+from feed_assets.orchestration.resources import WarehouseResource, warehouse_url
 
 
 @dg.definitions

@@ -11,8 +11,8 @@ import dagster as dg
 from feed_assets.config.feed import Feed
 from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
+from feed_assets.orchestration.resources import WarehouseResource
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
-from feed_assets.orchestration.warehouse import WarehouseResource
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import Warehouse
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse

@@ -32,7 +32,7 @@ from feed_assets.errors import (
     SettingError,
     Unreachable,
 )
-from feed_assets.orchestration.ended import read_run
+from feed_assets.orchestration.run_outcomes import read_run
 from feed_assets_tests.dagster_ui import BIN, copied_project
 from feed_assets_tests.faults import (
     BODY,

@@ -15,12 +15,12 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from feed_assets.alerts.config import Alerts
 from feed_assets.alerts.state import GIVE_UP
 from feed_assets.config.feed import Feed
-from feed_assets.orchestration.alerts import FOR_BACKFILL, FOR_RETRY, alert_sensor
+from feed_assets.orchestration.alert_sensor import FOR_BACKFILL, FOR_RETRY, alert_sensor
 from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asset
-from feed_assets.orchestration.ended import AT_ONCE
 from feed_assets.orchestration.io_manager import WarehouseIOManager
+from feed_assets.orchestration.resources import WarehouseResource
+from feed_assets.orchestration.run_outcomes import AT_ONCE
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
-from feed_assets.orchestration.warehouse import WarehouseResource
 from feed_assets_tests.receiving import Webhook, webhook
 from feed_assets_tests.serving import Answer, FeedServer, lines
 
@@ -199,7 +199,7 @@ def test_of_an_error_that_nobody_expected_only_its_kind_is_sent(
     def breaks(*args: object, **kwargs: object) -> None:
         raise KeyError("hunter2")
 
-    monkeypatch.setattr("feed_assets.orchestration.deliveries.last_import", breaks)
+    monkeypatch.setattr("feed_assets.orchestration.import_run.last_import", breaks)
     office.run("2020-01-01")
     assert office.told() == ["orders: import of 2020-01-01 failed"]
     body = office.hook.received[0]["message"]
@@ -463,7 +463,7 @@ def test_more_runs_than_one_tick_looks_at_are_all_told_in_their_order(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert AT_ONCE >= 100
-    monkeypatch.setattr("feed_assets.orchestration.ended.AT_ONCE", 2)
+    monkeypatch.setattr("feed_assets.orchestration.run_outcomes.AT_ONCE", 2)
     office.server.answer = failing("leads")
     for _ in range(3):
         office.run(assets=["leads"])

@@ -13,7 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ONLY_IN = {
     "dagster": ("orchestration/", "definitions.py", "demo/"),
-    "dagster_gcp": ("orchestration/warehouse.py",),
+    "dagster_gcp": ("orchestration/resources.py",),
     "google": ("warehouse/bigquery",),
     "apprise": ("alerts/notifier.py",),
     "requests": ("download/",),

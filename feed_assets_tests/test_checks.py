@@ -17,7 +17,7 @@ from feed_assets.config.feed import Feed
 from feed_assets.importing import checks
 from feed_assets.importing.checks import Checked, check_content
 from feed_assets.importing.key_columns import ISO
-from feed_assets.orchestration.ended import read_run
+from feed_assets.orchestration.run_outcomes import read_run
 from feed_assets.schema.table import Table
 from feed_assets_tests.emulator import Emulator
 from feed_assets_tests.project import Project, metadata_of

@@ -30,8 +30,8 @@ from feed_assets.errors import SettingError
 from feed_assets.orchestration.assets import IO_MANAGER, feed_asset
 from feed_assets.orchestration.component import FeedAttributes
 from feed_assets.orchestration.io_manager import WarehouseIOManager
+from feed_assets.orchestration.resources import WarehouseResource
 from feed_assets.orchestration.schedules import feed_schedule
-from feed_assets.orchestration.warehouse import WarehouseResource
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.clone import EXAMPLE
 

@@ -17,7 +17,7 @@ from dagster._core.test_utils import freeze_time
 from feed_assets.config.feed import Feed
 from feed_assets.orchestration.assets import feed_asset
 from feed_assets.orchestration.freshness import freshness_policy
-from feed_assets.orchestration.staleness import is_late, last_due
+from feed_assets.orchestration.lateness import is_late, last_due
 from feed_assets_tests.test_staleness import feed
 
 BERLIN = {"start_date": "2020-01-01", "timezone": "Europe/Berlin"}

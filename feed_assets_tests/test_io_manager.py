@@ -14,8 +14,8 @@ from feed_assets.config.feed import Feed
 from feed_assets.errors import WarehouseFailed
 from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
+from feed_assets.orchestration.resources import WarehouseResource
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
-from feed_assets.orchestration.warehouse import WarehouseResource
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.serving import feed_server, lines
@@ -367,7 +367,7 @@ def test_a_frame_without_a_column_of_before_takes_it_out_of_the_table(
 def test_only_the_folder_of_the_default_file_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("feed_assets.orchestration.warehouse.CHECKOUT", tmp_path)
+    monkeypatch.setattr("feed_assets.orchestration.resources.CHECKOUT", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FEED_ASSETS_WAREHOUSE", raising=False)
     with WarehouseResource().open() as warehouse:

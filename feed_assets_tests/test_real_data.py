@@ -14,7 +14,7 @@ from feed_assets.config.feed import Feed
 from feed_assets.demo.server import PASSWORD, USERNAME, serving
 from feed_assets.orchestration.assets import IO_MANAGER, feed_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
-from feed_assets.orchestration.warehouse import WarehouseResource
+from feed_assets.orchestration.resources import WarehouseResource
 from feed_assets.schema.columns import columns_of
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse

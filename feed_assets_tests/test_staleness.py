@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from feed_assets.config.feed import Feed
-from feed_assets.orchestration.staleness import is_late, last_due
+from feed_assets.orchestration.lateness import is_late, last_due
 
 BERLIN = {"start_date": "2020-01-10", "timezone": "Europe/Berlin"}
 

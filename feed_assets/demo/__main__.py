@@ -22,8 +22,8 @@ from rich.table import Table as Grid
 from feed_assets.demo import crm
 from feed_assets.demo.server import HOST, PASSWORD, PORT, USERNAME, serving
 from feed_assets.errors import FeedAssetsError
+from feed_assets.orchestration.resources import VARIABLE, WarehouseResource, warehouse_url
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
-from feed_assets.orchestration.warehouse import VARIABLE, WarehouseResource, warehouse_url
 from feed_assets.schema.columns import columns_of
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import Warehouse

@@ -5,11 +5,11 @@ from datetime import timedelta
 import dagster as dg
 
 from feed_assets.config.feed import Feed
-from feed_assets.orchestration.checks import check_specs
-from feed_assets.orchestration.deliveries import BY_ITSELF, Deliveries
+from feed_assets.orchestration.asset_checks import check_specs
 from feed_assets.orchestration.freshness import freshness_policy
+from feed_assets.orchestration.import_run import BY_ITSELF, Deliveries
 from feed_assets.orchestration.metadata import view_metadata
-from feed_assets.orchestration.warehouse import (
+from feed_assets.orchestration.resources import (
     WarehouseResource,
     as_failure,
     storage_kinds,

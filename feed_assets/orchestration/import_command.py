@@ -21,9 +21,9 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from feed_assets.config.feed import Feed
 from feed_assets.errors import FeedAssetsError, SettingError
 from feed_assets.orchestration.component import JsonFeed
+from feed_assets.orchestration.resources import CHECKOUT
 from feed_assets.orchestration.retries import MAX_RETRIES
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START, last_day
-from feed_assets.orchestration.warehouse import CHECKOUT
 
 DEFINITIONS = "feed_assets.definitions"
 HOME = "DAGSTER_HOME"

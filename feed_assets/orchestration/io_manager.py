@@ -10,9 +10,9 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from feed_assets.errors import FeedAssetsError, SettingError
-from feed_assets.orchestration.deliveries import Deliveries, GivenUp
+from feed_assets.orchestration.import_run import Deliveries, GivenUp
 from feed_assets.orchestration.metadata import stored_metadata
-from feed_assets.orchestration.warehouse import WarehouseResource, as_failure
+from feed_assets.orchestration.resources import WarehouseResource, as_failure
 from feed_assets.schema.table import Table, parse_day
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import dagster as dg
 from feed_assets.config.feed import Feed
 from feed_assets.errors import FeedAssetsError, ImportFailed
 from feed_assets.masking import SecretMask
-from feed_assets.orchestration.unchanged import held_metadata
+from feed_assets.orchestration.not_modified import held_metadata
 
 if TYPE_CHECKING:
     from feed_assets.importing.import_feed import Import

@@ -92,8 +92,8 @@ def test_a_type_that_must_change_is_changed_by_these_steps(
 
 
 def test_the_checks_are_those_that_are_told(server: FeedServer) -> None:
+    from feed_assets.orchestration.asset_checks import check_specs
     from feed_assets.orchestration.assets import partitions
-    from feed_assets.orchestration.checks import check_specs
 
     feed = Feed(
         name="orders",

@@ -13,8 +13,8 @@ from feed_assets.demo import crm
 from feed_assets.demo.server import serving
 from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
+from feed_assets.orchestration.resources import WarehouseResource
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
-from feed_assets.orchestration.warehouse import WarehouseResource
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.docs.example import BY_DATE, CREDENTIALS, LATEST, SHORTEST

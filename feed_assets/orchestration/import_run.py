@@ -16,7 +16,7 @@ import dagster as dg
 from feed_assets.config.feed import Feed
 from feed_assets.errors import FeedAssetsError, ImportFailed
 from feed_assets.masking import MaskedLog, SecretMask, secret_mask
-from feed_assets.orchestration.checks import (
+from feed_assets.orchestration.asset_checks import (
     check_specs,
     evaluations,
     last_evaluations,
@@ -24,9 +24,9 @@ from feed_assets.orchestration.checks import (
 )
 from feed_assets.orchestration.feed_slot import feed_slot
 from feed_assets.orchestration.metadata import import_metadata, masked, summary
+from feed_assets.orchestration.not_modified import LastImport, last_import
 from feed_assets.orchestration.progress import Progress
 from feed_assets.orchestration.retries import MAX_RETRIES, recorded_days, retried
-from feed_assets.orchestration.unchanged import LastImport, last_import
 
 if TYPE_CHECKING:
     from feed_assets.download.prefetch import Delivered

@@ -17,9 +17,16 @@ from feed_assets.alerts.notifier import Sent, addresses, send
 from feed_assets.alerts.state import State, Waiting, items_of
 from feed_assets.config.feed import Feed
 from feed_assets.orchestration.component import JsonFeed, declared_in
-from feed_assets.orchestration.ended import RETRY, WILL_RETRY, Ended, ends, last_end, read_run
+from feed_assets.orchestration.lateness import is_late, last_due, last_import
+from feed_assets.orchestration.run_outcomes import (
+    RETRY,
+    WILL_RETRY,
+    Ended,
+    ends,
+    last_end,
+    read_run,
+)
 from feed_assets.orchestration.scaffold import AlertsScaffolder
-from feed_assets.orchestration.staleness import is_late, last_due, last_import
 
 FOR_RETRY = timedelta(hours=1)
 """How long a promised retry of a run is waited for before the failure is told."""

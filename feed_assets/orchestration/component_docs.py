@@ -8,7 +8,7 @@ from dagster.components.core.snapshot import get_package_entry_snap
 from dagster_shared.serdes.objects import EnvRegistryKey
 from dagster_shared.serdes.objects.package_entry import json_for_all_components
 
-from feed_assets.orchestration.alerts import ImportAlerts
+from feed_assets.orchestration.alert_sensor import ImportAlerts
 from feed_assets.orchestration.component import JsonFeed
 
 
