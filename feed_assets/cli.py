@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked.command(asked)
         sys.stdout.flush()
     except FeedAssetsError as failure:
-        from feed_assets.preview.shown import fit
+        from feed_assets.preview.printable import fit
 
         lines = str(failure).split("\n") if asked.command is _import else [str(failure)]
         sys.stderr.write("feed-assets: {}\n".format("\n".join(map(fit, lines))))
@@ -83,16 +83,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _preview(asked: argparse.Namespace) -> None:
     from feed_assets.errors import SettingError
-    from feed_assets.preview.asked import Asked
-    from feed_assets.preview.declaration import feed_name, feed_yaml, write
-    from feed_assets.preview.previewing import preview
+    from feed_assets.preview.feed_yaml import feed_name, feed_yaml, write
+    from feed_assets.preview.preview import preview
+    from feed_assets.preview.request import Asked
 
     name = feed_name(asked.write) if asked.write else None
     found = preview(Asked(asked.source, asked.date, name, _attributes(asked)))
     if asked.json:
         sys.stdout.write(f"{json.dumps(found.json)}\n")
     else:
-        from feed_assets.preview.terminal import shown
+        from feed_assets.preview.render import shown
 
         sys.stdout.write(shown(found))
     if asked.write:
@@ -107,7 +107,7 @@ def _preview(asked: argparse.Namespace) -> None:
 
 def _import(asked: argparse.Namespace) -> None:
     from feed_assets.orchestration.import_command import import_feed
-    from feed_assets.preview.shown import fit
+    from feed_assets.preview.printable import fit
 
     def say(sentence: str) -> None:
         sys.stdout.write(f"{fit(sentence)}\n")

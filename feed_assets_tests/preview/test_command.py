@@ -185,7 +185,7 @@ def test_a_file_that_may_not_be_read_ends_in_one_sentence(
     def denied(*_: object) -> None:  # root may read everything
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr("feed_assets.preview.source.open", denied, raising=False)
+    monkeypatch.setattr("feed_assets.preview.open_input.open", denied, raising=False)
     assert cli.main(["preview", str(tmp_path / "orders.ndjson")]) == 1
     assert capsys.readouterr().err.endswith("orders.ndjson cannot be read: Permission denied\n")
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from feed_assets import cli
 from feed_assets.config.feed import Feed
 from feed_assets.orchestration.component import JsonFeed
-from feed_assets.preview.declaration import _line
+from feed_assets.preview.feed_yaml import _line
 from feed_assets_tests.serving import FeedServer, lines
 
 ORDERS = [

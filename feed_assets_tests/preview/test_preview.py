@@ -13,11 +13,11 @@ import pytest
 from rich.cells import cell_len
 
 from feed_assets import cli, read_ndjson
-from feed_assets.preview.asked import Asked
-from feed_assets.preview.facts import Facts
-from feed_assets.preview.previewing import Preview, preview
-from feed_assets.preview.shown import fit, share
-from feed_assets.preview.terminal import shown
+from feed_assets.preview.column_stats import Facts
+from feed_assets.preview.preview import Preview, preview
+from feed_assets.preview.printable import fit, share
+from feed_assets.preview.render import shown
+from feed_assets.preview.request import Asked
 from feed_assets.schema.table import Table
 from feed_assets_tests.project import Project
 from feed_assets_tests.serving import lines

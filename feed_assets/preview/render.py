@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from feed_assets.preview.previewing import Preview
-from feed_assets.preview.shown import count_of, fit, share
+from feed_assets.preview.preview import Preview
+from feed_assets.preview.printable import count_of, fit, share
 
 _LINES = 5  # bad ones shown
 _PIPED = 120  # characters to a line where there is no terminal

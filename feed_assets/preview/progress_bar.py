@@ -72,6 +72,6 @@ class _Above(logging.Handler):
         self._progress = progress
 
     def emit(self, record: logging.LogRecord) -> None:
-        from feed_assets.preview.shown import fit
+        from feed_assets.preview.printable import fit
 
         self._progress.console.print(fit(record.getMessage()), markup=False, highlight=False)

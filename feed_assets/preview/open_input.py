@@ -18,8 +18,8 @@ from feed_assets.disk import NO_ROOM, disk_failed
 from feed_assets.errors import FeedAssetsError, SettingError
 from feed_assets.masking import MaskedLog, SecretMask
 from feed_assets.ndjson.input.files import unzipped
-from feed_assets.preview.asked import STDIN, Asked
-from feed_assets.preview.progress import Bar
+from feed_assets.preview.progress_bar import Bar
+from feed_assets.preview.request import STDIN, Asked
 
 _PIECE = 1 << 20
 

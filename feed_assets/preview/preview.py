@@ -12,13 +12,13 @@ from feed_assets.errors import BadLine
 from feed_assets.masking import LIKE_A_SECRET, SecretMask, secret_mask
 from feed_assets.ndjson import Options
 from feed_assets.ndjson.inference.infer import columns
-from feed_assets.preview.asked import Asked
-from feed_assets.preview.facts import Facts, facts_of
-from feed_assets.preview.guesses import Guesses, guesses
-from feed_assets.preview.progress import Bar
-from feed_assets.preview.shown import count_of, fit
-from feed_assets.preview.source import Rows, rows_of
-from feed_assets.preview.texts import Oddity, oddities
+from feed_assets.preview.column_stats import Facts, facts_of
+from feed_assets.preview.open_input import Rows, rows_of
+from feed_assets.preview.printable import count_of, fit
+from feed_assets.preview.progress_bar import Bar
+from feed_assets.preview.request import Asked
+from feed_assets.preview.string_columns import Oddity, oddities
+from feed_assets.preview.suggestions import Guesses, guesses
 from feed_assets.schema.columns import Columns, columns_of, told
 from feed_assets.schema.table import parse_day
 

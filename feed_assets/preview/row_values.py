@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from feed_assets.ndjson.input.lines import lines
 from feed_assets.ndjson.options import Options
-from feed_assets.preview.source import Rows
+from feed_assets.preview.open_input import Rows
 
 
 def arrays_at(rows: pa.Table, path: Sequence[str]) -> Iterator[pa.Array]:

@@ -16,9 +16,9 @@ from feed_assets.ndjson.columnar.buffers import Numbers, flags, positions, witho
 from feed_assets.ndjson.columnar.classify import classified
 from feed_assets.ndjson.inference.infer import Column, resolve
 from feed_assets.ndjson.inference.observed import Kind, Seen
-from feed_assets.preview.shown import count_of, fit
-from feed_assets.preview.source import Rows
-from feed_assets.preview.values import arrays_at, line_numbers
+from feed_assets.preview.open_input import Rows
+from feed_assets.preview.printable import count_of, fit
+from feed_assets.preview.row_values import arrays_at, line_numbers
 from feed_assets.schema.columns import columns_of
 
 _SHOWN, _QUOTED = 3, 20  # values, and characters of each

@@ -11,9 +11,9 @@ import yaml
 
 from feed_assets.config.feed import NAME, RESERVED
 from feed_assets.errors import SettingError
-from feed_assets.preview.asked import PLACEHOLDER
-from feed_assets.preview.previewing import Preview
-from feed_assets.preview.shown import count_of
+from feed_assets.preview.preview import Preview
+from feed_assets.preview.printable import count_of
+from feed_assets.preview.request import PLACEHOLDER
 
 FILE = "defs.yaml"
 _BREAK = re.compile("[\n\r\x85\u2028\u2029\ufeff]")
