@@ -1,10 +1,6 @@
 .PHONY: setup demo ui dev test test-unit test-bigquery check docs bench lock
 
 BIN := .venv/bin
-UNIT := $(addprefix feed_assets_tests/, ndjson \
-	preview/test_declaration.py preview/test_preview.py docs/test_attributes_page.py \
-	warehouse/test_json_lines.py warehouse/test_shards.py test_alert_messages.py \
-	test_alert_sending.py test_architecture.py test_attempts.py test_download.py test_feed.py)
 DAGSTER_HOME ?= $(CURDIR)/var/dagster
 export DAGSTER_HOME
 
@@ -18,14 +14,14 @@ dev: setup ## the Dagster UI with your own feeds; PORT=3001, say
 	@$(BIN)/dg dev $(if $(PORT),--port $(PORT))
 
 test: setup ## every test; installs a browser first if there is none
-	@$(BIN)/python -m feed_assets_tests.chromium
+	@$(BIN)/python -m feed_assets_tests.support.dagster.browser
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 test-unit: setup ## the tests that start no process, no emulator and no Dagster
-	$(BIN)/pytest -n 2 -p feed_assets_tests.unit $(UNIT)
+	$(BIN)/pytest -n 2 -p feed_assets_tests.support.unit_layer feed_assets_tests/unit
 
 test-bigquery: setup ## what both warehouses promise, on a real project: PROJECT=my-project
-	FEED_ASSETS_TEST_PROJECT=$(PROJECT) $(BIN)/pytest feed_assets_tests/warehouse -k bigquery
+	FEED_ASSETS_TEST_PROJECT=$(PROJECT) $(BIN)/pytest feed_assets_tests/warehouses -k bigquery
 
 check: setup ## lint, format, types, definitions
 	$(BIN)/ruff check
@@ -34,7 +30,7 @@ check: setup ## lint, format, types, definitions
 	$(BIN)/dg check defs
 
 docs: setup ## write docs/attributes.md anew
-	$(BIN)/python -m feed_assets_tests.docs.attributes
+	$(BIN)/python -m feed_assets_tests.system.docs.attributes
 
 bench: setup ## measure; PEERS names a Python that has what is compared with
 	@mkdir -p var/bench

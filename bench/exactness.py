@@ -21,7 +21,7 @@ import duckdb
 from bench.awkward import COLUMNS, Awkward, parsed, sent, told, write
 from bench.importers import DATASET, WAYS, Way
 from bench.imports import Done, imported, served, target_in
-from feed_assets_tests.emulator import Emulator
+from feed_assets_tests.support.bigquery.emulator import Emulator
 
 NOT_OURS_TO_JUDGE = "autodetect"
 """What the emulator takes for a column's type is not what BigQuery would."""

@@ -25,7 +25,7 @@ from urllib.request import urlopen
 
 from bench import feeds
 from bench.importers import WAYS, Way
-from feed_assets_tests.emulator import emulator
+from feed_assets_tests.support.bigquery.emulator import emulator
 
 _PORT = 8043
 _STARTED_IN = 10  # seconds

@@ -13,14 +13,19 @@ from hypothesis import settings
 
 from feed_assets.warehouse.base import Warehouse
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
-from feed_assets_tests.emulator import Emulator, emulator
-from feed_assets_tests.real_bigquery import PROJECT, RealBigQuery, new_dataset, real_bigquery
-from feed_assets_tests.serving import FeedServer, feed_server, lines
+from feed_assets_tests.support.bigquery.emulator import Emulator, emulator
+from feed_assets_tests.support.bigquery.real import (
+    PROJECT,
+    RealBigQuery,
+    new_dataset,
+    real_bigquery,
+)
+from feed_assets_tests.support.servers.feed import FeedServer, feed_server, lines
 
 if TYPE_CHECKING:
-    from feed_assets_tests.fault_proxy import FaultProxy
-    from feed_assets_tests.office import Office
-    from feed_assets_tests.project import Project
+    from feed_assets_tests.support.bigquery.fault_proxy import FaultProxy
+    from feed_assets_tests.support.dagster.project import Project
+    from feed_assets_tests.support.dagster.running import Office
 
 for name in ("http_proxy", "HTTP_PROXY"):
     os.environ.pop(name, None)  # tests use plain http on this machine only
@@ -42,7 +47,7 @@ def bigquery() -> Iterator[Emulator | RealBigQuery]:
 @pytest.fixture(scope="session")
 def one_proxy(bigquery: Emulator) -> Iterator[FaultProxy]:
     """The proxy before that emulator."""
-    from feed_assets_tests.fault_proxy import fault_proxy
+    from feed_assets_tests.support.bigquery.fault_proxy import fault_proxy
 
     with fault_proxy(bigquery.url) as running:
         yield running
@@ -85,7 +90,7 @@ def project(server: FeedServer, tmp_path: Path) -> Iterator[Callable[..., Projec
     """Makes a Dagster project of that server's feed, given the feed's attributes."""
     import dagster as dg  # late, as it takes seconds
 
-    from feed_assets_tests.project import Project
+    from feed_assets_tests.support.dagster.project import Project
 
     with dg.DagsterInstance.ephemeral() as instance:
         yield partial(Project, server, tmp_path, instance)
@@ -106,7 +111,7 @@ def by_date(project: Callable[..., Project]) -> Project:
 @pytest.fixture(scope="session")
 def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     """The one real Dagster of all tests that look at it, which are of one group for xdist."""
-    from feed_assets_tests.office import opened_office
+    from feed_assets_tests.support.dagster.running import opened_office
 
     with opened_office(tmp_path_factory.mktemp("office")) as opened:
         yield opened

@@ -12,7 +12,7 @@ import pyarrow as pa
 from feed_assets.errors import UnsupportedColumn, WarehouseFailed
 from feed_assets.schema.columns import Column, Columns, arrow_schema
 from feed_assets.schema.table import Table
-from feed_assets.warehouse import schema_evolution as shards
+from feed_assets.warehouse import schema_evolution
 from feed_assets.warehouse.base import NOWHERE, Known, Load, Origin, Pending, Warehouse
 from feed_assets.warehouse.conform import columns_in, conform
 
@@ -57,10 +57,10 @@ def store_snapshot(
         named = arrow_schema(before or ())
     elif named is None:
         named = rows.schema
-    columns = shards.latest_wins(before or (), columns_in(rows), named)
+    columns = schema_evolution.latest_wins(before or (), columns_in(rows), named)
     if not columns:
         return _nothing(table, rows)
-    shards.check_column_count(table, before or (), columns)
+    schema_evolution.check_column_count(table, before or (), columns)
     load = _replace(warehouse, table, rows, columns, attempt, origin)
     return _stored(table, load, before, columns, started)
 
@@ -113,9 +113,9 @@ def _stored(
         table,
         load.rows,
         columns,
-        shards.added(before, columns) if before is not None else {},
-        shards.changed(before or (), columns),
-        shards.added(columns, before or ()),
+        schema_evolution.added(before, columns) if before is not None else {},
+        schema_evolution.changed(before or (), columns),
+        schema_evolution.added(columns, before or ()),
         time.monotonic() - started,
         load.figures,
     )
@@ -132,7 +132,7 @@ def known_columns(warehouse: Warehouse, table: Table, declared: Collection[str] 
     columns: Columns = ()
     for shard in warehouse.shards(table):
         held = tuple(_unmeasured(column) for column in warehouse.columns(shard) or ())
-        columns = shards.union(table, columns, held, declared)
+        columns = schema_evolution.union(table, columns, held, declared)
     return Known(columns)
 
 
@@ -143,11 +143,13 @@ def _learn(
     for _ in range(ROUNDS):
         known = known_columns(warehouse, table, declared)
         rows = read(known.columns)
-        columns = shards.union(table, known.columns, columns_in(rows), declared)
+        columns = schema_evolution.union(table, known.columns, columns_in(rows), declared)
         if columns == known.columns and (known.version is not None or not columns):
             return known.columns, known, rows
-        shards.check_column_count(table, known.columns, columns)
-        news = Pending.TYPES if shards.changed(known.columns, columns) else Pending.COLUMNS
+        schema_evolution.check_column_count(table, known.columns, columns)
+        news = (
+            Pending.TYPES if schema_evolution.changed(known.columns, columns) else Pending.COLUMNS
+        )
         if warehouse.learn(table, columns, max(news, known.pending), then=known):
             return known.columns, warehouse.known(table), rows
     raise WarehouseFailed(

@@ -12,7 +12,7 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 
-from feed_assets.ndjson.columnar import row_patterns as texts
+from feed_assets.ndjson.columnar import row_patterns
 from feed_assets.ndjson.columnar.buffers import Numbers, distinct, positions, without_empty
 from feed_assets.ndjson.columnar.classify import Firsts, classified
 from feed_assets.ndjson.columnar.classify_numbers import Doubles, kinds_of_integers
@@ -149,16 +149,16 @@ class Survey:
                 last = int(rows[found.fractions[0]])
                 self.witnesses.add(last)
             whole = distinct(rows[found.whole])
-            self._witness_number(path, whole[whole < last], texts.FRACTION, Kind.FRACTION)
+            self._witness_number(path, whole[whole < last], row_patterns.FRACTION, Kind.FRACTION)
         if Kind.INTEGER not in known.kinds:
             whole = distinct(rows[found.whole])
-            self._witness_number(path, whole, texts.INTEGER, Kind.INTEGER)
+            self._witness_number(path, whole, row_patterns.INTEGER, Kind.INTEGER)
         for doubtful, number in (
-            (found.large, texts.INTEGER),
-            (found.zeros, texts.NOT_PLAINLY_ZERO),
+            (found.large, row_patterns.INTEGER),
+            (found.zeros, row_patterns.NOT_PLAINLY_ZERO),
         ):
             if len(doubtful):
-                pattern = texts.number_pattern(path, number)
+                pattern = row_patterns.number_pattern(path, number)
                 self.witnesses.update(
                     self._rows.matching(pattern, distinct(rows[doubtful])).tolist()
                 )
@@ -166,8 +166,8 @@ class Survey:
     def _witness_number(self, path: Way, within: Numbers, number: str, kind: Kind) -> None:
         if not len(within):
             return
-        for row in self._rows.matching(texts.number_pattern(path, number), within).tolist():
-            values = texts.values_at(self._rows.row(row), path)
+        for row in self._rows.matching(row_patterns.number_pattern(path, number), within).tolist():
+            values = row_patterns.values_at(self._rows.row(row), path)
             if any(value is not None and kind_of(value) == kind for value in values):
                 self.witnesses.add(row)
                 return
@@ -182,7 +182,7 @@ class Survey:
             within = within[(within > first) & (within <= last)]
             key = path[-1]
             assert key is not None
-            candidates = self._rows.matching(texts.key_pattern(key), within).tolist()
+            candidates = self._rows.matching(row_patterns.key_pattern(key), within).tolist()
             found = next((row for row in candidates if self._has(row, path)), None)
             if found is None:
                 return  # it was only expected
@@ -190,7 +190,7 @@ class Survey:
         self.witnesses.add(first)
 
     def _has(self, row: int, path: Way) -> bool:
-        return any(True for _ in texts.values_at(self._rows.row(row), path))
+        return any(True for _ in row_patterns.values_at(self._rows.row(row), path))
 
 
 def _first(array: pa.Array) -> Firsts:

@@ -13,7 +13,7 @@ from feed_assets.ndjson.columnar.crowd import CellLimit
 from feed_assets.ndjson.datatypes.datetimes import microseconds, moment
 from feed_assets.ndjson.datatypes.kinds import Declared, is_empty
 from feed_assets.ndjson.inference.infer import Column
-from feed_assets.ndjson.rowwise import arrow_builders as arrays
+from feed_assets.ndjson.rowwise import arrow_builders
 from feed_assets.ndjson.strict_json import Row
 
 Conversion = Callable[[list[Any]], pa.Array]
@@ -60,7 +60,7 @@ class RowConverter:
 
         def convert(values: list[Any]) -> pa.Array:
             self._limit.check_row(len(values) * len(fields))
-            return arrays.structs(values, to, _arrays(values, fields))
+            return arrow_builders.structs(values, to, _arrays(values, fields))
 
         return _but_empty(convert, dict)
 
@@ -85,7 +85,7 @@ class RowConverter:
             dropped = sum(len(value) for value in values if value) - len(flat)
             if dropped:
                 self.dropped_nulls[path] += dropped
-            return arrays.lists(kept, of_elements(flat))
+            return arrow_builders.lists(kept, of_elements(flat))
 
         return _but_empty(convert, list)
 
@@ -109,20 +109,23 @@ def _arrays(objects: Sequence[Row | None], fields: _Fields) -> list[pa.Array]:
                 places, values = found[key]
                 places.append(at)
                 values.append(value)
-    return [arrays.spread(convert(found[key][1]), found[key][0], count) for key, convert in fields]
+    return [
+        arrow_builders.spread(convert(found[key][1]), found[key][0], count)
+        for key, convert in fields
+    ]
 
 
 def of_declared(declared: Declared) -> Conversion:
     """Of values that it holds; not of those that are kept as text."""
-    to, fill = declared.arrow, _filling(arrays.integers, declared.arrow)
+    to, fill = declared.arrow, _filling(arrow_builders.integers, declared.arrow)
     if pa.types.is_decimal(to):
-        fill = _filling(arrays.decimals, to)
+        fill = _filling(arrow_builders.decimals, to)
     elif pa.types.is_binary(to):
-        fill = _filling(arrays.binaries, to)
+        fill = _filling(arrow_builders.binaries, to)
     elif pa.types.is_boolean(to):
-        fill = arrays.booleans
+        fill = arrow_builders.booleans
     elif pa.types.is_floating(to):
-        fill = arrays.doubles
+        fill = arrow_builders.doubles
     convert = declared.convert
     return lambda values: fill(
         [None if value is None or is_empty(value) else convert(value) for value in values]
@@ -149,16 +152,18 @@ def _filling(fill: Callable[[list[Any], pa.DataType], pa.Array], to: pa.DataType
 
 def _integers(values: list[Any]) -> pa.Array:
     """Exact: the texts were observed as integers of 64 bits, of 20 characters at most."""
-    return arrays.integers([None if text is None else int(text) for text in values], pa.int64())
+    return arrow_builders.integers(
+        [None if text is None else int(text) for text in values], pa.int64()
+    )
 
 
 def _doubles(values: list[Any]) -> pa.Array:
     """The nearest doubles; exact for an integer, as it was observed to be at most 2^53."""
-    return arrays.doubles([None if text is None else float(text) for text in values])
+    return arrow_builders.doubles([None if text is None else float(text) for text in values])
 
 
 def _moments(to: pa.DataType) -> Conversion:
-    return lambda values: arrays.integers(
+    return lambda values: arrow_builders.integers(
         [None if text is None else _microseconds(text) for text in values], to
     )
 
@@ -169,13 +174,15 @@ def _microseconds(text: str) -> int:
 
 def _strings(values: list[Any]) -> pa.Array:
     """A string as it is, a number as it was sent; JSON text has been cut out by now."""
-    return arrays.strings([_BOOLEANS[each] if type(each) is bool else each for each in values])
+    return arrow_builders.strings(
+        [_BOOLEANS[each] if type(each) is bool else each for each in values]
+    )
 
 
 _BOOLEANS = {True: "true", False: "false"}
 
 _SCALARS: dict[pa.DataType, Conversion] = {
-    pa.bool_(): arrays.booleans,
+    pa.bool_(): arrow_builders.booleans,
     pa.int64(): _integers,
     pa.float64(): _doubles,
     pa.timestamp("us"): _moments(pa.timestamp("us")),

@@ -15,7 +15,7 @@ from google.cloud import bigquery
 from feed_assets.errors import WarehouseFailed
 from feed_assets.schema.columns import UNSAID, Columns
 from feed_assets.schema.table import Table
-from feed_assets.warehouse import schema_evolution as rules
+from feed_assets.warehouse import schema_evolution
 from feed_assets.warehouse.bigquery.client import Calls, fields_of, schema_of
 from feed_assets.warehouse.bigquery.load_job import TRIES
 from feed_assets.warehouse.bigquery.schema import (
@@ -37,10 +37,10 @@ def alter(calls: Calls, table: Table, columns: Columns) -> None:
         for _ in range(TRIES):
             held = calls.get(table)
             before = columns_from(schema_of(held))
-            wanted = rules.following(before, columns)
-            if not rules.added(before, wanted):
+            wanted = schema_evolution.following(before, columns)
+            if not schema_evolution.added(before, wanted):
                 break
-            narrow = rules.extended(before, wanted)
+            narrow = schema_evolution.extended(before, wanted)
             held.schema = fields_of(fields_for(narrow, schema_of(held)))
             with suppress(PreconditionFailed):  # another import altered it: look again
                 calls.update(held, ["schema"], etag=held.etag)
@@ -63,7 +63,7 @@ def widen_shards(calls: Calls, table: Table, columns: Columns) -> None:
         if held is not None:  # else deleted meanwhile
             before = columns_from(schema_of(held))
             with calls.translated(f"altering {shard}"):
-                _widen(calls, shard, before, rules.widened(before, columns))
+                _widen(calls, shard, before, schema_evolution.widened(before, columns))
 
     narrow = _narrow(calls, table, columns)
     with ThreadPoolExecutor(ALTERED_AT_ONCE, "widen") as pool:
@@ -107,7 +107,7 @@ def _narrow(calls: Calls, table: Table, columns: Columns) -> list[Table]:
     return [
         shard
         for shards in kinds.values()
-        if (held := calls.columns(shards[0])) and rules.widened(held, columns) != held
+        if (held := calls.columns(shards[0])) and schema_evolution.widened(held, columns) != held
         for shard in shards
     ]
 

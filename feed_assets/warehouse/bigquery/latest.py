@@ -11,7 +11,7 @@ from google.cloud import bigquery
 from feed_assets.errors import NOT_OUR_VIEW, NotOurs
 from feed_assets.schema.columns import Columns, described
 from feed_assets.schema.table import Table
-from feed_assets.warehouse import schema_evolution as rules
+from feed_assets.warehouse import schema_evolution
 from feed_assets.warehouse.base import Origin
 from feed_assets.warehouse.bigquery.alter_tables import describe
 from feed_assets.warehouse.bigquery.client import Calls, kind_of
@@ -57,8 +57,8 @@ def _query(place: str, table: Table, known: Columns, key: Sequence[str], updated
     A view answers with the columns its tables have, but what it is said to have is as old as
     its query: https://cloud.google.com/bigquery/docs/views#view_limitations
     """
-    keys = [sql_path(rules.key_path(table, known, path)) for path in key]
-    newest = sql_path(rules.order_path(table, known, updated_at))
+    keys = [sql_path(schema_evolution.key_path(table, known, path)) for path in key]
+    newest = sql_path(schema_evolution.order_path(table, known, updated_at))
     nulls = " OR ".join(f"{field} IS NULL" for field in keys)
     mark = hashlib.sha256(repr(fields_for(known)).encode()).hexdigest()[:16]
     return (

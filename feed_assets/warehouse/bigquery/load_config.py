@@ -12,8 +12,7 @@ from feed_assets.disk import disk_failed
 from feed_assets.schema.columns import Columns
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import Origin
-from feed_assets.warehouse.bigquery import ndjson_file as json_lines
-from feed_assets.warehouse.bigquery import parquet_file as parquet
+from feed_assets.warehouse.bigquery import ndjson_file, parquet_file
 from feed_assets.warehouse.bigquery.load_job import CALL_SECONDS, JOB_SECONDS
 
 OURS = {"managed_by": "feed_assets"}
@@ -26,10 +25,10 @@ _NO_LABEL = re.compile(r"[^a-z0-9_-]")
 def write(rows: pa.RecordBatchReader, columns: Columns, file: IO[bytes], *, of: Table) -> str:
     """Writes the rows as a load job can take them, and says in what format that is."""
     try:
-        if json_lines.is_needed(columns):
-            json_lines.write(rows, columns, file)
+        if ndjson_file.is_needed(columns):
+            ndjson_file.write(rows, columns, file)
             return bigquery.SourceFormat.NEWLINE_DELIMITED_JSON
-        parquet.write(rows, file)
+        parquet_file.write(rows, file)
         return bigquery.SourceFormat.PARQUET
     except OSError as failure:
         raise disk_failed(f"the rows for {of} could not be written to disk", failure) from None

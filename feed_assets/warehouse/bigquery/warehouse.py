@@ -19,8 +19,7 @@ from feed_assets.errors import IN_THE_WAY, NotOurs
 from feed_assets.schema.columns import Columns, arrow_schema, described
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import NOWHERE, Known, Load, Origin, Pending
-from feed_assets.warehouse.bigquery import alter_tables as altering
-from feed_assets.warehouse.bigquery import latest
+from feed_assets.warehouse.bigquery import alter_tables, latest
 from feed_assets.warehouse.bigquery.client import Calls, fields_of, kind_of, schema_of
 from feed_assets.warehouse.bigquery.load_config import OURS, load_config, write
 from feed_assets.warehouse.bigquery.load_job import CALL_SECONDS, FINDING, run
@@ -147,10 +146,10 @@ class BigQueryWarehouse:
         return self._calls.shards(table)
 
     def alter(self, table: Table, columns: Columns) -> None:
-        altering.alter(self._calls, table, columns)
+        alter_tables.alter(self._calls, table, columns)
 
     def widen(self, table: Table, columns: Columns) -> None:
-        altering.widen_shards(self._calls, table, columns)
+        alter_tables.widen_shards(self._calls, table, columns)
 
     def define_latest(
         self, table: Table, key: Sequence[str], updated_at: str, *, origin: Origin = NOWHERE

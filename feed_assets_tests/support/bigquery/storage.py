@@ -1,0 +1,114 @@
+"""A Cloud Storage for tests with the real client: its objects are files that the emulator reads.
+
+https://cloud.google.com/storage/docs/json_api/v1
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import google_crc32c
+
+from feed_assets_tests.support.servers.feed import running
+
+
+@dataclass
+class CloudStorage:
+    """`folder/bucket/object` holds an object; a bucket is a folder that stands there."""
+
+    url: str
+    folder: Path
+    calls: list[str] = field(default_factory=list)
+
+    def objects(self, bucket: str) -> list[Path]:
+        """The objects of a bucket, with the folders in their names."""
+        return sorted(path for path in (self.folder / bucket).rglob("*") if path.is_file())
+
+
+@contextmanager
+def cloud_storage(folder: Path) -> Iterator[CloudStorage]:
+    """A server on a free port."""
+    uploads: dict[str, tuple[Path, str]] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            """https://cloud.google.com/storage/docs/performing-resumable-uploads"""
+            bucket = unquote(urlsplit(self.path).path.split("/")[-2])
+            told.calls.append(f"upload to {bucket}")
+            length = int(self.headers["Content-Length"])
+            named = json.loads(self.rfile.read(length))["name"]
+            if not (folder / bucket).is_dir():
+                self.answer(
+                    404, {"error": {"code": 404, "message": "The specified bucket does not exist."}}
+                )
+                return
+            upload = str(len(uploads))
+            uploads[upload] = (folder / bucket / named, named)
+            uploads[upload][0].parent.mkdir(parents=True, exist_ok=True)
+            (folder / f"upload-{upload}").write_bytes(b"")
+            self.answer(200, {}, Location=f"{told.url}/upload/{upload}")
+
+        def do_PUT(self) -> None:
+            upload = self.path.rpartition("/")[2]
+            place, named = uploads[upload]
+            arrived = folder / f"upload-{upload}"
+            with arrived.open("ab") as file:
+                file.write(self.rfile.read(int(self.headers["Content-Length"])))
+            total = self.headers["Content-Range"].rpartition("/")[2]
+            size = arrived.stat().st_size
+            if total != str(size):
+                self.answer(308, None, Range=f"bytes=0-{size - 1}")
+                return
+            arrived.rename(place)
+            self.answer(200, described(place, named))
+
+        def do_GET(self) -> None:
+            parts = urlsplit(self.path)
+            bucket = unquote(parts.path.split("/")[-2])
+            prefix = parse_qs(parts.query)["prefix"][0]
+            names = [str(path.relative_to(folder / bucket)) for path in told.objects(bucket)]
+            told.calls.append(f"list {prefix}")
+            items = [described(folder / bucket / n, n) for n in names if n.startswith(prefix)]
+            self.answer(200, {"items": items})
+
+        def do_DELETE(self) -> None:
+            *_, bucket, _, named = urlsplit(self.path).path.split("/")
+            told.calls.append(f"delete {unquote(named)}")
+            (folder / bucket / unquote(named)).unlink()
+            self.answer(204, None)
+
+        def answer(self, status: int, body: Any, **headers: str) -> None:
+            data = b"" if body is None else json.dumps(body).encode()
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(data)), **headers}.items():
+                self.send_header(name, value)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, running(server) as url:
+        told = CloudStorage(url, folder)
+        yield told
+
+
+def described(path: Path, named: str) -> dict[str, str]:
+    checksum = google_crc32c.value(path.read_bytes()).to_bytes(4, "big")
+    made = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return {
+        "name": named,
+        "size": str(path.stat().st_size),
+        "crc32c": base64.b64encode(checksum).decode(),
+        "timeCreated": made.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }

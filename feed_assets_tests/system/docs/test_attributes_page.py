@@ -1,0 +1,51 @@
+"""docs/attributes.md is what the models say, and each of its examples is valid."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from feed_assets.alerts.config import Alerts
+from feed_assets.config.auth import BasicAuth, BearerAuth
+from feed_assets.config.feed import Feed
+from feed_assets.config.partition import PartitionByDate
+from feed_assets_tests.system.docs.attributes import PAGE, written
+from feed_assets_tests.system.docs.example import BY_DATE, CREDENTIALS, LATEST, SHORTEST
+from feed_assets_tests.system.docs.pages import code, page
+
+ATTRIBUTES = page("attributes.md")
+WHOLE: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
+    "A feed": (Feed, {**SHORTEST, **BY_DATE, **LATEST}),
+    "basic_auth": (
+        BasicAuth,
+        dict(zip(("username_env", "password_env"), CREDENTIALS, strict=True)),
+    ),
+    "bearer_auth": (BearerAuth, {"token_env": "CRM_TOKEN"}),
+    "partition_by_date": (PartitionByDate, BY_DATE["partition_by_date"]),
+    "Alerts": (Alerts, {}),
+}
+ROWS = [(heading, row) for heading in WHOLE for row in ATTRIBUTES.table_under(heading)]
+
+
+def test_the_page_is_as_the_models_are() -> None:
+    assert PAGE.read_text(encoding="utf-8") == written(), "run `make docs`"
+
+
+def test_every_attribute_is_there() -> None:
+    for heading, (model, _) in WHOLE.items():
+        told = [code(row[0]) for row in ATTRIBUTES.table_under(heading)]
+        assert told == list(model.model_fields)
+    nested = set(re.findall(r"^### (\w+)$", ATTRIBUTES.text, re.MULTILINE))
+    assert nested == WHOLE.keys() - {"A feed", "Alerts"}
+
+
+@pytest.mark.parametrize(("heading", "row"), ROWS, ids=[row[0] for _, row in ROWS])
+def test_an_attribute_is_explained_and_its_example_valid(heading: str, row: list[str]) -> None:
+    model, whole = WHOLE[heading]
+    *_, said, example = row
+    assert said
+    model(**{**whole, **yaml.safe_load(code(example))})

@@ -1,0 +1,130 @@
+"""docs/coming-from.md: shards of another tool are gone on with, by the steps that it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pytest
+import yaml
+
+from feed_assets.config.feed import Feed
+from feed_assets.errors import TypeConflict
+from feed_assets.schema.columns import columns_of
+from feed_assets.schema.table import Table
+from feed_assets.warehouse.base import Warehouse
+from feed_assets.warehouse.conform import conform
+from feed_assets_tests.support.servers.feed import FeedServer, lines
+from feed_assets_tests.system.docs.example import import_days
+from feed_assets_tests.system.docs.pages import page
+
+COMING = page("coming-from.md")
+STOOD, NEW = date(2020, 1, 2), date(2020, 1, 3)
+STANDING: dict[str, list[Any]] = {
+    "dealId": ["D1"],
+    "createdAt": [date(2020, 1, 1)],
+    "updatedAt": [datetime(2020, 1, 1, 10, tzinfo=UTC)],
+    "score": [5],
+    "coupon": ["X"],
+}
+SENT = {
+    "dealId": "D1",
+    "createdAt": "2020-01-01",
+    "updatedAt": "2020-01-03T10:00:00Z",
+    "score": 6,
+    "coupon": 12,
+    "stage": "won",
+}
+Declaration = Callable[..., Feed]
+
+
+@pytest.fixture
+def deals(server: FeedServer, dataset: str) -> Declaration:
+    """The feed of the page, or without some of its attributes."""
+    (block,) = COMING.of("yaml")
+    attributes = yaml.safe_load(block.text)["attributes"]
+    server.answer = lambda path: lines(SENT)
+
+    def declared(**changed: Any) -> Feed:
+        ours = {"url": server.url, "dataset": dataset, "basic_auth": None}
+        return Feed(**{**attributes, **ours, **changed})
+
+    return declared
+
+
+def stand(warehouse: Warehouse, shard: Table, rows: dict[str, list[Any]]) -> None:
+    """A shard as another tool leaves it: nothing is known of it."""
+    columns = columns_of(pa.table(rows).schema)
+    warehouse.replace(shard, conform(pa.table(rows), columns), columns, attempt=uuid4().hex)
+
+
+def test_shards_that_stand_are_gone_on_with_once_types_are_declared(
+    warehouse: Warehouse, deals: Declaration
+) -> None:
+    table = deals().destination
+    stand(warehouse, table.shard(STOOD), STANDING)
+
+    with pytest.raises(TypeConflict) as conflict:
+        import_days(deals(types={}), [NEW], warehouse)
+    (block,) = COMING.of("text")
+    assert str(conflict.value).replace(table.dataset, "crm") == block.text.strip()
+
+    import_days(deals(), [NEW], warehouse)
+    with warehouse:
+        warehouse.define_latest(table, ["dealId"], "createdAt")
+        columns = [f"{c.name} {c}" for c in warehouse.columns(table.shard(NEW)) or ()]
+        (row,) = warehouse.read(table).to_pylist()
+    assert columns == [
+        "dealId STRING",
+        "createdAt DATE",
+        "updatedAt TIMESTAMP",
+        "score INTEGER",
+        "coupon STRING",
+        "stage STRING",
+    ]
+    assert (row["coupon"], row["score"], row["stage"]) == ("12", 6, "won")
+
+
+def test_integers_that_stood_refuse_fractions_unless_they_are_made_float_before(
+    warehouse: Warehouse, deals: Declaration, server: FeedServer
+) -> None:
+    table = deals().destination
+    server.answer = lambda path: lines({**SENT, "score": 6.5})
+    stand(warehouse, table.shard(STOOD), STANDING)
+    with pytest.raises(TypeConflict, match=r"column score .* beyond 2\^53"):
+        import_days(deals(), [NEW], warehouse)
+
+    stand(warehouse, table.shard(STOOD), {**STANDING, "score": [5.0]})
+    import_days(deals(), [NEW], warehouse)
+
+
+def test_shards_that_do_not_agree_are_settled_by_a_declaration(
+    warehouse: Warehouse, deals: Declaration
+) -> None:
+    table = deals().destination
+    stand(warehouse, table.shard(STOOD), {**STANDING, "coupon": [date(2020, 1, 1)]})
+    stand(warehouse, table.shard(NEW), {**STANDING, "coupon": [12]})
+    with pytest.raises(TypeConflict, match="column coupon"):
+        import_days(deals(), [NEW], warehouse)
+
+    import_days(deals(types={"createdAt": "DATE", "coupon": "STRING"}), [NEW], warehouse)
+
+    with warehouse:
+        (row,) = warehouse.read(table.shard(NEW)).to_pylist()
+    assert row["coupon"] == "12"
+
+
+def test_a_snapshots_table_that_stands_is_replaced_and_its_other_columns_go(
+    warehouse: Warehouse, deals: Declaration
+) -> None:
+    snapshot = deals(partition_by_date=None)
+    stand(warehouse, snapshot.destination, {**STANDING, "theirs": [1]})
+
+    import_days(snapshot, [None], warehouse)
+
+    with warehouse:
+        (row,) = warehouse.read(snapshot.destination).to_pylist()
+    assert row.keys() == SENT.keys()

@@ -1,0 +1,225 @@
+"""docs/feed-format.md: both servers are imported from, and what is said of answers is said."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+
+from feed_assets.config.feed import Feed
+from feed_assets.download import Unchanged
+from feed_assets.download.prefetch import Delivered, Delivery, deliver
+from feed_assets.errors import AccessRefused, BadLines, NotNdjson, Truncated, Unreachable
+from feed_assets.importing.import_feed import store
+from feed_assets.schema.table import Table
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+from feed_assets_tests.support.project_copy import free_ports, started
+from feed_assets_tests.support.servers.feed import Answer, FeedServer
+from feed_assets_tests.system.docs.example import CREDENTIALS, import_days
+from feed_assets_tests.system.docs.page_runner import FILE
+from feed_assets_tests.system.docs.pages import code, page
+from feed_assets_tests.unit.ndjson.feeds import read_bytes, read_lines
+
+FORMAT = page("feed-format.md")
+SERVERS = {"python": "python3", "javascript": "node"}
+DAY = date(2020, 1, 20)
+
+
+def program(name: str) -> str:
+    """Where it is; Node is in Playwright's wheel, too."""
+    found = shutil.which(name)
+    if found is None and name == "node" and (spec := find_spec("playwright")) and spec.origin:
+        found = str(Path(spec.origin).parent / "driver" / "node")
+    assert found, f"install {name}, for which docs/feed-format.md has an example"
+    return found
+
+
+@contextmanager
+def served(kind: str, folder: Path, *changes: tuple[str, str]) -> Iterator[str]:
+    """The example's URL; its text with these changes."""
+    (block,) = (block for block in FORMAT.of(kind) if FILE.match(block.text))
+    port = str(free_ports(1)[0])
+    file = folder / f"server.{'py' if kind == 'python' else 'mjs'}"
+    text = block.text
+    for old, new in (("8000", port), *changes):
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
+    process = started(f"exec {program(SERVERS[kind])} {file}", folder)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "serving\n"
+        yield f"http://127.0.0.1:{port}/feed.ndjson"
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+@pytest.fixture(params=SERVERS)
+def url(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with served(request.param, tmp_path) as address:
+        yield address
+
+
+def feed(url: str, **attributes: object) -> Feed:
+    (block,) = FORMAT.of("yaml")
+    return Feed(**{**yaml.safe_load(block.text)["attributes"], "url": url, **attributes})
+
+
+def test_a_day_of_the_shop_and_the_snapshot_are_imported(url: str, tmp_path: Path) -> None:
+    warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+    import_days(feed(url), [date(2020, 1, 15), date(2020, 1, 19), DAY], warehouse)
+    import_days(feed(url, table="all_orders", partition_by_date=None), [None], warehouse)
+
+    def orders(name: str) -> list[str]:
+        return sorted(row["orderId"] for row in warehouse.read(Table("shop", name)).to_pylist())
+
+    with warehouse:
+        found = [orders(f"orders_202001{day}") for day in (15, 19, 20)]
+        assert found == [["N1"], [], ["N2", "N3"]]  # N2: after midnight in Berlin
+        assert orders("all_orders") == ["N1", "N2", "N3"]
+
+
+def test_who_has_no_account_or_no_day_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = requests.get(f"{url}?date=soon", auth=("crm", "example"), timeout=10)
+    assert asked.status_code == 400
+    monkeypatch.setenv("CRM_FEED_PASSWORD", "wrong")
+    ((_, delivered),) = deliver(feed(url), [DAY])
+    assert isinstance(delivered, AccessRefused)
+
+
+def test_the_end_of_each_answer_is_seen(url: str, tmp_path: Path) -> None:
+    with DuckDBWarehouse(tmp_path / "warehouse.duckdb") as warehouse:
+        for _, delivered in deliver(feed(url), [DAY]):
+            assert isinstance(delivered, Delivery)
+            store(delivered, warehouse, attempt="1")
+            assert delivered.download.whole.result().marked
+
+
+BREAKS = {
+    "python": [("PAGE = 1000", "PAGE = 1"), ('last = page[-1]["orderId"]', "raise OSError")],
+    "javascript": [("PAGE = 1000", "PAGE = 1"), ("ORDERS.filter", "(last ? none : ORDERS).filter")],
+}
+"""What makes an example fail at its second page."""
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_an_answer_that_fails_half_way_is_seen_to_break_off(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with (
+        served(kind, tmp_path, *BREAKS[kind]) as url,
+        DuckDBWarehouse(tmp_path / "warehouse.duckdb") as warehouse,
+        pytest.raises((Truncated, Unreachable)),
+    ):
+        import_days(feed(url, max_attempts=1), [DAY], warehouse)
+
+
+def test_an_unchanged_snapshot_is_not_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with (
+        served("python", tmp_path) as url,
+        DuckDBWarehouse(tmp_path / "warehouse.duckdb") as warehouse,
+    ):
+        snapshot = feed(url, partition_by_date=None)
+        for _, delivered in deliver(snapshot, [None]):
+            assert isinstance(delivered, Delivery)
+            store(delivered, warehouse, attempt="1")
+            validators = delivered.download.whole.result().validators
+        ((_, again),) = deliver(snapshot, [None], unless=validators)
+    assert isinstance(again, Unchanged)
+
+
+LINES, ANSWERS = (
+    [row for row in table if row[0] != header]
+    for header, table in (
+        ("line", FORMAT.table_under("Lines that are refused")),
+        ("answer", FORMAT.table_under("Lines that are refused", 2)),
+    )
+)
+
+
+@pytest.mark.parametrize(("line", "said"), LINES)
+def test_a_line_is_refused_with_these_words(line: str, said: str) -> None:
+    with pytest.raises(BadLines) as refused:
+        read_lines('{"orderId": "N0"}', code(line))
+    assert refused.value.first.reason == said
+
+
+@pytest.mark.parametrize(("answer", "said"), ANSWERS)
+def test_what_is_no_ndjson_is_told(answer: str, said: str) -> None:
+    with pytest.raises(NotNdjson, match=re.escape(said)):
+        read_bytes(code(answer).replace("\\n", "\n").encode())
+
+
+STATUSES = FORMAT.table_under("Status codes")
+
+
+def expected(said: str) -> str:
+    for words, outcome in (
+        ("an error", "fails"),
+        ("fails at once", "fails"),
+        ("tried again", "tried again"),
+        ("followed", "followed"),
+        ("not loaded again", "unchanged"),
+    ):
+        if words in said:
+            return outcome
+    return "taken"
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (int(status), said)
+        for codes, said in STATUSES
+        for status in codes.replace("5xx", "500, 502, 503")
+        .replace("another 4xx", "400, 422")
+        .split(", ")
+        if status != "206"  # which answers a Range; test_faults.py has those
+    ],
+)
+def test_a_status_code_means(status: int, said: str, server: FeedServer) -> None:
+    def answer(path: str) -> Answer:
+        if "moved" in path or status not in range(300, 400):
+            return Answer(b'{"id": 1}\n', status if status < 300 or status >= 400 else 200)
+        return Answer(b"", status, {"Location": "/moved", "ETag": '"1"'})
+
+    server.answer = answer
+    shown = Feed(name="orders", url=server.url, dataset="crm", max_attempts=2, retry_wait=0)
+    from feed_assets.download import Validators
+
+    ((_, delivered),) = [
+        (day, _whole(each)) for day, each in deliver(shown, [None], unless=Validators('"1"'))
+    ]
+    outcomes: dict[str, Callable[[], bool]] = {
+        "taken": lambda: isinstance(delivered, Delivery) and len(server.requests) == 1,
+        "followed": lambda: isinstance(delivered, Delivery) and len(server.requests) == 2,
+        "unchanged": lambda: isinstance(delivered, Unchanged),
+        "fails": lambda: isinstance(delivered, Exception) and len(server.requests) == 1,
+        "tried again": lambda: isinstance(delivered, Exception) and len(server.requests) == 2,
+    }
+    assert outcomes[expected(said)](), delivered
+
+
+def _whole(delivered: Delivered) -> Delivered:
+    if isinstance(delivered, Delivery):
+        delivered.download.whole.result(10)
+    return delivered

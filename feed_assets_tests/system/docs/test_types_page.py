@@ -1,0 +1,118 @@
+"""docs/types.md: every row of its tables is what the engine does."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from feed_assets.errors import BadLines, TypeConflict
+from feed_assets.ndjson.datatypes.kinds import TYPES
+from feed_assets.schema.columns import Column, columns_of, told
+from feed_assets.schema.table import Table
+from feed_assets.warehouse.duckdb.schema import sql_type
+from feed_assets.warehouse.schema_evolution import union
+from feed_assets_tests.system.docs.pages import code, page
+from feed_assets_tests.unit.ndjson.feeds import read_column, read_lines
+
+TYPES_PAGE = page("types.md")
+
+
+def spans(cell: str) -> list[str]:
+    """What stands in backticks, `` `` being the empty text."""
+    return re.findall(r"`([^`]*)`", cell)
+
+
+def written(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | list | dict):
+        return json.dumps(value)
+    return str(value)
+
+
+@pytest.mark.parametrize(
+    ("example", "column", "stored"),
+    [row[1:] for row in TYPES_PAGE.table_under("Read off the data")],
+    ids=[row[0] for row in TYPES_PAGE.table_under("Read off the data")],
+)
+def test_a_column_of_these_values_is_of_this_type(example: str, column: str, stored: str) -> None:
+    reading = read_column(*spans(example))
+
+    columns = columns_of(reading.schema)
+    assert [str(each) for each in columns] == ([] if column == "none" else [column])
+    if columns:
+        assert [written(each) for each in reading.table["c"].to_pylist()] == spans(stored)
+    else:
+        assert reading.untyped == ("c",)
+
+
+def test_empty_text_as_null_leaves_dates_dates() -> None:
+    (row,) = (row for row in TYPES_PAGE.table_under("Read off the data") if '`""`' in row[1])
+    assert "empty_as_null: true" in TYPES_PAGE.prose
+
+    reading = read_column(*spans(row[1]), empty_as_null=True)
+    assert reading.table["c"].to_pylist() == [datetime(2020, 1, 20), None]
+
+
+DECLARED = TYPES_PAGE.table_under("Declared")
+
+
+@pytest.mark.parametrize(("said", "takes", "refuses", "in_duckdb"), DECLARED)
+def test_a_declared_type_takes_and_refuses(
+    said: str, takes: str, refuses: str, in_duckdb: str
+) -> None:
+    name = said.partition(":")[0]
+    reading = read_column(*spans(takes), types={"c": name})
+    rows = told(pa.Table.from_arrays(reading.table.columns, schema=reading.schema), reading.types)
+    (column,) = columns_of(rows.schema)
+
+    assert column.type == name
+    assert sql_type(column) == in_duckdb
+    for value in spans(refuses):
+        with pytest.raises(BadLines, match=f"in column c, declared {name}"):
+            read_column(value, types={"c": name})
+
+
+def test_every_type_that_can_be_declared_is_told() -> None:
+    assert {row[0].partition(":")[0] for row in DECLARED} == {each.name for each in TYPES}
+
+
+def column(said: str) -> tuple[Column, ...]:
+    if said == "nothing":
+        return ()
+    fields = (Column("id", "INTEGER"),) if "RECORD" in said else ()
+    return (Column("c", said.split()[-1], repeated="REPEATED" in said, fields=fields),)
+
+
+@pytest.mark.parametrize(("known", "today", "then"), TYPES_PAGE.table_under("From day to day"))
+def test_a_known_column_becomes(known: str, today: str, then: str) -> None:
+    table = Table("crm", "orders")
+    if then == "refused":
+        with pytest.raises(TypeConflict):
+            union(table, column(known), column(today))
+        return
+    (became,) = union(table, column(known), column(today))
+    assert str(became) == (known if "field by field" in then else then.partition(",")[0])
+
+
+@pytest.mark.parametrize(
+    ("sent", "snapshot", "shards"),
+    [[*map(code, row)] for row in TYPES_PAGE.table_under("Names of columns")],
+)
+def test_a_key_becomes_the_name_of_a_column(sent: str, snapshot: str, shards: str) -> None:
+    line = json.dumps({sent: 1})
+    assert read_lines(line).table.column_names == [snapshot]
+    assert read_lines(line, flexible_names=False).table.column_names == [shards]
+
+
+def test_names_that_differ_by_case_are_numbered_by_spelling() -> None:
+    reading = read_lines('{"status": 1, "Status": 2}')
+    assert reading.renamed == {"status": "status_2"}
+    assert "`Status` and `status_2`" in " ".join(TYPES_PAGE.prose.split())

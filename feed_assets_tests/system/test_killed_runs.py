@@ -1,0 +1,124 @@
+"""A run whose process is killed does not block its feed: from the command line, and in the UI."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from feed_assets_tests.support.dagster.client import (
+    BIN,
+    PROJECT,
+    copied_project,
+    dagster_over,
+    process,
+    waited_for,
+)
+from feed_assets_tests.support.servers.feed import Answer, FeedServer, feed_server, lines
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("one Dagster")]
+FEED = "crm_orders_snapshot"
+
+
+class Gate:
+    """The answer of a feed's server, which waits until the gate is opened."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+
+    def answer(self, path: str) -> Answer:
+        assert self.open.wait(120)
+        return lines({"orderId": "N1"})
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def server(gate: Gate) -> Iterator[FeedServer]:
+    with feed_server() as server:
+        server.answer = gate.answer
+        yield server
+        gate.open.set()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(PROJECT / "deploy/local/dagster.yaml", home)
+    return home
+
+
+def environment(here: Path, project: Path) -> dict[str, str]:
+    return {
+        "PYTHONPATH": str(project),
+        "FEED_ASSETS_WAREHOUSE": f"duckdb://{here}/warehouse.duckdb",
+        "CRM_FEED_USERNAME": "crm",
+        "CRM_FEED_PASSWORD": "secret",
+    }
+
+
+def cpu_seconds(pid: int) -> float:
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_killed_dg_launch_gives_its_place_to_the_next(
+    tmp_path: Path, home: Path, server: FeedServer, gate: Gate
+) -> None:
+    project = copied_project(tmp_path / "project", server.url.removesuffix("/feed"), {})
+    env = {**os.environ, "DAGSTER_HOME": str(home), **environment(tmp_path, project)}
+    launch: list[str | Path] = [BIN / "dg", "launch", "--assets", FEED]
+    logs = [tmp_path / f"{number}.log" for number in range(2)]
+    with process(launch, project, env, logs[0]) as first:
+        waited_for("the request of the first", lambda: server.requests)
+        with process(launch, project, env, logs[1]) as second:
+            waited_for("the second to wait", lambda: "waits for run" in logs[1].read_text())
+            before, began = cpu_seconds(second.pid), time.monotonic()
+            time.sleep(2)
+            assert cpu_seconds(second.pid) - before < 0.3 * (time.monotonic() - began)
+            second.send_signal(signal.SIGTERM)
+            second.wait(30)
+        os.killpg(first.pid, signal.SIGKILL)
+    gate.open.set()
+    command: list[str | Path] = [BIN / "feed-assets", "import", FEED]
+    done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert done.stdout.splitlines()[-1].startswith("crm.orders_snapshot: 1 rows")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        third, _, killed = instance.get_runs()
+        assert third.status is dg.DagsterRunStatus.SUCCESS
+        assert killed.status is dg.DagsterRunStatus.FAILURE
+        (failed,) = instance.all_logs(killed.run_id, dg.DagsterEventType.RUN_FAILURE)
+        assert f"process {first.pid} of " in failed.message
+        assert "was killed during the import; the table is whole" in failed.message
+        assert instance.event_log_storage.get_concurrency_info(FEED).claimed_slots == []
+
+
+def test_a_run_that_was_killed_with_all_of_dagster_gives_its_place_to_the_next(
+    tmp_path: Path, server: FeedServer, gate: Gate
+) -> None:
+    project = copied_project(tmp_path / "project", server.url.removesuffix("/feed"), {})
+    variables, home = environment(tmp_path, project), tmp_path / "home"
+    with dagster_over(project, home, variables) as dagster:
+        killed = dagster.launch_run(FEED)
+        waited_for("the request of the first", lambda: server.requests)
+    gate.open.set()
+    with dagster_over(project, home, variables) as dagster:
+        assert dagster.run(dagster.launch_run(FEED)).status == "SUCCESS"
+        assert dagster.run(killed).status == "FAILURE"
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        (failed,) = instance.all_logs(killed, dg.DagsterEventType.RUN_FAILURE)
+    assert "was killed during the import; the table is whole" in failed.message

@@ -1,0 +1,79 @@
+"""Hundreds of feeds: what each costs to load does not grow with the others."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.loading import DATASETS, project
+from feed_assets_tests.dagster.test_definitions import ALERTS
+
+COUNT = """
+import cProfile, pstats
+import dagster_gcp
+from dagster._core.remote_representation.external_data import RepositorySnap
+from dagster_shared.serdes import serialize_value
+from feed_assets.definitions import defs
+profile = cProfile.Profile()
+profile.enable()
+repository = defs().get_repository_def()
+serialize_value(RepositorySnap.from_def(repository, defer_snapshots=True))
+profile.disable()
+print(pstats.Stats(profile).total_calls)
+"""
+POOLS = """
+from feed_assets.definitions import defs
+graph = defs().get_repository_def().asset_graph
+for key in sorted(graph.get_all_asset_keys()):
+    node = graph.get(key)
+    print(key.to_user_string(), node.group_name, *sorted(node.pools or ()))
+"""
+MOST_CALLS = 50_000
+"""Of Python functions, for one feed, its schedule and checks, and at times its view. With 200 that
+is ten million, of which Python makes some five in a second."""
+
+
+def printed(folder: Path, code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=folder,
+        env={
+            **{name: value for name, value in os.environ.items() if name != ALERTS},
+            "PYTHONPATH": str(folder),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_a_feed_costs_as_much_to_load_among_many_as_among_few(tmp_path: Path) -> None:
+    """Counted, as a clock measures whatever else the machine does."""
+    few, some, many = (
+        int(printed(project(tmp_path / str(feeds), feeds), COUNT)) for feeds in (2, 32, 92)
+    )
+    among_few, among_many = (some - few) / 30, (many - some) / 60
+    assert among_many < 1.1 * among_few
+    assert among_many < MOST_CALLS
+
+
+def test_each_feed_has_a_pool_and_each_dataset_a_group(tmp_path: Path) -> None:
+    lines = printed(project(tmp_path / "project", 10), POOLS).splitlines()
+    expected = []
+    for number in range(10):
+        dataset = DATASETS[number % 5]
+        name = f"{dataset}_{number:03}"
+        expected.append(f"{name} {dataset} {name}")
+        if number % 2 == 0:
+            expected.append(f"{name}_latest {dataset}")
+    assert lines == sorted(expected)
+
+
+@pytest.fixture(autouse=True)
+def duckdb(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FEED_ASSETS_WAREHOUSE", raising=False)

@@ -1,0 +1,208 @@
+"""deploy/ on real parts: the image's environment, each service as a process, PostgreSQL."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+from urllib.parse import urlsplit
+from zipfile import ZipFile
+
+import dagster as dg
+import pytest
+import yaml
+from dagster._core.launcher.base import WorkerStatus
+from dagster._core.run_coordinator import QueuedRunCoordinator
+from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._core.test_utils import create_run_for_test
+
+from feed_assets_tests.support.dagster.client import free_port, waited_for
+from feed_assets_tests.support.dagster.deployed import (
+    DEPLOY,
+    SERVICES,
+    Deployed,
+    Image,
+    built,
+    deployed,
+    project_with,
+)
+from feed_assets_tests.support.dagster.postgres import postgres
+from feed_assets_tests.support.servers.feed import Answer, feed_server, lines
+
+pytestmark = [
+    pytest.mark.timeout(600),  # beside other tests, a run takes a minute to start
+    pytest.mark.xdist_group("production"),
+]
+
+INSTANCE = yaml.safe_load((DEPLOY / "dagster.yaml").read_text())
+AT_ONCE = INSTANCE["concurrency"]["runs"]["max_concurrent_runs"]
+FEEDS = [f"shop_{letter}" for letter in "abcdefgh"[: AT_ONCE + 1]]
+TWICE, OTHER = FEEDS[:2]
+LAUNCHED = [TWICE, *FEEDS]
+"""A run each; of one more feed than may be imported at once."""
+RUN = {dg.DagsterEventType.RUN_STARTING: 1, dg.DagsterEventType.RUN_SUCCESS: -1}
+"""By event, how many more runs there are from then on."""
+
+
+@dataclass
+class Gate:
+    """A feed's server that answers nobody until it is opened, and counts who is waiting."""
+
+    opened: threading.Event = field(default_factory=threading.Event)
+    waiting: Counter[str] = field(default_factory=Counter)
+    most: Counter[str] = field(default_factory=Counter)
+    """Of each feed, how many requests there were at once."""
+
+    def answer(self, path: str) -> Answer:
+        feed = urlsplit(path).query.removeprefix("shop=")
+        self.waiting[feed] += 1
+        self.most[feed] = max(self.most[feed], self.waiting[feed])
+        assert self.opened.wait(300)
+        self.waiting[feed] -= 1
+        return lines({"id": "N1", "shop": feed})
+
+
+@pytest.fixture(scope="module")
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture(scope="module")
+def image(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    here = tmp_path_factory.mktemp("production")
+    with feed_server() as server:
+        server.answer = gate.answer
+        address = server.url.removesuffix("/feed")
+        feeds = {name: {"url": f"/feed.ndjson?shop={name}", "dataset": "shops"} for name in FEEDS}
+        yield built(project_with(here / "project", address, feeds), here / "image")
+
+
+@pytest.fixture(scope="module")
+def production(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    warehouse = tmp_path_factory.mktemp("warehouse") / "warehouse.duckdb"
+    secrets = {"FEED_ASSETS_WAREHOUSE": f"duckdb://{warehouse}"}
+    with (
+        postgres(free_port()) as database,
+        deployed(image, database.environment, secrets) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope="module")
+def instance(production: Deployed) -> Iterator[dg.DagsterInstance]:
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in production.database.items():
+            patched.setenv(name, value)
+        with dg.DagsterInstance.from_config(str(production.image.home)) as opened:
+            yield opened
+
+
+def test_the_wheel_has_the_project_and_nothing_else(image: Image) -> None:
+    with ZipFile(image.wheel) as wheel:
+        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    build = image.root / "build"
+    files = {path for path in (build / "feed_assets").rglob("*") if path.is_file()}
+    assert names == {str(path.relative_to(build)) for path in files}
+    assert {"feed_assets/py.typed", "feed_assets/defs/shop_a/defs.yaml"} <= names
+
+
+def test_of_the_lock_only_what_production_needs_is_installed(image: Image) -> None:
+    (packages,) = image.root.glob("installed/lib/python*/site-packages")
+    installed = {path.name.partition("-")[0].lower() for path in packages.glob("*.dist-info")}
+    assert {"feed_assets", "dagster_postgres", "dagster_k8s"} <= installed
+    assert not {"pytest", "mypy", "bqemulator", "dagster_dg_cli"} & installed
+
+
+def test_another_project_declares_feeds_with_the_wheel(image: Image, tmp_path: Path) -> None:
+    """As docs/production.md says it."""
+    said = (DEPLOY.parent / "docs/production.md").read_text()
+    (definitions,) = re.findall(r"^```python\n(.*?)^```$", said, re.DOTALL | re.MULTILINE)
+    package = tmp_path / "acme"
+    feed = package / "defs/orders/defs.yaml"
+    feed.parent.mkdir(parents=True)
+    attributes = {"name": "orders", "url": "https://example.com/feed.ndjson", "dataset": "shop"}
+    feed.write_text(yaml.safe_dump({"type": "feed_assets.JsonFeed", "attributes": attributes}))
+    (tmp_path / "pyproject.toml").write_text('[tool.dg.project]\nroot_module = "acme"\n')
+    (package / "__init__.py").touch()
+    (package / "definitions.py").write_text(definitions)
+
+    where = ["--working-directory", str(tmp_path), "--module-name", "acme.definitions"]
+    listed = image.run("dagster", "asset", "list", *where)
+    assert listed.returncode == 0, listed.stderr
+    assert listed.stdout.split() == ["orders"]
+
+
+def test_every_service_comes_up_and_the_feeds_load_from_the_wheel(production: Deployed) -> None:
+    assert production.dagster.location() == "LOADED"
+    assert production.dagster.deadline(FEEDS[0])["deadlineCron"] == "0 3 29 2 *"
+    checked = [name for name in ("code", "webserver", "daemon") if "healthcheck" in SERVICES[name]]
+    assert [name for name in checked if production.check(name)] == checked == ["code", "daemon"]
+
+
+def test_one_run_at_a_time_of_each_feed_and_so_many_in_all(
+    production: Deployed, instance: dg.DagsterInstance, gate: Gate
+) -> None:
+    runs = {production.dagster.launch_run(feed): feed for feed in LAUNCHED}
+
+    def waits_for_its_turn(run: str) -> bool:
+        found = instance.get_run_by_id(run)
+        if found and found.status is dg.DagsterRunStatus.QUEUED:
+            return True
+        pool = instance.event_log_storage.get_concurrency_info(runs[run])
+        return any(
+            step.run_id == run and not step.assigned_timestamp for step in pool.pending_steps
+        )
+
+    waited_for("imports of two feeds", lambda: gate.waiting[TWICE] and gate.waiting[OTHER])
+    waited_for("some in the queue", lambda: "won't launch more" in production.log("daemon"))
+    waited_for("the second run of one", lambda: any(map(waits_for_its_turn, list(runs)[:2])))
+    gate.opened.set()
+    assert {production.dagster.run(run).status for run in runs} == {"SUCCESS"}
+
+    assert gate.most == dict.fromkeys(FEEDS, 1)
+    of_all = [
+        (entry.timestamp, RUN[entry.dagster_event.event_type])
+        for run in runs
+        for entry in instance.all_logs(run, of_type=set(RUN))
+        if entry.dagster_event
+    ]
+    assert most_at_once(of_all) == AT_ONCE
+
+
+def most_at_once(changes: Sequence[tuple[float, int]]) -> int:
+    """How many there were at once, of beginnings (1) and ends (-1) by their time."""
+    return max(accumulate(change for _, change in sorted(changes)))
+
+
+def test_a_run_that_its_code_server_does_not_run_counts_as_killed(
+    production: Deployed, instance: dg.DagsterInstance
+) -> None:
+    """As all do that ran when the container of the code server was killed."""
+    finished = instance.get_runs(limit=1)[0]
+    where = {GRPC_INFO_TAG: finished.tags[GRPC_INFO_TAG]}
+    started = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED, tags=where)
+    health = instance.run_launcher.check_run_worker_health(started)
+    assert (health.status, health.msg) == (
+        WorkerStatus.NOT_FOUND,
+        "its code server was started again, and does not run it",
+    )
+    instance.delete_run(started.run_id)
+
+
+def test_the_history_is_in_postgresql_and_nowhere_else(
+    production: Deployed, instance: dg.DagsterInstance
+) -> None:
+    assert {type(storage).__module__.partition(".")[0] for storage in storages(instance)} == {
+        "dagster_postgres"
+    }
+    assert isinstance(instance.run_coordinator, QueuedRunCoordinator)
+    assert list(production.image.home.rglob("*.db")) == []
+
+
+def storages(instance: dg.DagsterInstance) -> list[object]:
+    found = [instance.run_storage, instance.event_log_storage, instance.schedule_storage]
+    return [getattr(each, "_storage", each) for each in found]

@@ -1,0 +1,86 @@
+"""Keys that are data, and what they must not cost: a column for each, as long as the feed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feed_assets.errors import ContentError
+from feed_assets.ndjson.columnar.crowd import keys_in
+from feed_assets_tests.unit.ndjson.feeds import read_bytes
+
+
+def rows_with_keys(rows: int, keys: int, each: int) -> bytes:
+    """Rows with an object that has so many of the keys k0, k1 and so on."""
+    made = (
+        {"id": row, "by": {f"k{(row * each + key) * 7919 % keys}": key for key in range(each)}}
+        for row in range(rows)
+    )
+    return b"".join(json.dumps(row).encode() + b"\n" for row in made)
+
+
+def test_more_columns_than_a_table_can_have_are_refused_with_the_way_out() -> None:
+    with pytest.raises(ContentError, match=r"more than 10000 columns.*declare the object"):
+        read_bytes(rows_with_keys(20_000, 10**9, 20))
+
+
+def test_declared_string_such_an_object_is_its_text() -> None:
+    found = read_bytes(rows_with_keys(3_000, 10**9, 20), types={"by": "STRING"})
+    assert found.rows == 3_000
+    assert found.table.column("by")[1].as_py().startswith('{"k')
+
+
+@pytest.mark.parametrize(("rows", "keys", "each"), [(2_000, 1_000, 3), (60, 3_000, 50)])
+def test_a_wide_object_has_all_its_values(rows: int, keys: int, each: int) -> None:
+    data = rows_with_keys(rows, keys, each)
+    found = read_bytes(data)
+    for sent, stored in zip(data.splitlines(), found.table.to_pylist(), strict=True):
+        kept = {key: value for key, value in stored["by"].items() if value is not None}
+        assert kept == json.loads(sent)["by"]
+
+
+TEXT = st.text(':",\\{}[] ka', max_size=4)
+OBJECTS = st.recursive(
+    st.dictionaries(TEXT, TEXT | st.integers(), max_size=4),
+    lambda inner: st.dictionaries(TEXT, inner | st.lists(inner, max_size=2), max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.lists(OBJECTS, max_size=4), st.sampled_from([":", ": ", " :"]))
+def test_all_keys_are_found_whatever_stands_in_keys_and_strings(
+    rows: list[dict[str, object]], colon: str
+) -> None:
+    lines = [json.dumps(row, separators=(",", colon)) for row in rows]
+    found = keys_in("\n".join(lines).encode())
+    assert {key.decode() for key in found} == {
+        json.dumps(key)[1:-1] for row in rows for key in _keys(row)
+    }
+
+
+def _keys(value: object) -> set[str]:
+    if isinstance(value, list):
+        return set().union(*map(_keys, value))
+    return set(value).union(*map(_keys, value.values())) if isinstance(value, dict) else set()
+
+
+def test_keys_that_are_data_take_no_more_memory_than_others() -> None:
+    program = """
+from pathlib import Path
+from feed_assets.errors import ContentError
+from feed_assets_tests.unit.ndjson.feeds import read_bytes
+from feed_assets_tests.unit.ndjson.test_crowd import rows_with_keys
+data = rows_with_keys(60_000, 10**9, 2)
+try:
+    read_bytes(data)
+except ContentError:
+    # not getrusage's ru_maxrss, which counts what had the process before its program
+    print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert int(done.stdout) < 400 << 10  # kB; it was more than 20 GB

@@ -1,0 +1,12 @@
+"""The fuzzer's first feeds; it goes on for as long as one likes."""
+
+from __future__ import annotations
+
+import pytest
+
+from feed_assets_tests.unit.ndjson import fuzz
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_both_ways_through_a_feed_give_the_same(seed: int) -> None:
+    fuzz.check(seed)

@@ -1,0 +1,287 @@
+"""The YAML of a preview is a feed as it stands, with what a person would have guessed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dagster.components.testing import create_defs_folder_sandbox
+from dagster_shared.yaml_utils import parse_yaml_with_source_position
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from feed_assets import cli
+from feed_assets.config.feed import Feed
+from feed_assets.orchestration.component import JsonFeed
+from feed_assets.preview.feed_yaml import _line
+from feed_assets_tests.support.servers.feed import FeedServer, lines
+
+ORDERS = [
+    {"createdAt": "2020-01-15", "updatedAt": "2020-01-20", "orderId": "N2", "userId": "U1"},
+    {"createdAt": "2020-01-20", "updatedAt": "2020-01-20", "orderId": "N3", "userId": "U1"},
+]
+
+
+def loaded(text: str) -> Feed:
+    """The feed that the component makes of a YAML file, its assets and schedules built."""
+    with create_defs_folder_sandbox() as sandbox:
+        folder = sandbox.defs_folder_path / "orders"
+        folder.mkdir()
+        (folder / "defs.yaml").write_text(text, encoding="utf-8")
+        with sandbox.load_component_and_build_defs(folder) as (component, definitions):
+            assert isinstance(component, JsonFeed)
+            assert list(definitions.assets or ())
+            return component.feed
+
+
+def declared(
+    server: FeedServer, capsys: pytest.CaptureFixture[str], *arguments: str, query: str = ""
+) -> tuple[Feed, str]:
+    assert cli.main(["preview", f"{server.url}{query}", *arguments]) == 0
+    _, _, text = capsys.readouterr().out.partition("/defs.yaml\n")
+    return loaded(text), text
+
+
+def set_of(feed: Feed) -> dict[str, Any]:
+    return feed.model_dump(exclude_defaults=True)
+
+
+def test_a_snapshot_as_it_was_asked_for(
+    server: FeedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answer = lambda _: lines(*ORDERS)
+    feed, text = declared(server, capsys, query="?a=1&b=%20#c:d")
+    assert set_of(feed) == {
+        "name": "feed",
+        "url": f"{server.url}?a=1&b=%20#c:d",
+        "dataset": "crm",
+        "key": ("orderId",),
+        "updated_at": "updatedAt",
+    }
+    assert "key: [orderId]  # another one in each of the 2 rows" in text
+
+
+def test_by_date_with_all_that_was_given(
+    server: FeedServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("NAME", "PASSWORD", "KEY"):
+        monkeypatch.setenv(variable, "hunter2")
+    server.answer = lambda _: lines(*ORDERS)
+    options = ["--date", "2020-01-20", "--basic-auth", "NAME", "PASSWORD"]
+    options += ["--header-env", "X-Key=KEY", "--allow-insecure", "--empty-as-null"]
+    options += ["--type", "createdAt=DATE", "--type", "a.b: c=STRING", "--max-feed-bytes", "999"]
+    feed, text = declared(server, capsys, *options)
+    found = set_of(feed)
+    assert str(found.pop("partition_by_date")["start_date"]) == "2020-01-20"
+    assert found == {
+        "name": "feed",
+        "url": server.url,
+        "dataset": "crm",
+        "basic_auth": {"username_env": "NAME", "password_env": "PASSWORD"},
+        "headers_env": {"X-Key": "KEY"},
+        "allow_insecure": True,
+        "empty_as_null": True,
+        "types": {"createdAt": "DATE", "a.b: c": "STRING"},
+        "max_feed_bytes": 999,
+        "key": ("orderId",),
+        "updated_at": "updatedAt",
+    }
+    assert "hunter2" not in text
+
+
+def test_a_day_that_has_not_begun_starts_no_feed_in_the_future(
+    server: FeedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    feed, _ = declared(server, capsys, "--date", "2999-12-31")
+    assert feed.partition_by_date is not None  # which a start in the future would have refused
+    assert server.requests[-1][0].endswith("date=29991231")
+
+
+@pytest.mark.parametrize(
+    ("rows", "key", "updated_at"),
+    [
+        ([{"a": 1, "id": 1}, {"a": 1, "id": 2}], ("id",), None),
+        ([{"name": "a", "no": "1"}, {"name": "b", "no": "1"}], (), None),  # too few to say of name
+        ([{"id": 1}, {"id": 1}], (), None),
+        ([{"id": 1}, {"id": None}], (), None),
+        ([{"id": 1.5}, {"id": 2.5}], (), None),
+        ([{"code": f"{n}"} for n in range(100)], ("code",), None),
+        ([{"id": f"{n % 99}", "uuid": n} for n in range(100)], ("uuid",), None),
+        ([{"paid": n, "modified_on": "2020-01-20"} for n in range(9)], (), "modified_on"),
+        ([{"updated": "yes", "last_change": "2020-01-20T10:00Z"}] * 2, (), "last_change"),
+        ([{"a.id": 1}, {"a.id": 2}], (), None),  # a path with a dot would be another's
+        ([{"id": f"{n % 70_000}"} for n in range(70_001)], (), None),  # in different batches
+    ],
+)
+def test_guesses_are_what_the_rows_show(
+    server: FeedServer,
+    capsys: pytest.CaptureFixture[str],
+    rows: list[Any],
+    key: tuple[str, ...],
+    updated_at: str | None,
+) -> None:
+    server.answer = lambda _: lines(*rows)
+    cli.main(["preview", server.url])
+    text = capsys.readouterr().out.partition("/defs.yaml\n")[2]
+    feed = Feed(**yaml.safe_load(text)["attributes"])
+    assert (feed.key, feed.updated_at) == (key, updated_at)
+
+
+def test_what_the_rows_want_stands_as_a_comment(
+    server: FeedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answer = lambda _: lines(
+        {"at": "", "price": "1.50"}, {"at": "2020-01-20", "price": "2.00"}, "bad"
+    )
+    _, text = declared(server, capsys)
+    for line in ("empty_as_null: true", "types: {price: NUMERIC}", "max_bad_lines: 1"):
+        assert f"  # {line}  # " in text
+    uncommented = "".join(
+        line.replace("  # ", "  ", 1) if line.startswith("  # ") else line
+        for line in text.splitlines(keepends=True)
+    )
+    feed = loaded(uncommented)
+    assert (feed.empty_as_null, feed.types, feed.max_bad_lines) == (True, {"price": "NUMERIC"}, 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("orders.ndjson.gz", "orders"),
+        ("2020 Orders - all.ndjson", "feed"),
+        ("Shop-Orders.ndjson", "shop_orders"),
+        ("20200120.ndjson", "feed"),
+        ("заказы.ndjson", "feed"),
+    ],
+)
+def test_a_feed_is_named_after_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str, name: str
+) -> None:
+    (tmp_path / source).write_bytes(lines(*ORDERS).body)
+    assert cli.main(["preview", str(tmp_path / source)]) == 0
+    out = capsys.readouterr().out
+    assert f"# feed_assets/defs/{name}/defs.yaml\n" in out
+    assert loaded(out.partition("/defs.yaml\n")[2]).name == name
+
+
+def test_write_puts_it_where_feeds_are_and_overwrites_nothing(
+    tmp_path: Path, server: FeedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answer = lambda _: lines(*ORDERS)
+    folder = tmp_path / "shop_orders"
+    assert cli.main(["preview", server.url, "--write", str(folder)]) == 0
+    assert f"Wrote {folder}/defs.yaml" in capsys.readouterr().out
+    text = (folder / "defs.yaml").read_text()
+    assert loaded(text).name == "shop_orders"
+
+    requests = len(server.requests)
+    assert cli.main(["preview", server.url, "--write", str(folder)]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err) == (
+        "",
+        f"feed-assets: {folder}/defs.yaml is there already, and stays as it is; name another "
+        f"folder\n",
+    )
+    assert len(server.requests) == requests  # nobody waits for that
+    assert (folder / "defs.yaml").read_text() == text
+
+
+def test_write_beside_json_leaves_stdout_to_the_json(
+    tmp_path: Path, server: FeedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["preview", server.url, "--json", "--write", str(tmp_path / "orders")]) == 0
+    out, err = capsys.readouterr()
+    assert yaml.safe_load(out)["rows"] == 1
+    assert err.startswith("Wrote ")
+
+
+@pytest.mark.parametrize(
+    ("folder", "why"),
+    [
+        ("shop-orders", "shop-orders names no feed: its last part must be of letters, digits"),
+        ("nowhere/orders", "there is no folder"),
+        ("file", "file/defs.yaml cannot be written: File exists"),
+    ],
+)
+def test_write_says_why_it_cannot(
+    tmp_path: Path, server: FeedServer, capsys: pytest.CaptureFixture[str], folder: str, why: str
+) -> None:
+    (tmp_path / "file").touch()
+    assert cli.main(["preview", server.url, "--write", str(tmp_path / folder)]) == 1
+    assert why in capsys.readouterr().err
+
+
+def test_nothing_is_written_of_what_has_no_row(
+    tmp_path: Path, server: FeedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answer = lambda _: lines("a;b", "1;2")
+    assert cli.main(["preview", server.url, "--write", str(tmp_path / "orders")]) == 1
+    out, err = capsys.readouterr()
+    assert "type: feed_assets.JsonFeed" not in out
+    assert "nothing is written, as no line of" in err
+    assert not (tmp_path / "orders").exists()
+
+
+# --- names of any kind are read back as they are
+
+AWKWARD = (
+    *("\x85", "\u2028", "\u2029", "\ufeff", "\xa0", "\x00", "\x07", "\x7f", "\x9f", "\ufffe"),
+    *(
+        " ",
+        "\t",
+        "\n",
+        "\r\n",
+        "\\",
+        '"',
+        "'",
+        "#",
+        ": ",
+        ", ",
+        "{",
+        "}",
+        "[",
+        "]",
+        "&a",
+        "*a",
+        "!a",
+    ),
+    *("|", ">", "%", "@", "`", "? ", "- ", "~", "=", "<<", "---", "...", "null", "yes", "No", "on"),
+    *(
+        "1",
+        "1.5",
+        "1e3",
+        "0x1",
+        "0o7",
+        "1_000",
+        "2020-01-01",
+        "12:30:45",
+        "+1",
+        ".inf",
+        ".nan",
+        "y",
+    ),
+)
+NAMES = st.lists(st.sampled_from(AWKWARD) | st.text(max_size=3), max_size=4).map("".join)
+
+
+@given(name=NAMES)
+@settings(max_examples=200)
+@example(name="a\x85b")
+@example(name="x" * 200)
+def test_any_key_of_a_feed_is_read_back_by_dagster(name: str) -> None:
+    values: list[Any] = [name, [name], {name: "STRING"}]
+    written = "\n".join(_line(f"a{at}", value, "why") for at, value in enumerate(values))
+    read = parse_yaml_with_source_position(f"attributes:\n{written}\n").value
+    assert read == {"attributes": {f"a{at}": value for at, value in enumerate(values)}}
+
+
+@pytest.mark.parametrize("key", ["a\x85b", " id ", "<<", "=", "null", "1", "\ufeffid", "a: b # c"])
+def test_a_feed_whose_key_is_awkward_is_declared_as_it_is(
+    server: FeedServer, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
+    server.answer = lambda _: lines({key: "N1"}, {key: "N2"})
+    types = ("--type", f"{key}=STRING")
+    feed, _ = declared(server, capsys, *types)
+    assert dict(feed.types) == {key: "STRING"}

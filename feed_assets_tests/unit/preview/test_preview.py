@@ -1,0 +1,267 @@
+"""What a preview tells of a feed: what an import would make of it, and what to mind."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+
+from feed_assets import cli, read_ndjson
+from feed_assets.preview.column_stats import Facts
+from feed_assets.preview.preview import Preview, preview
+from feed_assets.preview.printable import fit, share
+from feed_assets.preview.render import shown
+from feed_assets.preview.request import Asked
+from feed_assets.schema.table import Table
+from feed_assets_tests.support.dagster.project import Project
+from feed_assets_tests.support.servers.feed import lines
+
+
+def previewed(tmp_path: Path, *rows: Any, day: date | None = None, **attributes: Any) -> Preview:
+    path = tmp_path / "orders.ndjson"
+    path.write_bytes(lines(*rows).body)
+    return preview(Asked(str(path), day, attributes=attributes))
+
+
+def column(name: str, values: Sequence[Any]) -> list[dict[str, Any]]:
+    return [{name: value} for value in values]
+
+
+def many(value: Any, *others: Any) -> list[Any]:
+    """A thousand rows, the others from line 501 on."""
+    return [value] * 500 + [*others] + [value] * (500 - len(others))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            many("2020-01-20", ""),
+            '1 of 1,000 values is "", the first at line 501; --empty-as-null makes it DATETIME',
+        ),
+        (
+            many("2020-01-20T10:00Z", "", ""),
+            '2 of 1,000 values are "", the first at line 501; --empty-as-null makes it TIMESTAMP',
+        ),
+        (
+            many(7, ""),
+            '1 of 1,000 values is "", the first at line 501; --empty-as-null may make it INTEGER',
+        ),
+        (
+            many(7.5, "", 3),
+            '1 of 1,000 values is "", the first at line 501; --empty-as-null may make it FLOAT',
+        ),
+        (
+            many("2020-01-20", "n/a", ""),
+            '998 dates, but 2 strings (line 501 "n/a", line 502 ""); '
+            "--type x=DATETIME refuses such lines",
+        ),
+        (
+            many(7, "n/a", None, "-", 1.5, "?", "!"),
+            '995 numbers, but 4 strings (line 501 "n/a", line 503 "-", line 505 "?"); '
+            "--type x=FLOAT refuses such lines",
+        ),
+        (
+            many(True, "yes", 0),
+            '998 booleans, but 1 number and 1 string (line 501 "yes", line 502 0); '
+            "--type x=BOOLEAN refuses such lines",
+        ),
+        (many("new", 7), "999 strings, but 1 number (line 501 7)"),
+        (
+            many({"a": 1}, [1], "a"),
+            '998 objects, but 1 array and 1 string (line 501 [1], line 502 "a")',
+        ),
+        (
+            many(7, "8"),
+            "some of its numbers are in quotes, numbers (first at line 1) and strings (first at "
+            "line 501); --type x=NUMERIC takes both",
+        ),
+        (
+            many("1.50", "-3.00"),
+            "all its numbers are in quotes; --type x=NUMERIC makes numbers of them",
+        ),
+        (
+            many("0.1234567890", "-3.00"),
+            "all its numbers are in quotes; --type x=BIGNUMERIC makes numbers of them",
+        ),
+        (
+            many("2020-01-20T10:00", "2020-01-20T10:00Z"),
+            "dates (first at line 1) and dates with an offset (first at line 501)",
+        ),
+        (
+            many(1.5, 2**53 + 1),
+            "no number type holds all its numbers exactly, so they are kept as they were sent",
+        ),
+        (many([7], ["n/a"]), "numbers (first at line 1) and strings (first at line 501)"),
+        (
+            many("2020-02-28", "2020-02-30"),
+            "dates (first at line 1) and strings (first at line 501)",
+        ),
+    ],
+)
+def test_why_a_column_is_text_is_said_with_the_lines(
+    tmp_path: Path, values: list[Any], said: str
+) -> None:
+    found = previewed(tmp_path, *column("x", values))
+    assert [each.said for each in found.oddities] == [f"x is STRING: {said}"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        many("new", ""),
+        many("a note", "2020-01-20"),
+        many("00123", "00124"),
+        many("1.50", "n/a"),
+        many("1.50", ""),
+        many(None, "x"),
+        many(7, 8.5),
+    ],
+)
+def test_what_is_plainly_text_or_not_is_not_talked_about(tmp_path: Path, values: list[Any]) -> None:
+    assert previewed(tmp_path, *column("x", values)).oddities == []
+
+
+def test_what_the_warning_proposes_does_what_it_says(tmp_path: Path) -> None:
+    rows = column("x", many("2020-01-20", "")) + column("y", many(1.5, "2.50"))
+    found = previewed(tmp_path, *rows, empty_as_null=True, types={"y": "NUMERIC"})
+    assert found.oddities == []
+    assert [each["type"] for each in found.json["schema"]] == ["DATETIME", "NUMERIC"]
+
+
+def test_lines_are_numbered_as_an_editor_does_where_some_are_blank_or_bad(tmp_path: Path) -> None:
+    rows = ["", '{"x": 1}', "bad", "", '{"x": "n/a"}', '{"x": 2}', "bad", '{"x": {"a": "-"}}']
+    (said,) = (each.said for each in previewed(tmp_path, *rows).oddities)
+    assert '(line 5 "n/a", line 8 {"a": "-"})' in said
+
+
+def test_a_mixed_field_of_a_record_is_named_by_its_path(tmp_path: Path) -> None:
+    rows = [{"a": {"b": value}} for value in (1, 2, "n/a")] + [{"a": None}]
+    (said,) = (each.said for each in previewed(tmp_path, *rows).oddities)
+    assert said.startswith('a.b is STRING: 2 numbers, but 1 string (line 3 "n/a")')
+
+
+def test_each_column_has_its_share_of_nulls_and_an_example(tmp_path: Path) -> None:
+    rows = [
+        {"at": None, "text": "", "in": {"n": 1.5}, "list": [], "items": [{"n": 7}, {}], "b": True},
+        {"at": "2020-01-20T10:00:00.25Z", "in": None, "list": [1, 2, 3, 4], "items": None},
+        {"on": "2020-01-20", "text": "abc", "in": {}, "price": 12.5, "list": None},
+        {"on": "2020-01-20T10:00"},
+    ]
+    found = previewed(tmp_path, *rows, types={"price": "NUMERIC"})
+    assert [row(each) for each in found.facts] == [
+        ("at", "TIMESTAMP", "75 %", "2020-01-20 10:00:00.250000Z"),
+        ("text", "STRING", "50 %", "abc"),
+        ("in", "RECORD", "50 %", None),
+        ("  n", "FLOAT", "75 %", "1.5"),
+        ("list", "REPEATED INTEGER", "75 %", "1, 2, 3, …"),
+        ("items", "REPEATED RECORD", "75 %", None),
+        ("  n", "INTEGER", "50 %", "7"),
+        ("b", "BOOLEAN", "75 %", "true"),
+        ("on", "DATETIME", "50 %", "2020-01-20"),
+        ("price", "NUMERIC", "75 %", "12.5"),
+    ]
+
+
+def row(facts: Facts) -> tuple[str, str, str, str | None]:
+    name = f"{'  ' * facts.depth}{facts.column.name}"
+    return name, str(facts.column), share(facts.nulls, facts.values), facts.example
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [(0, ""), (1, "<1 %"), (50, "5 %"), (500, "50 %"), (999, ">99 %"), (1000, "100 %")],
+)
+def test_a_share_is_none_or_all_only_if_it_is(part: int, said: str) -> None:
+    assert share(part, 1000) == said
+
+
+def test_nothing_that_a_feed_sends_is_an_order_to_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = "\x1b]0;owned\x07\u202e[red]"
+    path = tmp_path / "orders.ndjson"
+    path.write_text(
+        f"{json.dumps({evil: evil, 'x': 1})}\n{json.dumps({'x': evil})}\n{evil}\n", encoding="utf-8"
+    )
+    assert cli.main(["preview", str(path)]) == 0
+    path.write_text(f"<{evil}")
+    assert cli.main(["preview", str(path)]) == 1
+    out, err = capsys.readouterr()
+    assert "\\x1b]0;owned\\x07\\u202e[red]" in out
+    assert "\\x1b]0;owned" in err
+    for character in "\x1b\x07\u202e":
+        assert character not in out + err
+
+
+@pytest.mark.parametrize("width", [72, 80, 120])
+def test_names_types_and_shares_are_whole_where_room_is_scarce(tmp_path: Path, width: int) -> None:
+    name = "a_column_name_that_somebody_thought_a_good_idea"
+    found = previewed(tmp_path, {name: ["x" * 300] * 2, "東京": "東京" * 50}, {"b": {"c": None}})
+    text = shown(found, width)
+    lines = text.splitlines()
+    assert max(map(cell_len, lines)) <= width
+    assert "REPEATED STRING" in text
+    assert "50 %" in text
+    assert "…" in text
+    head = next(at for at, line in enumerate(lines) if line.startswith(" column "))
+    end = lines[head].index("type")
+    folded = "".join(line[:end].strip() for line in lines[head + 1 :])
+    assert name in folded
+
+
+def test_signs_of_all_languages_are_shown_as_they_are() -> None:
+    assert fit("Zürich 東京 🎉") == "Zürich 東京 🎉"
+
+
+@pytest.mark.parametrize("day", [None, date(2020, 1, 20)])
+def test_a_preview_tells_what_an_import_then_does(
+    project: Callable[..., Project], day: date | None, tmp_path: Path
+) -> None:
+    by_date = {"partition_by_date": {"start_date": "2020-01-01"}} if day else {}
+    attributes: dict[str, Any] = {
+        "types": {"in.price": "NUMERIC", "doc": "JSON"},
+        "empty_as_null": True,
+    }
+    made = project(**by_date, **attributes)
+    rows = [
+        {"größe": 1, "order id": "N1", "Order_ID": 2, "in": {"price": "1.5", "größe": []}},
+        {"größe": 2.5, "tags": ["x", None], "doc": {"a": 1}, "_TABLE_x": True, "at": ""},
+    ]
+    made.server.answer = lambda _: lines(*rows)
+    asked = Asked(made.server.url, day, attributes=attributes)
+
+    found = preview(asked)
+    assert made.run(*([day.isoformat()] if day else [])).success
+
+    table = Table("crm", "orders")
+    columns = made.tables.columns(table.shard(day) if day else table)
+    assert columns is not None
+    assert found.columns == columns
+    frame = read_ndjson(io.BytesIO(lines(*rows).body), **attributes)
+    for told in ("rows", "bytes", "untyped"):
+        assert found.json[told] == frame.attrs[told]
+    if day is None:
+        assert found.renamed == frame.attrs["renamed"]
+        assert [each.name for each in found.columns] == list(frame.columns)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([], "there are no rows, and an import refuses such a snapshot"),
+        ([{}, {"a": None}], "there is not one value in the rows, which an import refuses"),
+        ([{"a": [1, None, None]}], "a: 2 nulls in arrays dropped"),
+        (["a;b", "1;2"], "not one line is a row, so this may be no NDJSON at all"),
+    ],
+)
+def test_what_an_import_would_refuse_or_leave_out_is_said(
+    tmp_path: Path, rows: list[Any], said: str
+) -> None:
+    assert any(said in each for each in previewed(tmp_path, *rows).warnings)

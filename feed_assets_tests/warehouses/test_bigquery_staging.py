@@ -1,0 +1,126 @@
+"""Large loads go by way of a bucket, in which nothing stays."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from feed_assets.errors import WarehouseFailed
+from feed_assets.schema.table import Table
+from feed_assets.warehouse.bigquery.staging_bucket import FORGOTTEN, StagingBucket, emulator_storage
+from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
+from feed_assets.warehouse.store import store_snapshot
+from feed_assets_tests.support.bigquery.emulator import Emulator, emulator
+from feed_assets_tests.support.bigquery.fault_proxy import FaultProxy, fault_proxy, refused
+from feed_assets_tests.support.bigquery.storage import CloudStorage, cloud_storage
+
+ROWS = pa.table({"id": [hashlib.sha256(b"%d" % n).hexdigest() for n in range(1000)]})
+BUCKET = "stage"
+
+
+@pytest.fixture(scope="module")
+def buckets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("buckets")
+
+
+@pytest.fixture(scope="module")
+def reading_them(buckets: Path) -> Iterator[Emulator]:
+    """An emulator that reads `gs://` from there."""
+    with emulator(buckets=buckets) as running:
+        yield running
+
+
+@pytest.fixture
+def before(reading_them: Emulator) -> Iterator[FaultProxy]:
+    with fault_proxy(reading_them.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def storage(buckets: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CloudStorage]:
+    (buckets / BUCKET).mkdir(exist_ok=True)
+    with cloud_storage(buckets) as running:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", running.url)
+        monkeypatch.setattr("feed_assets.warehouse.bigquery.warehouse.STAGED_BYTES", 1000)
+        yield running
+
+
+def warehouse(before: FaultProxy, bucket: str = BUCKET) -> BigQueryWarehouse:
+    return BigQueryWarehouse(before.client(), StagingBucket(emulator_storage(), bucket))
+
+
+@pytest.fixture
+def orders(dataset: str) -> Table:
+    return Table(dataset, "orders")
+
+
+def test_a_large_load_is_staged_and_what_was_staged_is_gone(
+    before: FaultProxy, storage: CloudStorage, orders: Table
+) -> None:
+    tables = warehouse(before)
+
+    store_snapshot(tables, orders, ROWS, attempt="1")
+
+    assert tables.read(orders).to_pylist() == ROWS.to_pylist()
+    assert "upload to stage" in storage.calls
+    assert "start upload" not in before.counted()
+    assert storage.objects(BUCKET) == []
+
+
+def test_a_small_load_goes_directly(
+    before: FaultProxy, storage: CloudStorage, orders: Table
+) -> None:
+    store_snapshot(warehouse(before), orders, ROWS.slice(0, 1), attempt="1")
+
+    assert storage.calls == []
+    assert before.counted()["start upload"] == 1
+
+
+def test_a_load_that_fails_leaves_nothing_in_the_bucket_and_the_table_as_it_was(
+    before: FaultProxy, storage: CloudStorage, orders: Table
+) -> None:
+    tables = warehouse(before)
+    store_snapshot(tables, orders, ROWS, attempt="1")
+    before.on("insert job", refused(400, "invalid"))
+
+    with pytest.raises(WarehouseFailed, match="refused loading"):
+        store_snapshot(tables, orders, ROWS.slice(0, 500), attempt="2")
+
+    assert tables.count(orders) == 1000
+    assert storage.objects(BUCKET) == []
+
+
+def test_what_a_killed_import_of_the_table_has_left_is_deleted_by_a_later_one(
+    before: FaultProxy, storage: CloudStorage, orders: Table
+) -> None:
+    folder = storage.folder / BUCKET / "feed_assets" / f"test-project.{orders}"
+    folder.mkdir(parents=True)
+    old, young, others = (folder / name for name in ("old.parquet", "young.parquet", "../x"))
+    for path in (old, young, others):
+        path.write_bytes(b"left")
+    long_ago = time.time() - FORGOTTEN.total_seconds() - 60
+    for path in (old, others):
+        os.utime(path, (long_ago, long_ago))
+
+    store_snapshot(warehouse(before), orders, ROWS, attempt="1")
+
+    assert [path.exists() for path in (old, young, others)] == [False, True, True]
+    young.unlink()
+    others.unlink()
+
+
+def test_a_bucket_that_is_not_there_is_named_and_the_table_stays(
+    before: FaultProxy, storage: CloudStorage, orders: Table
+) -> None:
+    store_snapshot(warehouse(before), orders, ROWS.slice(0, 1), attempt="1")
+
+    with pytest.raises(WarehouseFailed, match="name one that does as staging_bucket"):
+        store_snapshot(warehouse(before, "nowhere"), orders, ROWS, attempt="2")
+
+    assert warehouse(before).count(orders) == 1

@@ -1,0 +1,294 @@
+"""A declared `key` or `updated_at` that cannot be one is refused before any table is touched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feed_assets.byte_source import Arriving, nameless
+from feed_assets.config.feed import Feed
+from feed_assets.download import Download, Validators
+from feed_assets.download.body_file import Whole
+from feed_assets.download.prefetch import Delivery
+from feed_assets.errors import ContentError, TypeConflict
+from feed_assets.importing.import_feed import Import, store
+from feed_assets.schema.table import Table
+from feed_assets.warehouse.base import Warehouse
+from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+from feed_assets.warehouse.read import read_table
+from feed_assets_tests.warehouses.test_keys import import_day
+
+Row = Mapping[str, Any]
+FIRST, SECOND = date(2020, 1, 1), date(2020, 1, 2)
+ORDERS = Table("crm", "orders")
+ERROR = {"success": False, "code": 500, "message": "maintenance"}
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> DuckDBWarehouse:
+    return DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+
+
+def import_snapshot(warehouse: Warehouse, *rows: Row, **attributes: Any) -> Import:
+    feed = Feed(name="orders", url="https://example.com/feed", dataset="crm", **attributes)
+    with nameless() as file:
+        source = Arriving(file)
+        source.write("".join(f"{json.dumps(row)}\n" for row in rows).encode())
+        source.end()
+        download = Download(feed.url, source)
+        download.whole.set_result(Whole(0, "", 0.0, Validators(), marked=True))
+        return store(Delivery(feed, None, download), warehouse, attempt=str(rows))
+
+
+def latest(**attributes: Any) -> dict[str, Any]:
+    return {"key": ["id"], "updated_at": "at", **attributes}
+
+
+# --- a declared column that the feed does not name
+
+MISSING: Sequence[tuple[str, Row, dict[str, Any], str | None]] = [
+    ("an error object", ERROR, {"key": ["id"]}, "no id in them, which is declared as key"),
+    ("no updated_at", {"id": 1}, latest(), "no at in them, which is declared as updated_at"),
+    ("one of two keys", {"id": 1}, {"key": ["id", "shop"]}, "no shop"),
+    ("another case", {"ID": 1}, {"key": ["id"]}, "no id in them"),
+    ("declared, and not sent", {"a": 1}, {"key": ["id"], "types": {"id": "STRING"}}, "no id in"),
+    ("no field", {"c": {"no": 1}}, {"key": ["c.id"]}, "no c.id in them"),
+    ("null beside another field", {"c": {"id": None, "no": 1}}, {"key": ["c.id"]}, None),
+    ("no field, all null", {"c": {"no": None}, "a": 1}, {"key": ["c.id"]}, "no c.id in them"),
+    ("no record", {"c": "x"}, {"key": ["c.id"]}, "no c.id in them"),
+    ("a record of null", {"c": None, "a": 1}, {"key": ["c.id"]}, None),
+    ("an empty record", {"c": {}, "a": 1}, {"key": ["c.id"]}, None),
+    ("null", {"id": None, "a": 1}, {"key": ["id"]}, None),
+    ("null, read by row", {"id": None, "a": 2**70}, {"key": ["id"]}, None),
+    ("missing, read by row", {"c": {"no": 2**70}}, {"key": ["c.id"]}, "no c.id in them"),
+    ("renamed, as sent", {"order-id": 1}, {"key": ["order-id"]}, None),
+    ("renamed, as stored", {"order.id": 1}, {"key": ["order_id"]}, None),
+    ("a key with a dot", {"c.id": 1}, {"key": ["c.id"]}, None),
+    ("a field of a key with a dot", {"a.b": {"c": 1}}, {"key": ["a.b.c"]}, None),
+]
+
+
+@pytest.mark.parametrize(
+    ("row", "attributes", "refused"), [case[1:] for case in MISSING], ids=[c[0] for c in MISSING]
+)
+def test_rows_without_a_declared_column_replace_no_snapshot(
+    tables: DuckDBWarehouse, row: Row, attributes: dict[str, Any], refused: str | None
+) -> None:
+    import_snapshot(tables, {"good": "before"})
+    if refused is None:
+        import_snapshot(tables, row, **attributes)
+        return
+    with pytest.raises(ContentError, match=refused):
+        import_snapshot(tables, row, row, **attributes)
+    assert read_table(tables, ORDERS).to_pylist() == [{"good": "before"}]
+
+
+def test_an_error_object_adds_no_column_to_the_shards(warehouse: Warehouse, dataset: str) -> None:
+    table = Table(dataset, "orders")
+    import_day(warehouse, table, FIRST, {"id": 1, "at": "2020-01-01"}, **latest())
+
+    with pytest.raises(ContentError) as refused:
+        import_day(warehouse, table, SECOND, ERROR, **latest(max_bad_lines=1))
+
+    assert str(refused.value) == (
+        "https://example.com/feed has 1 rows and no id in them, which is declared as key; it has "
+        "success, code, message. Look at what the server answered: it may be an error. If the feed "
+        "has another name for it now, correct key in its YAML"
+    )
+    assert [column.name for column in warehouse.known(table).columns] == ["id", "at"]
+    assert warehouse.columns(table.shard(SECOND)) is None
+
+
+def test_of_many_columns_a_few_are_named(tables: DuckDBWarehouse) -> None:
+    row = {f"c{number}": 1 for number in range(8)}
+    with pytest.raises(ContentError, match=r"it has c0, c1, c2, c3, c4 and 3 more\. Look"):
+        import_snapshot(tables, row, key=["id"])
+
+
+def test_a_day_without_rows_needs_no_key(tables: DuckDBWarehouse) -> None:
+    assert import_day(tables, ORDERS, FIRST, **latest()).stored.rows == 0
+
+
+def test_a_day_whose_key_is_null_keeps_the_known_column(tables: DuckDBWarehouse) -> None:
+    import_day(tables, ORDERS, FIRST, {"id": 1, "at": "2020-01-01"}, **latest())
+    imported = import_day(tables, ORDERS, SECOND, {"id": None, "at": None, "a": 1}, **latest())
+    assert [str(column) for column in imported.stored.columns] == ["INTEGER", "DATETIME", "INTEGER"]
+    assert [check.name for check in imported.checked if not check.passed and check.grave] == ["key"]
+
+
+# --- what may be a key
+
+
+@pytest.mark.parametrize(
+    ("before", "today", "key", "says"),
+    [
+        ({"id": 1}, {"id": 1.0}, "id", "(types: {id: INTEGER}), or fix the feed"),
+        ({"c": {"id": 1}}, {"c": {"id": 1.0}}, "c.id", "(types: {c.id: INTEGER}), or fix"),
+        ({"c-1": 1}, {"c-1": 1.0}, "c_1", "(types: {c_1: INTEGER}), or fix the feed"),
+        ({"id": 1}, {"id": 1.5}, "id", "(types: {id: STRING}) and backfill the days before"),
+    ],
+    ids=str,
+)
+def test_an_integer_key_never_becomes_float(
+    warehouse: Warehouse, dataset: str, before: Row, today: Row, key: str, says: str
+) -> None:
+    table = Table(dataset, "orders")
+    rest = {"shop": "eu", "at": "2020-01-01"}
+    declared: dict[str, Any] = {"key": ["shop", key], "updated_at": "at"}
+    import_day(warehouse, table, FIRST, {**before, **rest}, **declared)
+    known = warehouse.known(table).columns
+
+    with pytest.raises(TypeConflict) as refused:
+        import_day(warehouse, table, SECOND, {**before, **rest}, {**today, **rest}, **declared)
+
+    assert "is INTEGER in the shards so far and FLOAT today (first at line 2)" in str(refused.value)
+    assert "It is in the key, which never becomes FLOAT: " in str(refused.value)
+    assert says in str(refused.value)
+    assert warehouse.known(table).columns == known
+    assert warehouse.columns(table.shard(SECOND)) is None
+
+
+def test_the_way_out_for_an_integer_key_with_a_fraction_of_zero_works(
+    warehouse: Warehouse, dataset: str
+) -> None:
+    table, declared = Table(dataset, "orders"), latest(types={"id": "INTEGER"})
+    import_day(warehouse, table, FIRST, {"id": 1, "at": "2020-01-01"}, **latest())
+    import_day(warehouse, table, SECOND, {"id": 1.0, "at": "2020-01-02"}, **declared)
+
+    assert warehouse.define_latest(table, ["id"], "at")
+    (row,) = read_table(warehouse, table).to_pylist()
+    assert (row["id"], row["at"].day) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("row", "key", "says"),
+    [
+        ({"id": 1.5}, "id", "id is in the key and is FLOAT in the feed, which cannot be a key"),
+        ({"id": 1.0}, "id", "(types: {id: INTEGER})"),
+        ({"id": 1.5}, "id", "have the feed send it as text, or declare its type"),
+        ({"c": {"id": 0.5}}, "c.id", "(types: {c.id: STRING})"),
+        ({"id": {"a": 1}}, "id", "id is in the key and is RECORD in the feed"),
+        ({"id": [1]}, "id", "id is in the key and is REPEATED INTEGER in the feed"),
+        ({"id": [{"a": 1}]}, "id.a", "id.a is in the key and is REPEATED RECORD in the feed"),
+    ],
+    ids=str,
+)
+def test_what_bigquery_cannot_partition_by_is_no_key_from_the_first_day_on(
+    warehouse: Warehouse, dataset: str, row: Row, key: str, says: str
+) -> None:
+    table = Table(dataset, "orders")
+    with pytest.raises(ContentError) as refused:
+        import_day(warehouse, table, FIRST, {"shop": "eu", **row}, key=["shop", key])
+    assert says in str(refused.value)
+    assert warehouse.known(table).version is None
+
+
+def test_a_key_declared_as_json_by_the_name_it_is_stored_under_is_refused(
+    tables: DuckDBWarehouse,
+) -> None:
+    with pytest.raises(ContentError, match="a_b is in the key and is JSON in the feed"):
+        import_day(tables, ORDERS, FIRST, {"a-b": 1}, key=["a_b"], types={"a-b": "JSON"})
+
+
+def test_shards_from_before_the_rule_whose_key_is_float_get_no_further_day(
+    tables: DuckDBWarehouse,
+) -> None:
+    import_day(tables, ORDERS, FIRST, {"id": 1.5})
+    with pytest.raises(ContentError, match=r"is FLOAT in the shards of crm\.orders so far"):
+        import_day(tables, ORDERS, SECOND, {"id": 1}, key=["id"])
+
+
+def test_a_snapshots_key_may_be_a_fraction_as_no_view_is_made_by_it(
+    tables: DuckDBWarehouse,
+) -> None:
+    assert import_snapshot(tables, {"id": 1.5}, key=["id"]).stored.rows == 1
+
+
+# --- text as updated_at
+
+ISO_ADVICE = "have the feed send ISO 8601 (2020-01-31T10:00:00Z), all with a UTC offset or all"
+TEXTS: Sequence[tuple[Sequence[Any], str, str, dict[str, Any] | None]] = [
+    (["31.01.2020", "05.02.2020"], '(line 1: "31.01.2020")', ISO_ADVICE, None),
+    (["2020-01-31", "05.02.2020"], '(line 2: "05.02.2020")', ISO_ADVICE, None),
+    (["2020-01-31 10:00 CET"], '(line 1: "2020-01-31 10:00 CET")', ISO_ADVICE, None),
+    (["2020-W05-5"], '(line 1: "2020-W05-5")', "types: {at: STRING}", {"types": {"at": "STRING"}}),
+    (
+        ["2020-01-31", ""],
+        '(line 2: "")',
+        'set empty_as_null: true in the feed\'s YAML, which reads "" as null',
+        {"empty_as_null": True},
+    ),
+    (
+        ["2020-01-31T10:00:00Z", "", None],
+        '(line 2: "")',
+        "set empty_as_null: true",
+        {"empty_as_null": True},
+    ),
+    (
+        ["2020-01-31", "2020-01-31T10:00:00Z"],
+        "(line 1 has no UTC offset, line 2 has one)",
+        ISO_ADVICE,
+        None,
+    ),
+    (["9", "10"], '(line 1: "9")', "(types: {at: INTEGER})", {"types": {"at": "INTEGER"}}),
+    (["9.5", 10], '(line 1: "9.5")', "(types: {at: NUMERIC})", {"types": {"at": "NUMERIC"}}),
+    (
+        ["9", ""],
+        '(line 1: "9")',
+        '(types: {at: INTEGER}) and empty_as_null: true, which reads "" as null',
+        {"types": {"at": "INTEGER"}, "empty_as_null": True},
+    ),
+    (["", ""], '(line 1: "")', ISO_ADVICE, None),
+    (["2020-02-30"], '(line 1: "2020-02-30")', ISO_ADVICE, None),
+]
+
+
+@pytest.mark.parametrize(("values", "where", "advice", "declared"), TEXTS, ids=str)
+@pytest.mark.parametrize("path", ["at", "r.at"])
+def test_text_that_tells_no_time_makes_no_latest_state_and_the_advice_works(
+    tables: DuckDBWarehouse,
+    path: str,
+    values: Sequence[Any],
+    where: str,
+    advice: str,
+    declared: dict[str, Any] | None,
+) -> None:
+    rows = [{"id": 1, **({"at": at} if path == "at" else {"r": {"at": at}})} for at in values]
+    attributes: dict[str, Any] = {"key": ["id"], "updated_at": path}
+    with pytest.raises(ContentError) as refused:
+        import_day(tables, ORDERS, FIRST, *rows, **attributes)
+    assert f"{path} is updated_at and is text {where}, so the latest state" in str(refused.value)
+    assert advice.replace("{at:", f"{{{path}:") in str(refused.value)
+    assert tables.known(ORDERS).version is None
+
+    if declared is not None:
+        if "types" in declared:
+            declared = {**declared, "types": {path: declared["types"]["at"]}}
+        import_day(tables, ORDERS, FIRST, *rows, **attributes, **declared)
+        assert tables.define_latest(ORDERS, ["id"], path)
+
+
+def test_text_in_the_shards_so_far_asks_for_a_backfill(tables: DuckDBWarehouse) -> None:
+    import_day(tables, ORDERS, FIRST, {"id": 1, "at": "31.01.2020"})
+    with pytest.raises(ContentError) as refused:
+        import_day(tables, ORDERS, SECOND, {"id": 1, "at": "2020-01-31"}, **latest())
+    assert "(types: {at: DATETIME}) and backfill the days before" in str(refused.value)
+
+
+@pytest.mark.parametrize(("at", "kind"), [([1], "REPEATED INTEGER"), ({"a": 1}, "RECORD")])
+def test_what_has_no_order_is_no_updated_at(tables: DuckDBWarehouse, at: Any, kind: str) -> None:
+    with pytest.raises(ContentError, match=f"at is updated_at and is {kind} in the feed"):
+        import_day(tables, ORDERS, FIRST, {"id": 1, "at": at}, **latest())
+
+
+def test_text_is_taken_where_no_latest_state_is_made_by_it(tables: DuckDBWarehouse) -> None:
+    row = {"id": 1, "at": "31.01.2020"}
+    assert import_snapshot(tables, row, **latest()).stored.rows == 1
+    imported = import_day(tables, Table("crm", "days"), FIRST, row, updated_at="at")
+    (check,) = (check for check in imported.checked if check.name == "updated_at")
+    assert check.said == f"at is STRING, which tells no day; {ISO_ADVICE} without"
