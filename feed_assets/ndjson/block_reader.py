@@ -198,8 +198,11 @@ def _table(rows: Rows, hints: Hints) -> pa.Table:
 
 
 def _levels(of: pa.DataType) -> int:
+    levels = 1
+    while pa.types.is_list(of):  # without a call, as a short line can open 500 arrays
+        of, levels = of.value_type, levels + 1
     inside = (_levels(of.field(index).type) for index in range(of.num_fields))
-    return 1 + max(inside, default=0)
+    return levels + max(inside, default=0)
 
 
 def _fits(seen: Seen, scope: Scope, proven: Mapping[str, set[Kind]] = _NOTHING) -> bool:

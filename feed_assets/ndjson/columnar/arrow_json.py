@@ -75,8 +75,10 @@ def _without_nulls(of: pa.DataType) -> pa.DataType | None:
 
 
 def _guessed(of: pa.DataType) -> bool:
-    if pa.types.is_nested(of):
-        return any(_guessed(of.field(index).type) for index in range(of.num_fields))
+    while pa.types.is_list(of):  # without a call, as a short line can open 500 arrays
+        of = of.value_type
+    if pa.types.is_struct(of):
+        return any(_guessed(each.type) for each in of)
     return bool(pa.types.is_temporal(of))
 
 

@@ -32,6 +32,7 @@ REASONS = [
     (b'{"\\uDBFF":1}', "holds half a character (a lone surrogate)"),
     (b'{"x":[{"y":"\\uD83Dx"}]}', "holds half a character (a lone surrogate)"),
     (b'{"a":' + b"[" * 200 + b"]" * 200 + b"}", "is nested deeper than 200 levels"),
+    (b'{"a":' + b"[" * 490 + b"]" * 490 + b"}", "is nested deeper than 200 levels"),
     (b'{"a":' * 100_000, "is nested deeper than 200 levels"),
 ]
 
