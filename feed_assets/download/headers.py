@@ -78,4 +78,6 @@ def entity_tag(text: str | None) -> str | None:
 
 def printable(text: str | None, most: int = LONGEST_REASON) -> str:
     """Text of a server, fit for one line of a message: shortened, control characters replaced."""
-    return "".join(each if each.isprintable() else "?" for each in (text or "").strip()[:most])
+    whole = (text or "").strip()
+    shown = "".join(each if each.isprintable() else "?" for each in whole[:most])
+    return f"{shown}…" if len(whole) > most else shown

@@ -33,6 +33,8 @@ from feed_assets.errors import (
 from feed_assets.urls import Url, is_private, may_follow
 
 BUSY = {408, 425, 429}
+CONDITION_REFUSED = {400, 412, 416, 431, 501}
+"""Answers of servers that do not understand a condition; any other means the feed itself."""
 REDIRECTS = 10
 ASCII = bytes(range(0x80)).decode()
 USER_AGENT = f"feed_assets/{version('feed_assets')}"
@@ -187,6 +189,11 @@ def _without_credentials(response: requests.Response, url: str) -> AccessRefused
     )
 
 
+def _is_final(status: int) -> bool:
+    """Tell whether the same request gets the same answer later; of a 401 each request would."""
+    return status not in BUSY and status != 401 and (status < 500 or status == 501)
+
+
 def _check_status(
     response: requests.Response, url: str, asked: Mapping[str, str], feed: Feed
 ) -> None:
@@ -196,7 +203,7 @@ def _check_status(
         return
     if status == 304 and {"If-None-Match", "If-Modified-Since"} & asked.keys():
         return
-    if asked and status != 401 and status not in BUSY and (status < 500 or status == 501):
+    if (status in CONDITION_REFUSED and asked) or ("Range" in asked and _is_final(status)):
         raise ConditionRefused(
             f"{said} to a request with {' and '.join(asked)}", url=url, status=status
         )
