@@ -184,7 +184,7 @@ class Attributes(Declared):
     run_retries: int = Field(
         3,
         ge=0,
-        le=100,
+        le=10_000,
         examples=[0],
         description="How often Dagster runs an import again that failed for now.",
     )

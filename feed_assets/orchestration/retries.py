@@ -20,7 +20,6 @@ RECORDED = {
 }
 LONGEST_WAIT = 3600.0
 """Seconds before a run is tried again, unless `run_retry_wait` itself is longer."""
-JITTER = 0.5  # of a wait, left to chance: what failed together is not run again together
 MAX_RETRIES = "dagster/max_retries"
 """The tag of a run that limits its retries, in place of the settings of Dagster and the feed."""
 PARENT = "dagster/parent_run_id"

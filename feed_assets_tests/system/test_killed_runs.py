@@ -14,6 +14,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from feed_assets.demo import crm
 from feed_assets_tests.support.dagster.client import (
     BIN,
     PROJECT,
@@ -36,7 +37,7 @@ class Gate:
 
     def answer(self, path: str) -> Answer:
         assert self.open.wait(120)
-        return lines({"orderId": "N1"})
+        return lines(*crm.now())
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_a_killed_dg_launch_gives_its_place_to_the_next(
     done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
 
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert done.stdout.splitlines()[-1].startswith("crm.orders_snapshot: 1 rows")
+    assert done.stdout.splitlines()[-1].startswith("crm.current_orders: 3 rows")
     with dg.DagsterInstance.from_config(str(home)) as instance:
         third, _, killed = instance.get_runs()
         assert third.status is dg.DagsterRunStatus.SUCCESS

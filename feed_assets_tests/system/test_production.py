@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections import Counter
@@ -18,7 +19,6 @@ import yaml
 from dagster._core.launcher.base import WorkerStatus
 from dagster._core.run_coordinator import QueuedRunCoordinator
 from dagster._core.storage.tags import GRPC_INFO_TAG
-from dagster._core.test_utils import create_run_for_test
 
 from feed_assets_tests.support.dagster.client import free_port, waited_for
 from feed_assets_tests.support.dagster.deployed import (
@@ -182,9 +182,10 @@ def test_a_run_that_its_code_server_does_not_run_counts_as_killed(
     production: Deployed, instance: dg.DagsterInstance
 ) -> None:
     """As all do that ran when the container of the code server was killed."""
-    finished = instance.get_runs(limit=1)[0]
-    where = {GRPC_INFO_TAG: finished.tags[GRPC_INFO_TAG]}
-    started = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED, tags=where)
+    server = {"host": "127.0.0.1", "port": int(production.ports["4000"])}
+    tags = {GRPC_INFO_TAG: json.dumps(server)}
+    started = dg.DagsterRun("a job", status=dg.DagsterRunStatus.STARTED, tags=tags)
+    instance.run_storage.add_run(started)
     health = instance.run_launcher.check_run_worker_health(started)
     assert (health.status, health.msg) == (
         WorkerStatus.NOT_FOUND,

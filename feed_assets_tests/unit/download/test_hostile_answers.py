@@ -154,11 +154,11 @@ CASES = {
     ),
     "a long reason with control characters": Case(
         [raw(b"HTTP/1.1 404 \x1b[2J" + b"a" * 60_000 + b"\r\n\r\n")],
-        (NotFound, r"answered 404 \?\[2Ja{76}; check"),
+        (NotFound, r"answered 404 \?\[2Ja{76}…; check"),
     ),
     "a long encoding": Case(
         [status("200 OK", BODY, Content_Encoding="b" * 60_000)],
-        (RequestRefused, "in the encoding b{80}, which"),
+        (RequestRefused, "in the encoding b{80}…, which"),
     ),
     # no HTTP
     "another protocol": Case(
