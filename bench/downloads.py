@@ -62,7 +62,7 @@ def _measured(where: str) -> float:
 
 def _read(where: str) -> float:
     from feed_assets import ndjson
-    from feed_assets.byte_source import Source
+    from feed_assets.byte_source import ByteSource
     from feed_assets.config.feed import Feed
     from feed_assets.download.prefetch import Delivery, deliver
 
@@ -74,7 +74,7 @@ def _read(where: str) -> float:
                 raise SystemExit(f"not delivered: {delivered}")
             ndjson.read(delivered.download.source).frame()
     else:
-        with Source.of(Path(where)) as source:
+        with ByteSource.from_path(Path(where)) as source:
             ndjson.read(source).frame()
     return time.perf_counter() - begun
 

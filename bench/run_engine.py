@@ -18,7 +18,7 @@ from bench.peak import watched
 
 def _ours(source: Path, target: Path) -> Callable[[], object]:
     ndjson = importlib.import_module("feed_assets.ndjson")
-    open_source = importlib.import_module("feed_assets.byte_source").Source.of
+    open_source = importlib.import_module("feed_assets.byte_source").ByteSource.from_path
     parquet = importlib.import_module("feed_assets.warehouse.bigquery.parquet_file")
 
     def run() -> int:

@@ -1,6 +1,7 @@
-"""Private files without a name: no other user reads them, and a killed process leaves none.
+"""Unnamed temporary files, and byte streams that several threads can read while one writes.
 
-They are where temporary files are; TMPDIR names another folder.
+No other user can read an unnamed file, and a killed process leaves none behind. They are created
+in the folder for temporary files, which TMPDIR can name.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from threading import Condition
 from typing import IO, BinaryIO
 
 
-def nameless() -> IO[bytes]:
-    """A new file to write and read, which goes when it is closed. Raises OSError."""
+def unnamed_temp_file() -> IO[bytes]:
+    """Create a file to write and read; it disappears when it is closed. Raises OSError."""
     return tempfile.TemporaryFile(prefix="feed_assets-")
 
 
-def room(file: IO[bytes]) -> int:
-    """The bytes that are free on the file's disk, for this user."""
+def free_disk_space(file: IO[bytes]) -> int:
+    """Return the bytes this user can still write to the file's disk."""
     disk = os.fstatvfs(file.fileno())
     return disk.f_bavail * disk.f_frsize
 
 
 class _Descriptor:
-    """A file that stays open for as long as somebody refers to it."""
+    """A duplicate file descriptor that is closed with its last reference."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.number = os.dup(file.fileno())
@@ -37,17 +38,17 @@ class _Descriptor:
             os.close(self.number)
 
 
-class Source:
-    """The bytes of a feed, for several threads at once; they may still be arriving."""
+class ByteSource:
+    """The bytes of a file, readable by several threads at once."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        """`file` is complete. It may be closed at any time: this opens it once more."""
+        """Take a complete file. The caller may close it at any time: its descriptor is copied."""
         self._file: _Descriptor | None = _Descriptor(file)
 
     @classmethod
     @contextmanager
-    def of(cls, path: Path) -> Iterator[Source]:
-        """A complete file."""
+    def from_path(cls, path: Path) -> Iterator[ByteSource]:
+        """Open a complete file, and close it at the end of the block."""
         with path.open("rb", buffering=0) as file:
             source = cls(file)
         try:
@@ -56,31 +57,34 @@ class Source:
             source.close()
 
     def close(self) -> None:
-        """Gives the file up, once threads that read it at this moment have done so.
+        """Close the file as soon as the reads that are running have ended.
 
-        Threads that read later get ValueError, as from any closed file.
+        Later reads raise ValueError, like those of any closed file.
         """
         self._file = None
 
-    def reach(self, wanted: int) -> int:
-        """Waits until that many bytes are there, or all; the number of those that are there."""
+    def wait_for(self, wanted: int) -> int:
+        """Block until `wanted` bytes are available or the stream has ended.
+
+        Return the number of bytes available.
+        """
         return os.fstat(self._opened().number).st_size
 
     def read(self, start: int, size: int) -> bytes:
-        """As many, once they are there; fewer at the end only."""
-        there = self.reach(start + size)
-        file = self._opened()  # which keeps it open meanwhile
-        found = []
-        while start < there and size > 0:
-            part = os.pread(file.number, min(size, there - start), start)
-            if not part:  # cut off by somebody else
+        """Block until these bytes are available, and return them; fewer only at the end."""
+        available = self.wait_for(start + size)
+        file = self._opened()  # this reference keeps it open
+        parts = []
+        while start < available and size > 0:
+            part = os.pread(file.number, min(size, available - start), start)
+            if not part:  # another process has truncated the file
                 break
-            found.append(part)
+            parts.append(part)
             start, size = start + len(part), size - len(part)
-        return found[0] if len(found) == 1 else b"".join(found)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def open(self) -> BinaryIO:
-        """The same from the first byte on, as a file of its own."""
+        """Return a buffered reader that starts at the first byte."""
         return io.BufferedReader(_Reader(self), 1 << 20)
 
     def _opened(self) -> _Descriptor:
@@ -90,66 +94,66 @@ class Source:
         return file
 
 
-class SupersededError(Exception):
-    """What was read has been replaced meanwhile: read anew."""
+class BodyReplaced(Exception):
+    """The server has replaced the body during the download: read it again from the start."""
 
 
-class Arriving(Source):
-    """A feed that one thread writes while others read it."""
+class GrowingByteSource(ByteSource):
+    """A file that one thread appends to while others read it."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        """`file` is new, and is not closed here; it is written through it."""
+        """Take a new, empty file; all writes go through this object, which does not close it."""
         super().__init__(file)
-        self._to, self._changed = file, Condition()
-        self._there, self._ended = 0, False
+        self._output, self._changed = file, Condition()
+        self._size, self._ended = 0, False
         self._failure: Exception | None = None
 
     @property
     def size(self) -> int:
-        """The bytes that have arrived."""
-        return self._there
+        """Bytes written so far."""
+        return self._size
 
     def write(self, data: bytes) -> None:
-        """Appends; raises OSError."""
-        self._to.write(data)
-        self._to.flush()
+        """Append, and wake the readers that wait. Raises OSError."""
+        self._output.write(data)
+        self._output.flush()
         with self._changed:
-            self._there += len(data)
+            self._size += len(data)
             self._changed.notify_all()
 
     def end(self, failure: Exception | None = None) -> None:
-        """No more will come; readers that wait for more get the failure, if there is one."""
+        """Mark the end. Readers that wait for more bytes raise `failure`, if given."""
         with self._changed:
             self._ended, self._failure = True, failure
             self._changed.notify_all()
 
     def close(self) -> None:
-        """As of any source; threads that wait for more get ValueError, unless all has come."""
+        """Close; readers that wait for more bytes raise ValueError, unless the end is marked."""
         if not self._ended:
             self.end(ValueError("the feed's file is closed"))
         super().close()
 
-    def reach(self, wanted: int) -> int:
+    def wait_for(self, wanted: int) -> int:
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._there >= wanted)
-            if self._there < wanted and self._failure is not None:
+            self._changed.wait_for(lambda: self._ended or self._size >= wanted)
+            if self._size < wanted and self._failure is not None:
                 raise self._failure
-            return self._there
+            return self._size
 
-    def read_arrived(self, start: int, size: int) -> bytes:
-        """What has arrived of these bytes, without waiting."""
-        return super().read(start, min(size, max(0, self._there - start)))
+    def read_available(self, start: int, size: int) -> bytes:
+        """Return those of these bytes that are already written, without waiting."""
+        return super().read(start, min(size, max(0, self._size - start)))
 
 
 class _Reader(io.RawIOBase):
-    def __init__(self, source: Source) -> None:
-        self._source, self._at = source, 0
+    def __init__(self, source: ByteSource) -> None:
+        self._source, self._position = source, 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self._source.read(self._at, len(buffer))
+        data = self._source.read(self._position, len(buffer))
         buffer[: len(data)] = data
-        self._at += len(data)
+        self._position += len(data)
         return len(data)

@@ -12,7 +12,12 @@ from dataclasses import dataclass, field
 from logging import LoggerAdapter
 from typing import IO, Any, Self
 
-from feed_assets.byte_source import Arriving, SupersededError, nameless, room
+from feed_assets.byte_source import (
+    BodyReplaced,
+    GrowingByteSource,
+    free_disk_space,
+    unnamed_temp_file,
+)
 from feed_assets.config.feed import Feed
 from feed_assets.download.cancellation import Transfer
 from feed_assets.download.validators import Validators
@@ -28,7 +33,7 @@ class _Writer:
 
     def __init__(self, file: IO[bytes], url: str) -> None:
         self._file, self._url = file, url
-        self.source = Arriving(file)
+        self.source = GrowingByteSource(file)
         self._unchecked = 0
 
     def write(self, data: bytes) -> None:
@@ -41,7 +46,7 @@ class _Writer:
     def check_room(self, more: int) -> None:
         """Raises DiskFailed where there is no room for so many bytes."""
         self._unchecked = 0
-        free = room(self._file)
+        free = free_disk_space(self._file)
         if free - more < RESERVE:
             raise DiskFailed(
                 f"{self._url} could not be written to disk: {free:,} bytes are free where "
@@ -69,12 +74,12 @@ class Download:
     """A feed's body, decoded, and the redacted URL it is from.
 
     It may be read while it arrives: if its end is not reached, the reader gets the DownloadError.
-    Where the server turns out to have another body by now, the reader gets SupersededError, and
+    Where the server turns out to have another body by now, the reader gets BodyReplaced, and
     `source` is already that other one.
     """
 
     url: str
-    source: Arriving
+    source: GrowingByteSource
     expected: int = 0
     """The bytes that will come, as sent; 0 if the server does not tell."""
     whole: Future[Whole] = field(default_factory=Future)
@@ -138,7 +143,7 @@ class Received:
         Raises TooLarge, DiskFailed, TooSlow, UnwantedError and OSError.
         """
         self._transfer.check()
-        before = self._source.read_arrived(self._at, len(piece))
+        before = self._source.read_available(self._at, len(piece))
         if not piece.startswith(before):
             self._supersede()
             before = b""
@@ -166,7 +171,7 @@ class Received:
         start, tail = end, b""
         while start > 0 and b"\n" not in tail and end - start <= self._feed.max_line_bytes:
             start = max(0, start - LOOK)
-            tail = self._source.read_arrived(start, end - start)
+            tail = self._source.read_available(start, end - start)
         last = tail.rpartition(b"\n")[2].strip()
         try:
             return bool(last) and not isinstance(json.loads(last), dict)
@@ -176,7 +181,7 @@ class Received:
     def is_blank(self) -> bool:
         """Whether there is nothing but blanks and newlines."""
         source, start = self._source, 0
-        while piece := source.read_arrived(start, LOOK):
+        while piece := source.read_available(start, LOOK):
             if piece.removeprefix(b"" if start else codecs.BOM_UTF8).strip():
                 return False
             start += len(piece)
@@ -188,11 +193,11 @@ class Received:
         return self._download
 
     @property
-    def _source(self) -> Arriving:
+    def _source(self) -> GrowingByteSource:
         return self._current.source
 
-    def _new_file(self) -> Arriving:
-        self._writer = _Writer(self._files.enter_context(nameless()), self._url)
+    def _new_file(self) -> GrowingByteSource:
+        self._writer = _Writer(self._files.enter_context(unnamed_temp_file()), self._url)
         self._files.callback(self._writer.source.close)
         return self._writer.source
 
@@ -203,8 +208,8 @@ class Received:
         self._current.source = self._new_file()
         self._digest = hashlib.sha256()
         for start in range(0, end, LOOK):
-            self._write(old.read_arrived(start, min(LOOK, end - start)))
-        old.end(SupersededError())
+            self._write(old.read_available(start, min(LOOK, end - start)))
+        old.end(BodyReplaced())
 
     def _write(self, data: bytes) -> None:
         if not data:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import pyarrow as pa
 
 from feed_assets import ndjson
-from feed_assets.byte_source import SupersededError
+from feed_assets.byte_source import BodyReplaced
 from feed_assets.download import Download
 from feed_assets.errors import ContentError
 
@@ -27,7 +27,7 @@ def read_delivered(
     while True:
         try:
             return _read_whole(download, options, known, told)
-        except SupersededError:
+        except BodyReplaced:
             continue
 
 
@@ -45,5 +45,5 @@ def _read_whole(
         return ndjson.read(source, options=options, known=known, told=told)
     except ContentError:
         if download.unverified:
-            source.reach(sys.maxsize)
+            source.wait_for(sys.maxsize)
         raise

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from feed_assets.byte_source import Source
+from feed_assets.byte_source import ByteSource
 from feed_assets.errors import BadLine, ContentError, NotNdjson
 from feed_assets.ndjson.columnar.arrow_json import Hints, expected, inferred
 from feed_assets.ndjson.columnar.crowd import CrowdedError, refuse_crowd, refuse_new_crowd, width
@@ -68,7 +68,7 @@ class Part:
 class PartReader:
     """Reads blocks, several at a time."""
 
-    source: Source
+    source: ByteSource
     scope: Scope
     options: Options
 

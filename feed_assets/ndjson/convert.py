@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from feed_assets.byte_source import Source
+from feed_assets.byte_source import ByteSource
 from feed_assets.ndjson.block_reader import Part, lines_of
 from feed_assets.ndjson.columnar.cast import Fitting, Nulls, TextNeededError
 from feed_assets.ndjson.columnar.crowd import CellLimit, cells_of
@@ -40,7 +40,7 @@ class Converted:
 class Converter:
     """Knows the columns that the whole feed has. Parts may be converted at once."""
 
-    source: Source
+    source: ByteSource
     columns: Sequence[Column]
     options: Options
     limit: CellLimit

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from feed_assets.byte_source import Source
+from feed_assets.byte_source import ByteSource
 from feed_assets.errors import BadLine, BadLines
 from feed_assets.ndjson.block_reader import Part, PartReader
 from feed_assets.ndjson.columnar.arrow_json import Hints, hints_of, merged
@@ -94,7 +94,7 @@ def _nobody(rows: int, size: int) -> None:
 
 
 def read(
-    source: Source,
+    source: ByteSource,
     *,
     options: Options = Options(),  # noqa: B008  (it is frozen)
     known: Iterable[pa.Field] = (),
@@ -114,7 +114,7 @@ def read(
         known = tuple(known)
         found = columns(seen, scope, known)
         dropped_nulls: Counter[str] = Counter()
-        limit = CellLimit(source.reach(sys.maxsize), found)
+        limit = CellLimit(source.wait_for(sys.maxsize), found)
         limit.check(sum(each.part.rows for each in spooled) * limit.width)
         converter = Converter(source, found, options, limit)
         table = _table(converter, spooled, provisional, made, dropped_nulls)
@@ -123,7 +123,7 @@ def read(
         schema=keyed(found),
         rows=sum(each.part.rows for each in spooled),
         lines=sum(each.part.lines for each in spooled),
-        bytes=source.reach(sys.maxsize),
+        bytes=source.wait_for(sys.maxsize),
         bad_lines=bad_lines,
         bad_line_count=sum(len(each.part.skipped) for each in spooled),
         untyped=untyped(found),
@@ -145,7 +145,7 @@ class _Spooled:
 
 
 def _first_pass(
-    source: Source,
+    source: ByteSource,
     scope: Scope,
     options: Options,
     spool: Spool,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from feed_assets.byte_source import Source
+from feed_assets.byte_source import ByteSource
 from feed_assets.errors import BadLine, BadLines
 from feed_assets.ndjson.inference.declared_types import Scope
 from feed_assets.ndjson.input.lines import lines
@@ -13,7 +13,7 @@ from feed_assets.ndjson.rowwise.observe import Observer
 from feed_assets.ndjson.strict_json import Refused, parse
 
 
-def refuse(source: Source, scope: Scope, options: Options) -> NoReturn:
+def refuse(source: ByteSource, scope: Scope, options: Options) -> NoReturn:
     """Raises NotNdjson, BadLines or ContentError, whichever the lines give reason for first."""
     observer = Observer(scope)
     first, bad = None, 0

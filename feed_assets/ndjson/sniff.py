@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from itertools import islice
 
-from feed_assets.byte_source import Source
+from feed_assets.byte_source import ByteSource
 from feed_assets.errors import NotNdjson
 from feed_assets.ndjson.input.lines import BOM, JSON_SPACE, lines
 from feed_assets.ndjson.strict_json import Refused, nested_too_deep, parse
@@ -28,7 +28,7 @@ _MAGIC = (
 )
 
 
-def refuse_foreign(source: Source, *, max_line_bytes: int) -> None:
+def refuse_foreign(source: ByteSource, *, max_line_bytes: int) -> None:
     """Raises NotNdjson for a file that is no NDJSON as a whole, whatever bad lines are allowed."""
     head = source.read(0, _WINDOW)
     for magic, what, remedy in _MAGIC:

@@ -9,7 +9,7 @@ from typing import Self
 
 import pyarrow as pa
 
-from feed_assets.byte_source import nameless
+from feed_assets.byte_source import unnamed_temp_file
 
 _ALIGNMENT = 64  # what Arrow's buffers are best at
 
@@ -19,7 +19,7 @@ class Spool:
 
     def __init__(self) -> None:
         """Raises OSError, as `write` does."""
-        self._file = nameless()
+        self._file = unnamed_temp_file()
         self._to = pa.PythonFile(self._file, "w")
         self._mapped: pa.Buffer | None = None
         self._one_writer = Lock()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from feed_assets import ndjson
-from feed_assets.byte_source import Arriving, Source, nameless
+from feed_assets.byte_source import ByteSource, GrowingByteSource, unnamed_temp_file
 from feed_assets.config.feed import Feed
 from feed_assets.disk import NO_ROOM, disk_failed
 from feed_assets.errors import FeedAssetsError, SettingError
@@ -29,7 +29,7 @@ class Rows:
     """What was read, the bytes it was read from, and where they are from, fit to be shown."""
 
     shown: str
-    source: Source
+    source: ByteSource
     reading: ndjson.Reading
     marked: bool = True
     """Whether the server told where the end is."""
@@ -80,8 +80,8 @@ def _of_url(
 def _of_file(asked: Asked, options: ndjson.Options, bar: Bar) -> Iterator[Rows]:
     shown = "standard input" if asked.source == STDIN else asked.source
     with _opened(asked.source) as file, _complete(file, bar) as whole, unzipped(whole) as source:
-        if not isinstance(source, Arriving):
-            bar.expect(lambda: source.reach(sys.maxsize))
+        if not isinstance(source, GrowingByteSource):
+            bar.expect(lambda: source.wait_for(sys.maxsize))
         yield Rows(shown, source, ndjson.read(source, options=options, told=bar.told))
 
 
@@ -102,7 +102,7 @@ def _complete(file: IO[bytes], bar: Bar) -> Iterator[IO[bytes]]:
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode) and file.tell() == 0:
         yield file
         return
-    with nameless() as copy:
+    with unnamed_temp_file() as copy:
         while piece := os.read(file.fileno(), _PIECE):
             copy.write(piece)
             bar.told(0, copy.tell())

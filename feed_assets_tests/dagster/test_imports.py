@@ -238,10 +238,10 @@ def test_a_disk_that_fails_in_a_backfill_leaves_the_other_days_recorded(
 
     def new_file() -> IO[bytes]:
         full = asked.day == date(2020, 1, 2)
-        return Path("/dev/full").open("wb") if full else byte_source.nameless()
+        return Path("/dev/full").open("wb") if full else byte_source.unnamed_temp_file()
 
     monkeypatch.setattr(delivery, "download", downloaded)
-    monkeypatch.setattr(received, "nameless", new_file)
+    monkeypatch.setattr(received, "unnamed_temp_file", new_file)
 
     run = by_date.run("2020-01-01", "2020-01-03")
 

@@ -15,7 +15,7 @@ import requests
 import yaml
 
 from feed_assets.alerts.config import Alerts
-from feed_assets.byte_source import Arriving, nameless
+from feed_assets.byte_source import GrowingByteSource, unnamed_temp_file
 from feed_assets.config.feed import Feed
 from feed_assets.demo.server import HOST
 from feed_assets.download import Download
@@ -218,8 +218,8 @@ def test_the_example_day_becomes_the_table_it_shows(tmp_path: Path) -> None:
     lines = blocks("json")[0]
     warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
 
-    with nameless() as file:
-        arriving = Arriving(file)
+    with unnamed_temp_file() as file:
+        arriving = GrowingByteSource(file)
         arriving.write(lines.encode())
         arriving.end()
         got = Download("https://example.com/feed.ndjson", arriving)

@@ -261,7 +261,7 @@ def test_the_disk_is_watched_for_a_body_that_replaces_another(
         return body_file.RESERVE + (10**9 if files[-1] == files[0] else 0)
 
     monkeypatch.setattr(body_file, "LOOK", 1000)
-    monkeypatch.setattr(body_file, "room", free)
+    monkeypatch.setattr(body_file, "free_disk_space", free)
     half = len(faults.BODY) // 2
     with faulty_server() as faulty:
         faulty.arm(

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feed_assets.byte_source import Arriving, nameless
+from feed_assets.byte_source import GrowingByteSource, unnamed_temp_file
 from feed_assets.config.feed import Feed
 from feed_assets.download import Download
 from feed_assets.download.prefetch import Delivery
@@ -69,10 +69,10 @@ def histories(at_once: int) -> st.SearchStrategy[list[Step]]:
 
 
 @contextmanager
-def body(rows: Sequence[Row]) -> Iterator[Arriving]:
+def body(rows: Sequence[Row]) -> Iterator[GrowingByteSource]:
     """The rows as a feed that has arrived."""
-    with nameless() as file:
-        arriving = Arriving(file)
+    with unnamed_temp_file() as file:
+        arriving = GrowingByteSource(file)
         arriving.write("".join(f"{json.dumps(row)}\n" for row in rows).encode())
         arriving.end()
         yield arriving

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from feed_assets.byte_source import Arriving, nameless
+from feed_assets.byte_source import GrowingByteSource, unnamed_temp_file
 from feed_assets.config.feed import Feed
 from feed_assets.download import Download, Validators
 from feed_assets.download.body_file import Whole
@@ -36,8 +36,8 @@ def tables(tmp_path: Path) -> DuckDBWarehouse:
 
 def import_snapshot(warehouse: Warehouse, *rows: Row, **attributes: Any) -> Import:
     feed = Feed(name="orders", url="https://example.com/feed", dataset="crm", **attributes)
-    with nameless() as file:
-        source = Arriving(file)
+    with unnamed_temp_file() as file:
+        source = GrowingByteSource(file)
         source.write("".join(f"{json.dumps(row)}\n" for row in rows).encode())
         source.end()
         download = Download(feed.url, source)

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feed_assets.byte_source import Arriving, nameless
+from feed_assets.byte_source import GrowingByteSource, unnamed_temp_file
 from feed_assets.config.feed import Feed
 from feed_assets.download import Download
 from feed_assets.download.prefetch import Delivery
@@ -37,7 +37,7 @@ DAYS = [date(2020, 1, day) for day in range(1, 9)]
 Row = Mapping[str, Any]
 
 
-class Together(Arriving):
+class Together(GrowingByteSource):
     """A feed that says nothing until the others are being read, too."""
 
     def __init__(
@@ -48,11 +48,11 @@ class Together(Arriving):
         self.end()
         self._all_reading: threading.Barrier | None = all_reading
 
-    def reach(self, wanted: int) -> int:
+    def wait_for(self, wanted: int) -> int:
         if self._all_reading is not None:
             barrier, self._all_reading = self._all_reading, None
             barrier.wait()
-        return super().reach(wanted)
+        return super().wait_for(wanted)
 
 
 def import_day(
@@ -71,7 +71,7 @@ def import_day(
         partition_by_date={"start_date": "2020-01-01"},
         **attributes,
     )
-    with nameless() as file:
+    with unnamed_temp_file() as file:
         source = Together(file, rows, all_reading or threading.Barrier(1))
         delivery = Delivery(feed, day, Download(feed.url, source))
         return store(delivery, warehouse, attempt=f"{day} {attempt}")

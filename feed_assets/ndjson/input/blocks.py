@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from feed_assets.byte_source import Source
+from feed_assets.byte_source import ByteSource
 
 _END = b"\n"
 _GLANCE = 16 << 10  # bytes looked at for the end of a line
@@ -18,7 +18,7 @@ class Extent:
     start: int
     size: int
 
-    def read(self, source: Source) -> Block:
+    def read(self, source: ByteSource) -> Block:
         """The lines that are there."""
         return Block(source.read(self.start, self.size), self.start)
 
@@ -44,7 +44,7 @@ class Block:
         return Block(self.data[:cut], self.start), Block(self.data[cut:], self.start + cut)
 
 
-def extents(source: Source, *, size: int, first: int, max_line_bytes: int) -> Iterator[Extent]:
+def extents(source: ByteSource, *, size: int, first: int, max_line_bytes: int) -> Iterator[Extent]:
     """Lines that are together of about that size, or a single one that is larger.
 
     Those of the `first` size tell what to expect of the others. A line beyond `max_line_bytes` may
@@ -59,7 +59,7 @@ def extents(source: Source, *, size: int, first: int, max_line_bytes: int) -> It
                 end += more.find(_END) + 1
                 break
             end += len(more)
-        end = min(end, source.reach(end))
+        end = min(end, source.wait_for(end))
         if end == start:
             return
         yield Extent(start, end - start)

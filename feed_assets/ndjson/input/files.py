@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 from typing import IO, Any
 
-from feed_assets.byte_source import Arriving, Source, nameless
+from feed_assets.byte_source import ByteSource, GrowingByteSource, unnamed_temp_file
 from feed_assets.errors import NotNdjson
 
 _CHUNK = 1 << 20
@@ -19,7 +19,7 @@ _GZIP = b"\x1f\x8b"
 
 
 @contextmanager
-def opened(path_or_file: str | os.PathLike[str] | IO[bytes] | IO[str]) -> Iterator[Source]:
+def opened(path_or_file: str | os.PathLike[str] | IO[bytes] | IO[str]) -> Iterator[ByteSource]:
     """What a file holds, a gzip file unzipped; of one that is open, what is left of it."""
     if isinstance(path_or_file, str | os.PathLike):
         with Path(path_or_file).open("rb") as file, unzipped(file) as source:
@@ -30,9 +30,9 @@ def opened(path_or_file: str | os.PathLike[str] | IO[bytes] | IO[str]) -> Iterat
 
 
 @contextmanager
-def unzipped(file: IO[bytes]) -> Iterator[Source]:
+def unzipped(file: IO[bytes]) -> Iterator[ByteSource]:
     """A complete file from its first byte on, unzipped if it is gzip."""
-    source = Source(file)
+    source = ByteSource(file)
     if source.read(0, len(_GZIP)) != _GZIP:
         yield source
         return
@@ -42,10 +42,10 @@ def unzipped(file: IO[bytes]) -> Iterator[Source]:
 
 
 @contextmanager
-def _arriving(file: Any) -> Iterator[Source]:
+def _arriving(file: Any) -> Iterator[ByteSource]:
     """What a file has from where it stands, copied (two passes need it) beside the reading."""
-    with nameless() as copy:
-        arriving, wanted = Arriving(copy), True
+    with unnamed_temp_file() as copy:
+        arriving, wanted = GrowingByteSource(copy), True
 
         def copy_all() -> None:
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from feed_assets.byte_source import Source
+from feed_assets.byte_source import ByteSource
 from feed_assets.errors import NotNdjson
 from feed_assets.ndjson.input.blocks import extents
 
@@ -16,7 +16,7 @@ _BLANK = re.compile(rb"[ \t\r\n]*+")
 _PIECE = 1 << 20
 
 
-def lines(source: Source, *, max_bytes: int) -> Iterator[tuple[int, bytes]]:
+def lines(source: ByteSource, *, max_bytes: int) -> Iterator[tuple[int, bytes]]:
     """Lines that are not blank, without the white space around them; only `\\n` ends a line.
 
     A byte order mark before the first is dropped. Never holds more than about `max_bytes`; raises

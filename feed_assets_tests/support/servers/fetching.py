@@ -7,7 +7,7 @@ import sys
 from datetime import date
 from typing import Any
 
-from feed_assets.byte_source import SupersededError
+from feed_assets.byte_source import BodyReplaced
 from feed_assets.config.feed import Feed
 from feed_assets.download import Download
 from feed_assets.download.prefetch import Delivery, deliver
@@ -35,6 +35,6 @@ def _read(download: Download) -> bytes:
     while True:
         source = download.source
         try:
-            return source.read(0, source.reach(sys.maxsize))
-        except SupersededError:
+            return source.read(0, source.wait_for(sys.maxsize))
+        except BodyReplaced:
             continue

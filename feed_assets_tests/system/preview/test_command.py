@@ -198,7 +198,7 @@ def test_without_room_for_temporary_files_a_url_keeps_its_secret(
     def denied(*_: object) -> None:  # root may write everywhere
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr("feed_assets.ndjson.spill.nameless", denied)
+    monkeypatch.setattr("feed_assets.ndjson.spill.unnamed_temp_file", denied)
     assert cli.main(["preview", f"{server.url}?token={SECRET}"]) == 1
     said = capsys.readouterr().err
     assert "could not be written to disk (Permission denied); temporary files are in" in said

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from feed_assets.byte_source import Arriving, Source, nameless
+from feed_assets.byte_source import ByteSource, GrowingByteSource, unnamed_temp_file
 from feed_assets.errors import Truncated
 from feed_assets.ndjson import read
 
@@ -20,8 +20,8 @@ ROWS = b"".join(b'{"n":%d,"text":"%d"}\n' % (number, number) for number in range
 
 @pytest.mark.parametrize("chunk", [999, 1 << 20])
 def test_what_is_read_while_it_arrives_is_what_was_sent(chunk: int) -> None:
-    with nameless() as file:
-        arriving = Arriving(file)
+    with unnamed_temp_file() as file:
+        arriving = GrowingByteSource(file)
 
         def send() -> None:
             for start in range(0, len(ROWS), chunk):
@@ -32,15 +32,15 @@ def test_what_is_read_while_it_arrives_is_what_was_sent(chunk: int) -> None:
         sender.start()
         found = read(arriving)
         sender.join()
-        whole = read(Source(file))
+        whole = read(ByteSource(file))
     assert found.rows == 300_000
     assert found.bytes == len(ROWS)
     assert found.table.equals(whole.table)
 
 
 def test_a_feed_that_breaks_off_is_never_read_as_whole() -> None:
-    with nameless() as file:
-        arriving = Arriving(file)
+    with unnamed_temp_file() as file:
+        arriving = GrowingByteSource(file)
         arriving.write(ROWS[: ROWS.index(b"\n") + 1])  # whole lines, as it happens
         arriving.end(Truncated("broke off", url=""))
         with pytest.raises(Truncated, match="broke off"):
@@ -48,19 +48,19 @@ def test_a_feed_that_breaks_off_is_never_read_as_whole() -> None:
 
 
 def test_the_first_bad_line_is_told_before_the_rest_has_arrived() -> None:
-    with nameless() as file:
-        arriving = Arriving(file)
+    with unnamed_temp_file() as file:
+        arriving = GrowingByteSource(file)
         arriving.write(b"<html>" + bytes(1 << 20))
         with pytest.raises(Exception, match="is an HTML or XML page"):
             read(arriving)
 
 
 def test_a_source_can_be_read_whoever_closes_its_file() -> None:
-    with nameless() as file:
+    with unnamed_temp_file() as file:
         file.write(b"orders")
         file.flush()
-        source, number = Source(file), file.fileno()
-    with nameless() as other:  # which gets the number of the closed file
+        source, number = ByteSource(file), file.fileno()
+    with unnamed_temp_file() as other:  # which gets the number of the closed file
         assert other.fileno() == number
         other.write(b"leads!")
         other.flush()
@@ -69,14 +69,14 @@ def test_a_source_can_be_read_whoever_closes_its_file() -> None:
 
 @pytest.mark.parametrize("ended", [True, False])
 def test_a_reader_of_a_closed_source_gets_an_error_and_no_other_file(ended: bool) -> None:
-    with nameless() as file:
-        arriving = Arriving(file)
+    with unnamed_temp_file() as file:
+        arriving = GrowingByteSource(file)
         arriving.write(b"orders")
         if ended:
             arriving.end()
         assert arriving.read(0, 1) == b"o"
         arriving.close()
-        for read_on in (arriving.read, arriving.read_arrived):
+        for read_on in (arriving.read, arriving.read_available):
             with pytest.raises(ValueError, match="the feed's file is closed"):
                 read_on(0, 6)
         with pytest.raises(ValueError, match="the feed's file is closed"):
@@ -85,12 +85,12 @@ def test_a_reader_of_a_closed_source_gets_an_error_and_no_other_file(ended: bool
 
 def test_a_reader_that_waits_is_woken_when_the_source_is_closed() -> None:
     found: list[Exception] = []
-    with nameless() as file:
-        arriving = Arriving(file)
+    with unnamed_temp_file() as file:
+        arriving = GrowingByteSource(file)
 
         def wait() -> None:
             try:
-                arriving.reach(1)
+                arriving.wait_for(1)
             except ValueError as failure:
                 found.append(failure)
 
@@ -104,8 +104,8 @@ def test_a_reader_that_waits_is_woken_when_the_source_is_closed() -> None:
 def test_a_source_leaves_no_file_open() -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(9):
-        with nameless() as file:
-            arriving = Arriving(file)
+        with unnamed_temp_file() as file:
+            arriving = GrowingByteSource(file)
             arriving.write(b"orders")
             arriving.end()
             arriving.close()
@@ -116,14 +116,14 @@ def test_a_source_leaves_no_file_open() -> None:
 def test_a_process_that_is_killed_leaves_no_file(tmp_path: Path, ends: signal.Signals) -> None:
     program = """
 from feed_assets.ndjson import read
-from feed_assets.byte_source import Arriving, nameless
+from feed_assets.byte_source import GrowingByteSource, unnamed_temp_file
 SENT = b'{"n":1}\\n' * (2 << 20)
-class Stalled(Arriving):
-    def reach(self, wanted):
+class Stalled(GrowingByteSource):
+    def wait_for(self, wanted):
         if wanted > len(SENT):
             print("waits", flush=True)
-        return super().reach(wanted)
-with nameless() as file:
+        return super().wait_for(wanted)
+with unnamed_temp_file() as file:
     stalled = Stalled(file)
     stalled.write(SENT)
     read(stalled)

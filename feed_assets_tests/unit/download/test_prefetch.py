@@ -62,7 +62,7 @@ def delivered(url: str, *, auth: bool = False, attempts: int = 1) -> dict[date |
         found[day] = each
         if isinstance(each, Delivery):
             try:
-                each.download.source.reach(len(BODY) + 1)
+                each.download.source.wait_for(len(BODY) + 1)
             except FeedAssetsError as failure:  # which a reader would get
                 found[day] = failure
     return found

@@ -12,7 +12,7 @@ import pyarrow as pa
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from feed_assets.byte_source import Source
+from feed_assets.byte_source import ByteSource
 from feed_assets.ndjson import Options, Reading, Seen, read
 from feed_assets.ndjson.rowwise.observe import Observer
 from feed_assets.ndjson.strict_json import parse
@@ -34,7 +34,7 @@ def read_bytes(data: bytes, *, known: Iterable[pa.Field] = (), **options: Any) -
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "feed.ndjson"
         path.write_bytes(data)
-        with Source.of(path) as source:
+        with ByteSource.from_path(path) as source:
             return read(source, options=Options(**options), known=known)
 
 
