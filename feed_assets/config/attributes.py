@@ -92,7 +92,7 @@ class Attributes(Declared):
     max_bad_lines: int = Field(
         0,
         ge=0,
-        le=COUNT,
+        le=100_000,  # each is in memory; a feed with more of them is not NDJSON
         examples=[10],
         description="How many bad lines may go to rejected_<table> before the import fails.",
     )
