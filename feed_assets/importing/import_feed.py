@@ -154,7 +154,7 @@ def _rows(reading: ndjson.Reading) -> pa.Table:
 
 
 def _named(reading: ndjson.Reading) -> pa.Schema:
-    return named(columns(reading.seen, reading.scope, reading.known))
+    return named(columns(reading.observed, reading.scope, reading.known))
 
 
 def _check_content(delivery: Delivery, reading: ndjson.Reading) -> tuple[Checked, ...]:

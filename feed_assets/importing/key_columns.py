@@ -22,7 +22,7 @@ TIMES = ("DATETIME", "TIMESTAMP")
 ISO = "have the feed send ISO 8601 (2020-01-31T10:00:00Z), all with a UTC offset or all without"
 _ORDERED = (*TIMES, "INTEGER", "NUMERIC")
 """Types by which text is compared as what it means."""
-_TIME_KINDS = (ndjson.Kind.DATETIME, ndjson.Kind.TIMESTAMP)
+_TIME_KINDS = (ndjson.ValueKind.DATETIME, ndjson.ValueKind.TIMESTAMP)
 _NAMED = 5  # columns that a message lists
 _QUOTED = 40  # characters of a value in a message
 
@@ -34,7 +34,7 @@ def check_key_columns(feed: Feed, url: str, reading: ndjson.Reading, known: Colu
     """
     if not reading.rows:
         return
-    observed = columns(reading.seen, reading.scope, reading.known)
+    observed = columns(reading.observed, reading.scope, reading.known)
     order = (feed.updated_at,) if feed.updated_at else ()
     for path in (*feed.key, *order):
         if _observed(observed, path) is None:
@@ -109,7 +109,7 @@ def _check_order(
     if now.type != "STRING" or observed.declared is not None:
         return
     texts = texts_at(reading.table, names).to_pylist()
-    lines, where = observed.seen.kinds, ""
+    lines, where = observed.observed.kinds, ""
     if others := [line for kind, line in lines.items() if kind not in _TIME_KINDS]:
         odd = next(text for text in texts if not any(ndjson.fits(name, text) for name in TIMES))
         where = f" (line {min(others)}: {_quoted(odd)})"
@@ -177,7 +177,7 @@ def _observed(among: Sequence[Observed], path: str) -> Observed | None:
 
 def _is_named(column: Observed) -> bool:
     """Whether a row has its key; a declared column is there without."""
-    return column.seen.first is not None
+    return column.observed.first is not None
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -3,19 +3,19 @@
 from feed_assets.ndjson.dataframe import read_ndjson
 from feed_assets.ndjson.datatypes.kinds import fits
 from feed_assets.ndjson.inference.infer import resolve
-from feed_assets.ndjson.inference.observed import Kind, Seen, join
+from feed_assets.ndjson.inference.observed import Observed, ValueKind, merge
 from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.reader import Reading, read
 from feed_assets.schema.datatypes import check_types
 
 __all__ = [
-    "Kind",
+    "Observed",
     "Options",
     "Reading",
-    "Seen",
+    "ValueKind",
     "check_types",
     "fits",
-    "join",
+    "merge",
     "read",
     "read_ndjson",
     "resolve",

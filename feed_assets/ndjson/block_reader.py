@@ -19,7 +19,7 @@ from feed_assets.ndjson.columnar.row_patterns import Way
 from feed_assets.ndjson.columnar.witnesses import Survey
 from feed_assets.ndjson.datatypes.kinds import JSON, Declared, Unfit
 from feed_assets.ndjson.inference.declared_types import Scope
-from feed_assets.ndjson.inference.observed import Kind, Seen
+from feed_assets.ndjson.inference.observed import Observed, ValueKind
 from feed_assets.ndjson.input.blocks import Block, Extent
 from feed_assets.ndjson.input.lines import lines_in
 from feed_assets.ndjson.options import Options
@@ -30,19 +30,19 @@ SMALLEST = 64 << 10  # bytes of a part that is not worth being halved again
 _DEEPEST = 32  # levels; Arrow's files go to 64
 
 _FITTING = {
-    "STRING": set(Kind),
-    "INTEGER": {Kind.INTEGER, Kind.LONG},
-    "FLOAT": {Kind.INTEGER, Kind.FRACTION},
-    "BOOLEAN": {Kind.BOOLEAN},
-    "DATETIME": {Kind.DATETIME},
-    "TIMESTAMP": {Kind.TIMESTAMP},
-    "NUMERIC": {Kind.INTEGER, Kind.LONG},
-    "BIGNUMERIC": {Kind.INTEGER, Kind.LONG},
-    "JSON": set(Kind) - {Kind.BEYOND, Kind.OBJECT, Kind.ARRAY},
+    "STRING": set(ValueKind),
+    "INTEGER": {ValueKind.INTEGER, ValueKind.LONG},
+    "FLOAT": {ValueKind.INTEGER, ValueKind.FRACTION},
+    "BOOLEAN": {ValueKind.BOOLEAN},
+    "DATETIME": {ValueKind.DATETIME},
+    "TIMESTAMP": {ValueKind.TIMESTAMP},
+    "NUMERIC": {ValueKind.INTEGER, ValueKind.LONG},
+    "BIGNUMERIC": {ValueKind.INTEGER, ValueKind.LONG},
+    "JSON": set(ValueKind) - {ValueKind.BEYOND, ValueKind.OBJECT, ValueKind.ARRAY},
 }
-_STRINGS = {Kind.DATETIME, Kind.TIMESTAMP, Kind.TEXT}
-_NUMBERS = {Kind.FRACTION, Kind.BEYOND}
-_NOTHING: Mapping[str, set[Kind]] = {}
+_STRINGS = {ValueKind.DATETIME, ValueKind.TIMESTAMP, ValueKind.TEXT}
+_NUMBERS = {ValueKind.FRACTION, ValueKind.BEYOND}
+_NOTHING: Mapping[str, set[ValueKind]] = {}
 _MAY_BE_BEYOND = re.compile(rb"[0-9]{19}|[0-9][eE]")  # what any type of number holds
 
 
@@ -53,7 +53,7 @@ class Part:
     extent: Extent
     lines: int
     rows: int
-    seen: Seen
+    observed: Observed
     bad_lines: tuple[BadLine, ...] = ()
     skipped: Sequence[int] = ()
     """The numbers of the lines that are bad, also where these themselves are no longer kept."""
@@ -72,16 +72,16 @@ class PartReader:
     scope: Scope
     options: Options
 
-    def read(self, extent: Extent, hints: Hints, known: Seen) -> list[Part]:
+    def read(self, extent: Extent, hints: Hints, known: Observed) -> list[Part]:
         """The parts of a block; `hints` and what is `known` come from blocks before it."""
         return list(self._parts(extent.read(self.source), hints, known))
 
-    def _parts(self, block: Block, hints: Hints, known: Seen) -> Iterator[Part]:
+    def _parts(self, block: Block, hints: Hints, known: Observed) -> Iterator[Part]:
         try:
             yield self._at_once(block, hints, known)
             return
         except ContentError:
-            yield Part(block.extent, 0, 0, Seen(), failed=True)
+            yield Part(block.extent, 0, 0, Observed(), failed=True)
             return
         except CrowdedError:
             halves = None
@@ -93,7 +93,7 @@ class PartReader:
         for half in halves:
             yield from self._parts(half, hints, known)
 
-    def _at_once(self, block: Block, hints: Hints, known: Seen) -> Part:
+    def _at_once(self, block: Block, hints: Hints, known: Observed) -> Part:
         options = self.options
         rows = Rows(
             block.data,
@@ -102,29 +102,31 @@ class PartReader:
             empty_as_null=options.empty_as_null,
         )
         if not len(rows):
-            return Part(block.extent, rows.count_of_lines, 0, Seen())
+            return Part(block.extent, rows.count_of_lines, 0, Observed())
         table = _table(rows, hints)
         survey = Survey(rows, empty_as_null=options.empty_as_null)
         batch = survey.columns(table, known, self.scope)
         observer = Observer(self.scope)
         for witness in sorted(survey.witnesses):
             observer.row(rows.row(witness), int(rows.numbers[witness]) + 1)
-        if not _fits(observer.seen, self.scope, self._proven(rows, table, observer.seen)):
+        if not _fits(observer.observed, self.scope, self._proven(rows, table, observer.observed)):
             raise DistrustedError("a value may not be of its declared type")
         return Part(
             block.extent,
             rows.count_of_lines,
             len(rows),
-            observer.seen,
+            observer.observed,
             batch=batch,
             dropped_nulls=survey.dropped_nulls,
         )
 
-    def _proven(self, rows: Rows, table: pa.Table, seen: Seen) -> Mapping[str, set[Kind]]:
+    def _proven(
+        self, rows: Rows, table: pa.Table, observed: Observed
+    ) -> Mapping[str, set[ValueKind]]:
         """The kinds of which every value under a key was found to be of its declared type."""
         proven = {}
-        for key in seen.fields.keys() & self.scope.types.keys():
-            declared, kinds = self.scope.types[key], seen.fields[key].kinds.keys()
+        for key in observed.fields.keys() & self.scope.types.keys():
+            declared, kinds = self.scope.types[key], observed.fields[key].kinds.keys()
             doubtful = kinds - _FITTING.get(declared.name, set())
             if not doubtful:
                 continue
@@ -171,7 +173,7 @@ class PartReader:
         count = block.data.count(b"\n") + (not block.data.endswith(b"\n"))
         bad = tuple(bad_lines)
         skipped = array("I", (each.line for each in bad))
-        return Part(block.extent, count, rows, observer.seen, bad, skipped, failed=failed)
+        return Part(block.extent, count, rows, observer.observed, bad, skipped, failed=failed)
 
 
 def lines_of(block: Block, options: Options) -> Iterator[tuple[int, bytes]]:
@@ -205,21 +207,24 @@ def _levels(of: pa.DataType) -> int:
     return levels + max(inside, default=0)
 
 
-def _fits(seen: Seen, scope: Scope, proven: Mapping[str, set[Kind]] = _NOTHING) -> bool:
+def _fits(
+    observed: Observed, scope: Scope, proven: Mapping[str, set[ValueKind]] = _NOTHING
+) -> bool:
     """Whether all is of its declared type; where that is not plain to see, the lines will tell.
 
     What is `proven` of a key's kinds need not be plain.
     """
     if not scope.types and not scope.inside:
         return True
-    if seen.elements is not None and not _fits(seen.elements, scope):
+    if observed.elements is not None and not _fits(observed.elements, scope):
         return False
     return all(
-        seen.fields[key].kinds.keys() - proven.get(key, set()) <= _FITTING.get(declared.name, set())
+        observed.fields[key].kinds.keys() - proven.get(key, set())
+        <= _FITTING.get(declared.name, set())
         for key, declared in scope.types.items()
-        if key in seen.fields
+        if key in observed.fields
     ) and all(
-        _fits(seen.fields[key], inside)
+        _fits(observed.fields[key], inside)
         for key, inside in scope.inside.items()
-        if key in seen.fields
+        if key in observed.fields
     )

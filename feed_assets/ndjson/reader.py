@@ -23,9 +23,8 @@ from feed_assets.ndjson.convert import Converted, Converter
 from feed_assets.ndjson.inference.conflicts import first_line_unlike
 from feed_assets.ndjson.inference.declared_types import Scope, scope_of
 from feed_assets.ndjson.inference.infer import columns
-from feed_assets.ndjson.inference.observed import Seen, join
+from feed_assets.ndjson.inference.observed import Observed, merge
 from feed_assets.ndjson.inference.paths import keyed, renamed, texts, untyped
-from feed_assets.ndjson.inference.shift import count_of_columns, shifted
 from feed_assets.ndjson.input.blocks import extents
 from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.ordered_map import in_order
@@ -66,7 +65,7 @@ class Reading:
     """Null elements of arrays, by the array's path."""
     types: Mapping[str, str]
     """Which columns of text are JSON or GEOGRAPHY, by path as stored."""
-    seen: Seen
+    observed: Observed
     scope: Scope = field(repr=False)
     known: tuple[pa.Field, ...] = field(repr=False)
 
@@ -86,7 +85,7 @@ class Reading:
 
     def first_line_unlike(self, path: str, known: pa.DataType) -> int | None:
         """The first line whose value at `path` (stored names) does not fit the type `known`."""
-        return first_line_unlike(self.seen, self.scope, path, known, self.known)
+        return first_line_unlike(self.observed, self.scope, path, known, self.known)
 
 
 def _nobody(rows: int, size: int) -> None:
@@ -110,9 +109,9 @@ def read(
     refuse_foreign(source, max_line_bytes=options.max_line_bytes)
     scope = scope_of(options.types, flexible_names=options.flexible_names)
     with Spool() as provisional, Spool() as made:
-        seen, bad_lines, spooled = _first_pass(source, scope, options, provisional, told)
+        observed, bad_lines, spooled = _first_pass(source, scope, options, provisional, told)
         known = tuple(known)
-        found = columns(seen, scope, known)
+        found = columns(observed, scope, known)
         dropped_nulls: Counter[str] = Counter()
         limit = CellLimit(source.wait_for(sys.maxsize), found)
         limit.check(sum(each.part.rows for each in spooled) * limit.width)
@@ -130,7 +129,7 @@ def read(
         renamed=renamed(found),
         dropped_nulls=dict(dropped_nulls),
         types=texts(found),
-        seen=seen,
+        observed=observed,
         scope=scope,
         known=known,
     )
@@ -150,9 +149,9 @@ def _first_pass(
     options: Options,
     spool: Spool,
     told: Callable[[int, int], None],
-) -> tuple[Seen, tuple[BadLine, ...], list[_Spooled]]:
+) -> tuple[Observed, tuple[BadLine, ...], list[_Spooled]]:
     """What all rows say together. Bad lines are no rows, so they count for no type."""
-    seen, lines, bad, rows, size = Seen(), 0, 0, 0, 0
+    observed, lines, bad, rows, size = Observed(), 0, 0, 0, 0
     bad_lines: list[BadLine] = []
     spooled: list[_Spooled] = []
     hints: Hints = {}
@@ -163,7 +162,7 @@ def _first_pass(
         first=min(_BLOCK_BYTES, _FIRST_BLOCK_BYTES),
         max_line_bytes=options.max_line_bytes,
     )
-    tasks = (partial(reader.read, extent, hints, seen) for extent in blocks)
+    tasks = (partial(reader.read, extent, hints, observed) for extent in blocks)
     for parts in in_order(tasks):
         parts.reverse()
         while parts:
@@ -173,19 +172,21 @@ def _first_pass(
             bad += len(part.bad_lines)
             if bad > options.max_bad_lines:
                 raise BadLines(bad_lines[0], allowed=options.max_bad_lines)
-            seen = join(seen, shifted(part.seen, lines))
-            if part.failed or count_of_columns(seen) > MAX_COLUMNS:
+            observed = merge(observed, part.observed.with_line_offset(lines))
+            if part.failed or observed.count_columns() > MAX_COLUMNS:
                 refuse(source, scope, options)
             lines += part.lines
             at = None
             if part.batch is not None:
                 hints = merged(hints, hints_of(part.batch.schema))
                 at = spool.write(part.batch)
-            spooled.append(_Spooled(replace(part, seen=Seen(), bad_lines=(), batch=None), at))
+            spooled.append(
+                _Spooled(replace(part, observed=Observed(), bad_lines=(), batch=None), at)
+            )
             rows, size = rows + part.rows, size + part.extent.size
             told(rows, size)
     spool.finish()
-    return seen, tuple(bad_lines), spooled
+    return observed, tuple(bad_lines), spooled
 
 
 def _table(

@@ -15,22 +15,22 @@ import pyarrow.compute as pc
 from feed_assets.ndjson.columnar.buffers import Numbers, flags, positions, without_empty
 from feed_assets.ndjson.columnar.classify import classified
 from feed_assets.ndjson.inference.infer import Column, resolve
-from feed_assets.ndjson.inference.observed import Kind, Seen
+from feed_assets.ndjson.inference.observed import Observed, ValueKind
 from feed_assets.preview.open_input import Rows
 from feed_assets.preview.printable import count_of, fit
 from feed_assets.preview.row_values import arrays_at, line_numbers
 from feed_assets.schema.columns import columns_of
 
 _SHOWN, _QUOTED = 3, 20  # values, and characters of each
-_NUMBERS = {Kind.INTEGER, Kind.LONG, Kind.FRACTION, Kind.BEYOND}
+_NUMBERS = {ValueKind.INTEGER, ValueKind.LONG, ValueKind.FRACTION, ValueKind.BEYOND}
 _NAMES = {
     **dict.fromkeys(_NUMBERS, "numbers"),
-    Kind.BOOLEAN: "booleans",
-    Kind.DATETIME: "dates",
-    Kind.TIMESTAMP: "dates with an offset",
-    Kind.TEXT: "strings",
-    Kind.OBJECT: "objects",
-    Kind.ARRAY: "arrays",
+    ValueKind.BOOLEAN: "booleans",
+    ValueKind.DATETIME: "dates",
+    ValueKind.TIMESTAMP: "dates with an offset",
+    ValueKind.TEXT: "strings",
+    ValueKind.OBJECT: "objects",
+    ValueKind.ARRAY: "arrays",
 }
 _LOOKS = {  # of values as they are stored, where a string has no quotes
     "numbers": r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$",
@@ -62,13 +62,13 @@ class _Text:
 
     sent: str
     stored: tuple[str, ...] | None
-    seen: Seen
+    observed: Observed
 
     @property
     def firsts(self) -> Mapping[str, int]:
         """The first line of each kind of value, in their order."""
         found: dict[str, int] = {}
-        for kind, line in sorted(self.seen.kinds.items(), key=lambda each: each[1]):
+        for kind, line in sorted(self.observed.kinds.items(), key=lambda each: each[1]):
             found.setdefault(_NAMES[kind], line)
         return found
 
@@ -88,25 +88,25 @@ def _texts(
     columns: Sequence[Column], parent: str, stored: tuple[str, ...] | None
 ) -> Iterator[_Text]:
     for column in columns:
-        sent, seen, of = f"{parent}{column.key}", column.seen, column.type
+        sent, observed, of = f"{parent}{column.key}", column.observed, column.type
         path = None if stored is None else (*stored, column.name)
         if of is not None and pa.types.is_list(of):
-            of, seen, path = of.value_type, seen.elements or seen, None
+            of, observed, path = of.value_type, observed.elements or observed, None
         yield from _texts(column.fields, f"{sent}.", path)
         if of == pa.string() and column.declared is None:
-            yield _Text(sent, path, seen)
+            yield _Text(sent, path, observed)
 
 
 def _oddity(text: _Text, rows: Rows) -> Oddity | None:
-    kinds = text.seen.kinds.keys()
-    if kinds == {Kind.TEXT}:
+    kinds = text.observed.kinds.keys()
+    if kinds == {ValueKind.TEXT}:
         return _decimals_in_quotes(text, rows)
     if kinds <= _NUMBERS:
         return Oddity(
             f"{text.is_string}: no number type holds all its numbers exactly, so they are kept as "
             f"they were sent"
         )
-    if text.stored is not None and kinds != {Kind.DATETIME, Kind.TIMESTAMP}:
+    if text.stored is not None and kinds != {ValueKind.DATETIME, ValueKind.TIMESTAMP}:
         return _mixed(text, text.stored, rows)
     return Oddity(f"{text.is_string}: {_firsts(text)}")
 
@@ -127,14 +127,17 @@ def _mixed(text: _Text, path: tuple[str, ...], rows: Rows) -> Oddity | None:
             counts[name] += alike
             counts[_STRINGS] -= alike
     ((most, _),) = counts.most_common(1)
-    if text.seen.kinds.keys() <= {Kind.DATETIME, Kind.TIMESTAMP, Kind.TEXT} and most == _STRINGS:
+    if (
+        text.observed.kinds.keys() <= {ValueKind.DATETIME, ValueKind.TIMESTAMP, ValueKind.TEXT}
+        and most == _STRINGS
+    ):
         return None  # some look like dates, as among words
     if counts[most] == counts.total():
         return _alike(text, path, most, rows)
     odd = dict(_odd(path, rows, most, names))
     at = line_numbers(list(odd), rows)
     if counts[_STRINGS] == blank == counts.total() - counts[most]:
-        otherwise = _type_without(text, {Kind.TEXT})
+        otherwise = _type_without(text, {ValueKind.TEXT})
         if otherwise and (most != "dates" or _are_times_but_for_blanks(path, rows)):
             first = f", the first at line {at[0]}" if at else ""
             are = "is" if blank == 1 else "are"
@@ -200,9 +203,9 @@ def _quoted(value: str) -> str:
     return fit(json.dumps(value, ensure_ascii=False) if is_text else value, _QUOTED)
 
 
-def _type_without(text: _Text, kinds: set[Kind]) -> str | None:
+def _type_without(text: _Text, kinds: set[ValueKind]) -> str | None:
     """The type that the column has without values of these kinds, if it has one by that."""
-    left = Seen({kind: line for kind, line in text.seen.kinds.items() if kind not in kinds})
+    left = Observed({kind: line for kind, line in text.observed.kinds.items() if kind not in kinds})
     of = resolve(left)
     if of is None or of == pa.string():
         return None
@@ -212,7 +215,7 @@ def _type_without(text: _Text, kinds: set[Kind]) -> str | None:
 def _are_times_but_for_blanks(path: tuple[str, ...], rows: Rows) -> bool:
     """Whether they also keep to the calendar."""
     return all(
-        Kind.TEXT not in classified(without_empty(array))[0]
+        ValueKind.TEXT not in classified(without_empty(array))[0]
         for array in arrays_at(rows.reading.table, path)
     )
 

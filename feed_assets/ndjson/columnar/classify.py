@@ -7,16 +7,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feed_assets.ndjson.columnar.buffers import Numbers, indexes, positions
-from feed_assets.ndjson.inference.observed import Kind
-from feed_assets.ndjson.rowwise.observe import kind_of
+from feed_assets.ndjson.inference.observed import ValueKind
+from feed_assets.ndjson.rowwise.observe import kind_of_value
 
 _DATE, _MINUTES = len("2020-01-20"), len("2020-01-20T10:00")
-_TYPES = {Kind.DATETIME: pa.timestamp("us"), Kind.TIMESTAMP: pa.timestamp("us", "UTC")}
+_TYPES = {ValueKind.DATETIME: pa.timestamp("us"), ValueKind.TIMESTAMP: pa.timestamp("us", "UTC")}
 # Within these no zone leads out of the years 0001 to 9999, and Arrow's calendar is Python's.
 _LEAST, _GREATEST = -62_135_510_400_000_000, 253_402_214_400_000_000
 _DIGITS_BEYOND = r"(\.\d{6})\d+"
 
-Firsts = dict[Kind, int]
+Firsts = dict[ValueKind, int]
 
 
 def classified(strings: pa.Array) -> tuple[Firsts, pa.Array]:
@@ -26,9 +26,9 @@ def classified(strings: pa.Array) -> tuple[Firsts, pa.Array]:
         return {}, pa.nulls(len(strings))
     shaped = _shaped(strings)
     if not len(shaped):
-        return {Kind.TEXT: int(valid[0])}, strings
+        return {ValueKind.TEXT: int(valid[0])}, strings
     candidates = strings if len(shaped) == len(valid) else strings.take(indexes(shaped))
-    kind = kind_of(strings[int(shaped[0])].as_py())
+    kind = kind_of_value(strings[int(shaped[0])].as_py())
     times = _times(candidates, kind)
     if times is None:
         return _one_by_one(strings, valid), strings
@@ -37,7 +37,7 @@ def classified(strings: pa.Array) -> tuple[Firsts, pa.Array]:
         return firsts, times
     others = valid[: len(shaped)] != shaped  # the first place where one is missing
     shapeless = valid[np.argmax(others) if others.any() else len(shaped)]
-    return firsts | {Kind.TEXT: int(shapeless)}, strings
+    return firsts | {ValueKind.TEXT: int(shapeless)}, strings
 
 
 def _shaped(strings: pa.Array) -> Numbers:
@@ -59,7 +59,7 @@ def _shaped(strings: pa.Array) -> Numbers:
     return found
 
 
-def _times(strings: pa.Array, kind: Kind) -> pa.Array | None:
+def _times(strings: pa.Array, kind: ValueKind) -> pa.Array | None:
     """The microseconds of what is null or of that kind; None if something is not."""
     to = _TYPES.get(kind)
     if to is None:
@@ -83,7 +83,7 @@ def _one_by_one(strings: pa.Array, valid: Numbers) -> Firsts:
     firsts: Firsts = {}
     values = strings.to_pylist()
     for index in valid.tolist():
-        kind = kind_of(values[index])
+        kind = kind_of_value(values[index])
         if kind not in firsts:
             firsts[kind] = index
             if len(firsts) == len(_TYPES) + 1:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from feed_assets.ndjson.columnar.buffers import Numbers, positions
 from feed_assets.ndjson.columnar.classify import Firsts
 from feed_assets.ndjson.columnar.guards import DistrustedError
-from feed_assets.ndjson.inference.observed import Kind
+from feed_assets.ndjson.inference.observed import ValueKind
 
 EXACT_IN_DOUBLE = 2**53
 
@@ -21,12 +21,12 @@ def kinds_of_integers(array: pa.Array) -> Firsts:
         return {}
     bounds = pc.min_max(array)
     if bounds["min"].as_py() >= -EXACT_IN_DOUBLE and bounds["max"].as_py() <= EXACT_IN_DOUBLE:
-        return {Kind.INTEGER: int(valid[0])}
+        return {ValueKind.INTEGER: int(valid[0])}
     values = _values(array, np.int64)[valid]
     long = (values > EXACT_IN_DOUBLE) | (values < -EXACT_IN_DOUBLE)
-    firsts = {Kind.LONG: int(valid[long][0])}
+    firsts = {ValueKind.LONG: int(valid[long][0])}
     if not long.all():
-        firsts[Kind.INTEGER] = int(valid[~long][0])
+        firsts[ValueKind.INTEGER] = int(valid[~long][0])
     return firsts
 
 

@@ -19,8 +19,8 @@ from feed_assets.ndjson.columnar.classify_numbers import Doubles, kinds_of_integ
 from feed_assets.ndjson.columnar.guards import DistrustedError, Rows
 from feed_assets.ndjson.columnar.row_patterns import Way
 from feed_assets.ndjson.inference.declared_types import Scope
-from feed_assets.ndjson.inference.observed import Kind, Seen
-from feed_assets.ndjson.rowwise.observe import kind_of
+from feed_assets.ndjson.inference.observed import Observed, ValueKind
+from feed_assets.ndjson.rowwise.observe import kind_of_value
 
 
 class Survey:
@@ -33,7 +33,7 @@ class Survey:
         self._rows = rows
         self._empty_as_null = empty_as_null and b'""' in rows.data
 
-    def columns(self, table: pa.Table, known: Seen, scope: Scope) -> pa.RecordBatch:
+    def columns(self, table: pa.Table, known: Observed, scope: Scope) -> pa.RecordBatch:
         """The columns in their provisional types."""
         every = np.arange(len(self._rows))
         self.witnesses.add(0)
@@ -51,27 +51,27 @@ class Survey:
         path: Way,
         rows: Numbers,
         holders: Numbers,
-        known: Seen,
+        known: Observed,
         scope: Scope,
     ) -> pa.Array:
         """`rows` has the row of each value; `holders` those that have an object for the key."""
         key = path[-1]
         assert key is not None
-        seen = known.fields.get(key)
-        if seen is None and len(holders):
+        observed = known.fields.get(key)
+        if observed is None and len(holders):
             self._witness_key(array, path, rows, holders)
         if key not in scope.types:
-            return self._value(array, path, rows, seen or Seen(), scope.within(key))
+            return self._value(array, path, rows, observed or Observed(), scope.within(key))
         if pa.types.is_nested(array.type):  # its keys may be data
             if not scope.types[key].keeps_empty:
                 raise DistrustedError("only a look at each value tells which are empty")
-            self._witness(rows, _first(array), Seen())
+            self._witness(rows, _first(array), Observed())
             return array
         # All its kinds are wanted from this block alone, to see whether they fit.
-        return self._value(array, path, rows, Seen(), scope.within(key))
+        return self._value(array, path, rows, Observed(), scope.within(key))
 
     def _value(
-        self, array: pa.Array, path: Way, rows: Numbers, known: Seen, scope: Scope
+        self, array: pa.Array, path: Way, rows: Numbers, known: Observed, scope: Scope
     ) -> pa.Array:
         of = array.type
         if pa.types.is_null(of) or array.null_count == len(array):
@@ -94,7 +94,7 @@ class Survey:
         return array
 
     def _object(
-        self, array: pa.Array, path: Way, rows: Numbers, known: Seen, scope: Scope
+        self, array: pa.Array, path: Way, rows: Numbers, known: Observed, scope: Scope
     ) -> pa.Array:
         holders = rows[positions(array)]
         names = [array.type.field(index).name for index in range(array.type.num_fields)]
@@ -108,7 +108,7 @@ class Survey:
         return pa.Array.from_buffers(to, len(array), array.buffers()[:1], children=fields)
 
     def _array(
-        self, array: pa.Array, path: Way, rows: Numbers, known: Seen, scope: Scope
+        self, array: pa.Array, path: Way, rows: Numbers, known: Observed, scope: Scope
     ) -> pa.Array:
         offsets = np.frombuffer(array.buffers()[1], np.int32)[: len(array) + 1]
         lengths = np.diff(offsets)
@@ -120,7 +120,7 @@ class Survey:
         if len(elements) != offsets[-1]:  # and of objects that hold nothing
             raise DistrustedError("elements are missing")
         elements = self._value(
-            elements, (*path, None), np.repeat(rows, lengths), known.elements or Seen(), scope
+            elements, (*path, None), np.repeat(rows, lengths), known.elements or Observed(), scope
         )
         if elements.null_count:
             self.dropped_nulls[path] += elements.null_count
@@ -137,22 +137,24 @@ class Survey:
             return strings
         return without_empty(strings)
 
-    def _witness(self, rows: Numbers, firsts: Firsts, known: Seen) -> None:
+    def _witness(self, rows: Numbers, firsts: Firsts, known: Observed) -> None:
         self.witnesses.update(
             int(rows[first]) for kind, first in firsts.items() if kind not in known.kinds
         )
 
-    def _witness_doubles(self, found: Doubles, path: Way, rows: Numbers, known: Seen) -> None:
+    def _witness_doubles(self, found: Doubles, path: Way, rows: Numbers, known: Observed) -> None:
         last = len(self._rows)
-        if Kind.FRACTION not in known.kinds:
+        if ValueKind.FRACTION not in known.kinds:
             if len(found.fractions):
                 last = int(rows[found.fractions[0]])
                 self.witnesses.add(last)
             whole = distinct(rows[found.whole])
-            self._witness_number(path, whole[whole < last], row_patterns.FRACTION, Kind.FRACTION)
-        if Kind.INTEGER not in known.kinds:
+            self._witness_number(
+                path, whole[whole < last], row_patterns.FRACTION, ValueKind.FRACTION
+            )
+        if ValueKind.INTEGER not in known.kinds:
             whole = distinct(rows[found.whole])
-            self._witness_number(path, whole, row_patterns.INTEGER, Kind.INTEGER)
+            self._witness_number(path, whole, row_patterns.INTEGER, ValueKind.INTEGER)
         for doubtful, number in (
             (found.large, row_patterns.INTEGER),
             (found.zeros, row_patterns.NOT_PLAINLY_ZERO),
@@ -163,12 +165,12 @@ class Survey:
                     self._rows.matching(pattern, distinct(rows[doubtful])).tolist()
                 )
 
-    def _witness_number(self, path: Way, within: Numbers, number: str, kind: Kind) -> None:
+    def _witness_number(self, path: Way, within: Numbers, number: str, kind: ValueKind) -> None:
         if not len(within):
             return
         for row in self._rows.matching(row_patterns.number_pattern(path, number), within).tolist():
             values = row_patterns.values_at(self._rows.row(row), path)
-            if any(value is not None and kind_of(value) == kind for value in values):
+            if any(value is not None and kind_of_value(value) == kind for value in values):
                 self.witnesses.add(row)
                 return
 
@@ -201,9 +203,9 @@ def _first(array: pa.Array) -> Firsts:
 
 
 _KINDS = (
-    (Kind.BOOLEAN, pa.types.is_boolean),
-    (Kind.OBJECT, pa.types.is_struct),
-    (Kind.ARRAY, pa.types.is_list),
+    (ValueKind.BOOLEAN, pa.types.is_boolean),
+    (ValueKind.OBJECT, pa.types.is_struct),
+    (ValueKind.ARRAY, pa.types.is_list),
 )
 
 

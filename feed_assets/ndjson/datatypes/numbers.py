@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from feed_assets.ndjson.inference.observed import Kind
+from feed_assets.ndjson.inference.observed import ValueKind
 
 INT64_LEAST, INT64_GREATEST, UINT64_GREATEST = -(2**63), 2**63 - 1, 2**64 - 1
 
@@ -12,21 +12,21 @@ _LONGEST_INT64 = 20  # characters, the sign included
 _INFINITE = (float("inf"), float("-inf"))
 
 
-def kind_of_integer(text: str) -> Kind:
+def kind_of_integer(text: str) -> ValueKind:
     """INTEGER, LONG or BEYOND, for an integer as JSON writes it (no leading zeros)."""
     if len(text) <= _SURELY_EXACT:
-        return Kind.INTEGER
+        return ValueKind.INTEGER
     if len(text) > _LONGEST_INT64:
-        return Kind.BEYOND
+        return ValueKind.BEYOND
     number = int(text)
     if abs(number) <= _EXACT_IN_DOUBLE:
-        return Kind.INTEGER
-    return Kind.LONG if INT64_LEAST <= number <= INT64_GREATEST else Kind.BEYOND
+        return ValueKind.INTEGER
+    return ValueKind.LONG if INT64_LEAST <= number <= INT64_GREATEST else ValueKind.BEYOND
 
 
-def kind_of_fraction(text: str) -> Kind:
+def kind_of_fraction(text: str) -> ValueKind:
     """FRACTION or BEYOND, for a number with a fraction or an exponent."""
-    return Kind.BEYOND if double(text) is None else Kind.FRACTION
+    return ValueKind.BEYOND if double(text) is None else ValueKind.FRACTION
 
 
 def double(text: str) -> float | None:

@@ -9,37 +9,37 @@ import pyarrow as pa
 from feed_assets.ndjson.inference.column_names import folded
 from feed_assets.ndjson.inference.declared_types import Scope
 from feed_assets.ndjson.inference.infer import Column, columns
-from feed_assets.ndjson.inference.observed import Kind, Seen
+from feed_assets.ndjson.inference.observed import Observed, ValueKind
 
-_FITTING: dict[pa.DataType, set[Kind]] = {
-    pa.bool_(): {Kind.BOOLEAN},
-    pa.int64(): {Kind.INTEGER, Kind.LONG},
-    pa.float64(): {Kind.INTEGER, Kind.FRACTION},
-    pa.timestamp("us"): {Kind.DATETIME},
-    pa.timestamp("us", "UTC"): {Kind.TIMESTAMP},
-    pa.string(): set(Kind),
+_FITTING: dict[pa.DataType, set[ValueKind]] = {
+    pa.bool_(): {ValueKind.BOOLEAN},
+    pa.int64(): {ValueKind.INTEGER, ValueKind.LONG},
+    pa.float64(): {ValueKind.INTEGER, ValueKind.FRACTION},
+    pa.timestamp("us"): {ValueKind.DATETIME},
+    pa.timestamp("us", "UTC"): {ValueKind.TIMESTAMP},
+    pa.string(): set(ValueKind),
 }
 
 
 def first_line_unlike(
-    seen: Seen, scope: Scope, path: str, known: pa.DataType, among: Iterable[pa.Field] = ()
+    observed: Observed, scope: Scope, path: str, known: pa.DataType, among: Iterable[pa.Field] = ()
 ) -> int | None:
     """The first line whose value at the stored path does not fit `known`; None if all do.
 
     `among` are the columns known when the names were given.
     """
     for name in path.split("."):  # stored names hold no dots themselves
-        holder = seen.elements if seen.elements and not seen.fields else seen
+        holder = observed.elements if observed.elements and not observed.fields else observed
         column = _by_name(holder, scope, among).get(folded(name))
         if column is None:
             return None
-        seen, scope = column.seen, column.scope
+        observed, scope = column.observed, column.scope
         among = _inside(next((each.type for each in among if each.name == column.name), None))
-    return min(_unlike(seen, scope, known), default=None)
+    return min(_unlike(observed, scope, known), default=None)
 
 
-def _by_name(seen: Seen, scope: Scope, among: Iterable[pa.Field]) -> dict[str, Column]:
-    return {folded(column.name): column for column in columns(seen, scope, among)}
+def _by_name(observed: Observed, scope: Scope, among: Iterable[pa.Field]) -> dict[str, Column]:
+    return {folded(column.name): column for column in columns(observed, scope, among)}
 
 
 def _inside(known: pa.DataType | None) -> Iterable[pa.Field]:
@@ -49,17 +49,17 @@ def _inside(known: pa.DataType | None) -> Iterable[pa.Field]:
     return known if known is not None and pa.types.is_struct(known) else ()
 
 
-def _unlike(seen: Seen, scope: Scope, known: pa.DataType) -> Iterator[int]:
+def _unlike(observed: Observed, scope: Scope, known: pa.DataType) -> Iterator[int]:
     if pa.types.is_struct(known):
-        fitting = {Kind.OBJECT}
-        by_name = _by_name(seen, scope, known)
+        fitting = {ValueKind.OBJECT}
+        by_name = _by_name(observed, scope, known)
         for part in known:
             if column := by_name.get(folded(part.name)):
-                yield from _unlike(column.seen, column.scope, part.type)
+                yield from _unlike(column.observed, column.scope, part.type)
     elif pa.types.is_list(known):
-        fitting = {Kind.ARRAY}
-        if seen.elements is not None:
-            yield from _unlike(seen.elements, scope, known.value_type)
+        fitting = {ValueKind.ARRAY}
+        if observed.elements is not None:
+            yield from _unlike(observed.elements, scope, known.value_type)
     else:
         fitting = _FITTING.get(known, set())  # a declared type: no value says that it would fit
-    yield from (line for kind, line in seen.kinds.items() if kind not in fitting)
+    yield from (line for kind, line in observed.kinds.items() if kind not in fitting)

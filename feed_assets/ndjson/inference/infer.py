@@ -10,7 +10,7 @@ import pyarrow as pa
 from feed_assets.ndjson.datatypes.kinds import Declared
 from feed_assets.ndjson.inference.column_names import column_names
 from feed_assets.ndjson.inference.declared_types import NOTHING_DECLARED, Scope
-from feed_assets.ndjson.inference.observed import Kind, Seen
+from feed_assets.ndjson.inference.observed import Observed, ValueKind
 from feed_assets.schema.arrow_metadata import sent_as, text_of
 
 MAX_LEVEL = 15  # BigQuery's bound on RECORD inside RECORD; arrays do not count
@@ -21,7 +21,7 @@ _Resolved = tuple[pa.DataType | None, tuple["Column", ...]]
 
 
 def resolve(
-    seen: Seen,
+    observed: Observed,
     scope: Scope = NOTHING_DECLARED,
     known: pa.DataType | None = None,
     level: int = 1,
@@ -32,7 +32,7 @@ def resolve(
     such a column stays one, so that its values are kept as they were sent. `level` is that of an
     object standing there: 1 for a column's own value.
     """
-    return _resolved(seen, scope, known, level)[0]
+    return _resolved(observed, scope, known, level)[0]
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Column:
     name: str
     type: pa.DataType | None
     declared: Declared | None
-    seen: Seen
+    observed: Observed
     scope: Scope
     fields: tuple[Column, ...]
 
 
 def columns(
-    seen: Seen,
+    observed: Observed,
     scope: Scope = NOTHING_DECLARED,
     known: _Fields = (),
     level: int = 1,
@@ -64,17 +64,17 @@ def columns(
     They are in the order in which their keys first appeared in the feed, be it with null: by line,
     then by place in the line. Declared ones that never appeared come last, as they were declared.
     """
-    absent = [key for key in scope.types if key not in seen.fields and "." not in key]
+    absent = [key for key in scope.types if key not in observed.fields and "." not in key]
     names = column_names(
-        [*seen.fields, *absent],
+        [*observed.fields, *absent],
         flexible=scope.flexible_names,
         known={sent_as(field): field.name for field in known},
     )
-    in_order = sorted(seen.fields, key=lambda key: seen.fields[key].first or ())
+    in_order = sorted(observed.fields, key=lambda key: observed.fields[key].first or ())
     before = {field.name: field.type for field in known if text_of(field) is None}
     made = []
     for key in (*in_order, *absent):
-        of_key, inside = seen.fields.get(key, Seen()), scope.within(key)
+        of_key, inside = observed.fields.get(key, Observed()), scope.within(key)
         declared, was = scope.types.get(key), before.get(names[key])
         if declared is None:
             found, fields = _resolved(of_key, inside, was, level)
@@ -84,61 +84,61 @@ def columns(
     return tuple(made)
 
 
-def _resolved(seen: Seen, scope: Scope, known: pa.DataType | None, level: int) -> _Resolved:
-    kinds = seen.kinds.keys()
-    if kinds == {Kind.OBJECT} and level <= MAX_LEVEL:
-        found = _record(seen, scope, known, level)
-    elif kinds == {Kind.ARRAY}:
-        found = _repeated(seen.elements or Seen(), scope, known, level)
+def _resolved(observed: Observed, scope: Scope, known: pa.DataType | None, level: int) -> _Resolved:
+    kinds = observed.kinds.keys()
+    if kinds == {ValueKind.OBJECT} and level <= MAX_LEVEL:
+        found = _record(observed, scope, known, level)
+    elif kinds == {ValueKind.ARRAY}:
+        found = _repeated(observed.elements or Observed(), scope, known, level)
     else:
-        found = _scalar(seen, scope), ()
+        found = _scalar(observed, scope), ()
     if found[0] is not None and known == pa.string():
         return known, ()
     return found
 
 
-def _record(seen: Seen, scope: Scope, known: pa.DataType | None, level: int) -> _Resolved:
+def _record(observed: Observed, scope: Scope, known: pa.DataType | None, level: int) -> _Resolved:
     before = known if known is not None and pa.types.is_struct(known) else ()
-    fields = columns(seen, scope, before, level + 1)
+    fields = columns(observed, scope, before, level + 1)
     typed = [pa.field(each.name, each.type) for each in fields if each.type is not None]
     return (pa.struct(typed) if typed else None), fields
 
 
-def _repeated(elements: Seen, scope: Scope, known: pa.DataType | None, level: int) -> _Resolved:
-    if elements.kinds.keys() == {Kind.ARRAY}:  # there are no arrays of arrays: text
+def _repeated(elements: Observed, scope: Scope, known: pa.DataType | None, level: int) -> _Resolved:
+    if elements.kinds.keys() == {ValueKind.ARRAY}:  # there are no arrays of arrays: text
         return (None if _holds_nothing(elements, scope) else pa.list_(pa.string())), ()
     before = known.value_type if known is not None and pa.types.is_list(known) else None
     found, fields = _resolved(elements, scope, before, level)
     return (None if found is None else pa.list_(found)), fields
 
 
-def _scalar(seen: Seen, scope: Scope) -> pa.DataType | None:
-    kinds = seen.kinds.keys()
-    if _holds_nothing(seen, scope):
+def _scalar(observed: Observed, scope: Scope) -> pa.DataType | None:
+    kinds = observed.kinds.keys()
+    if _holds_nothing(observed, scope):
         return None
-    if kinds == {Kind.BOOLEAN}:
+    if kinds == {ValueKind.BOOLEAN}:
         return pa.bool_()
-    if kinds <= {Kind.INTEGER, Kind.LONG}:
+    if kinds <= {ValueKind.INTEGER, ValueKind.LONG}:
         return pa.int64()
-    if kinds <= {Kind.INTEGER, Kind.FRACTION}:
+    if kinds <= {ValueKind.INTEGER, ValueKind.FRACTION}:
         return pa.float64()
-    if kinds == {Kind.DATETIME}:
+    if kinds == {ValueKind.DATETIME}:
         return pa.timestamp("us")
-    if kinds == {Kind.TIMESTAMP}:
+    if kinds == {ValueKind.TIMESTAMP}:
         return pa.timestamp("us", "UTC")
     return pa.string()  # other strings, a mixture, or numbers that no type holds exactly enough
 
 
-def _holds_nothing(seen: Seen, scope: Scope) -> bool:
+def _holds_nothing(observed: Observed, scope: Scope) -> bool:
     """Whether all that was ever seen is null, `[]`, `{}` and these inside each other.
 
     A declared column holds something as soon as it was seen with a value: to STRING, `{}` is one.
     """
     return (
-        seen.kinds.keys() <= {Kind.OBJECT, Kind.ARRAY}
+        observed.kinds.keys() <= {ValueKind.OBJECT, ValueKind.ARRAY}
         and all(
             not child.kinds if key in scope.types else _holds_nothing(child, scope.within(key))
-            for key, child in seen.fields.items()
+            for key, child in observed.fields.items()
         )
-        and (seen.elements is None or _holds_nothing(seen.elements, scope))
+        and (observed.elements is None or _holds_nothing(observed.elements, scope))
     )

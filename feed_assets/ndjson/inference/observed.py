@@ -1,4 +1,4 @@
-"""What was seen in a column: kinds of JSON, each with its first line, and what lies inside."""
+"""Observations: the kinds of values in a column, the first line of each, and what is nested."""
 
 from __future__ import annotations
 
@@ -6,48 +6,64 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 
-class Kind(IntEnum):
-    """How a value constrains its column's type. Null is no kind: it constrains nothing."""
+class ValueKind(IntEnum):
+    """How a value constrains its column's type. Null constrains nothing and has no kind."""
 
     BOOLEAN = 1
-    INTEGER = 2  # to 2^53 either way, where a double still holds every integer
+    INTEGER = 2  # within ±2^53, where a double still represents every integer
     LONG = 3  # beyond that, within 64 bits
-    FRACTION = 4  # written with a fraction or exponent, and within a double's range
-    BEYOND = 5  # an integer beyond 64 bits, a magnitude beyond a double
+    FRACTION = 4  # written with a fraction or exponent, within a double's range
+    BEYOND = 5  # an integer beyond 64 bits, or a magnitude beyond a double
     DATETIME = 6  # an ISO 8601 date or date-time without offset
-    TIMESTAMP = 7  # one with an offset
+    TIMESTAMP = 7  # an ISO 8601 date-time with offset
     TEXT = 8
     OBJECT = 9
     ARRAY = 10
 
 
 @dataclass(slots=True)
-class Seen:
-    """An observation. `Observer` grows its own; to everybody else it is a value.
+class Observed:
+    """The observation of one column. Only `Observer` changes one; all other code reads it.
 
-    Each part is a semilattice: `kinds` is a union with the least line of each, `first` a least
-    place, `fields` and `elements` are observations again. So `join` is associative, commutative and
-    idempotent by construction, and blocks of a feed may be observed apart and in any order.
+    Each part is a semilattice: `kinds` is a union with the smallest line of each, `first` a
+    smallest position, `fields` and `elements` are observations again. So `merge` is associative,
+    commutative and idempotent by construction, and blocks can be observed apart and in any order.
     """
 
-    kinds: dict[Kind, int] = field(default_factory=dict)
-    fields: dict[str, Seen] = field(default_factory=dict)
-    elements: Seen | None = None
+    kinds: dict[ValueKind, int] = field(default_factory=dict)
+    fields: dict[str, Observed] = field(default_factory=dict)
+    elements: Observed | None = None
     first: tuple[int, ...] | None = None
-    """Where a field's key stood first (also with null): line, index in each array on the way, index
-    in its object. It orders columns and is no part of their type."""
+    """Position of the key's first occurrence (also with null): line, index in each array on the
+    path, index in its object. It orders columns and is not part of their type."""
+
+    def with_line_offset(self, lines: int) -> Observed:
+        """Return the observation with that many lines before it."""
+        if not lines:
+            return self
+        return Observed(
+            {kind: line + lines for kind, line in self.kinds.items()},
+            {key: child.with_line_offset(lines) for key, child in self.fields.items()},
+            None if self.elements is None else self.elements.with_line_offset(lines),
+            None if self.first is None else (self.first[0] + lines, *self.first[1:]),
+        )
+
+    def count_columns(self) -> int:
+        """Count every key of every object, as `Observer` does."""
+        nested = sum(1 + child.count_columns() for child in self.fields.values())
+        return nested + (self.elements.count_columns() if self.elements else 0)
 
 
-def join(one: Seen, other: Seen) -> Seen:
-    """What was seen in either place."""
+def merge(one: Observed, other: Observed) -> Observed:
+    """Combine two observations of the same column."""
     kinds = dict(one.kinds)
     for kind, line in other.kinds.items():
         kinds[kind] = min(line, kinds.get(kind, line))
     fields = dict(one.fields)
     for key, child in other.fields.items():
-        fields[key] = join(fields[key], child) if key in fields else child
+        fields[key] = merge(fields[key], child) if key in fields else child
     elements = one.elements or other.elements
     if one.elements and other.elements:
-        elements = join(one.elements, other.elements)
+        elements = merge(one.elements, other.elements)
     firsts = [place for place in (one.first, other.first) if place is not None]
-    return Seen(kinds, fields, elements, min(firsts, default=None))
+    return Observed(kinds, fields, elements, min(firsts, default=None))

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from feed_assets.ndjson.datatypes.kinds import JSON, is_empty
 from feed_assets.ndjson.inference.infer import Column
-from feed_assets.ndjson.inference.observed import Kind, Seen
+from feed_assets.ndjson.inference.observed import Observed, ValueKind
 from feed_assets.ndjson.strict_json import Row, value_end
 
 _JSON_SPACE = " \t\r\n"
@@ -33,7 +33,7 @@ class Cuts:
 
 def cuts_in(columns: Sequence[Column]) -> Cuts | None:
     """Where objects with these columns hold text to cut out; None if they nowhere do."""
-    found = {column.key: _in_value(column, column.type, column.seen) for column in columns}
+    found = {column.key: _in_value(column, column.type, column.observed) for column in columns}
     fields = {key: cuts for key, cuts in found.items() if cuts is not None}
     return Cuts(fields=fields) if fields else None
 
@@ -44,20 +44,20 @@ def cut(text: str, row: Row, cuts: Cuts) -> None:
         _cut_fields(text, 0, row, cuts)
 
 
-def _in_value(column: Column, to: pa.DataType | None, seen: Seen) -> Cuts | None:
+def _in_value(column: Column, to: pa.DataType | None, observed: Observed) -> Cuts | None:
     if to is None:
         return None
     if column.declared is JSON:
         return Cuts(here=True, strings=True, empty=(dict, list))
     if to == pa.string():
         empty = (dict, list) if column.declared and column.declared.keeps_empty else ()
-        holds_some = seen.kinds.keys() & {Kind.OBJECT, Kind.ARRAY}
+        holds_some = observed.kinds.keys() & {ValueKind.OBJECT, ValueKind.ARRAY}
         return Cuts(here=True, empty=empty) if holds_some else None
     if pa.types.is_struct(to):
         return cuts_in(column.fields)
-    if pa.types.is_list(to) and seen.elements is not None:
-        elements = _in_value(column, to.value_type, seen.elements)
-        if elements and elements.here and seen.elements.kinds.keys() == {Kind.ARRAY}:
+    if pa.types.is_list(to) and observed.elements is not None:
+        elements = _in_value(column, to.value_type, observed.elements)
+        if elements and elements.here and observed.elements.kinds.keys() == {ValueKind.ARRAY}:
             elements = replace(elements, empty=(list,))
         return Cuts(elements=elements) if elements else None
     return None

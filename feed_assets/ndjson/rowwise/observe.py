@@ -10,7 +10,7 @@ from feed_assets.ndjson.datatypes.datetimes import moment
 from feed_assets.ndjson.datatypes.kinds import is_empty
 from feed_assets.ndjson.datatypes.numbers import kind_of_fraction, kind_of_integer
 from feed_assets.ndjson.inference.declared_types import NOTHING_DECLARED, Scope
-from feed_assets.ndjson.inference.observed import Kind, Seen
+from feed_assets.ndjson.inference.observed import Observed, ValueKind
 from feed_assets.ndjson.strict_json import FloatText, IntText, Row
 from feed_assets.schema.datatypes import MAX_COLUMNS as MAX_COLUMNS
 
@@ -22,28 +22,28 @@ class Observer:
 
     def __init__(self, scope: Scope = NOTHING_DECLARED) -> None:
         """Has seen nothing yet."""
-        self.seen = Seen()
+        self.observed = Observed()
         self._scope = scope
         self._columns = 0
 
     def row(self, row: Row, line: int) -> None:
         """Raises ContentError when the feed has more columns than a table can."""
-        self._value(row, self.seen, self._scope, (line,))
+        self._value(row, self.observed, self._scope, (line,))
 
-    def _value(self, value: Any, seen: Seen, scope: Scope, place: tuple[int, ...]) -> None:
+    def _value(self, value: Any, observed: Observed, scope: Scope, place: tuple[int, ...]) -> None:
         if is_empty(value):
             return
         if type(value) is dict:
-            seen.kinds.setdefault(Kind.OBJECT, place[0])
-            self._fields(value, seen.fields, scope, place)
+            observed.kinds.setdefault(ValueKind.OBJECT, place[0])
+            self._fields(value, observed.fields, scope, place)
         elif type(value) is list:
-            seen.kinds.setdefault(Kind.ARRAY, place[0])
-            self._elements(value, seen, scope, place)
+            observed.kinds.setdefault(ValueKind.ARRAY, place[0])
+            self._elements(value, observed, scope, place)
         else:
-            seen.kinds.setdefault(kind_of(value), place[0])
+            observed.kinds.setdefault(kind_of_value(value), place[0])
 
     def _fields(
-        self, row: Row, fields: dict[str, Seen], scope: Scope, place: tuple[int, ...]
+        self, row: Row, fields: dict[str, Observed], scope: Scope, place: tuple[int, ...]
     ) -> None:
         for index, (key, value) in enumerate(row.items()):
             child = fields.get(key)
@@ -58,18 +58,20 @@ class Observer:
             elif key in scope.types:
                 # Its type is settled, and its keys may be data, millions of them: not looked into.
                 if value or scope.types[key].keeps_empty:
-                    child.kinds.setdefault(kind_of(value), place[0])
+                    child.kinds.setdefault(kind_of_value(value), place[0])
             else:
                 self._value(value, child, scope.within(key), place)
 
-    def _elements(self, array: list[Any], seen: Seen, scope: Scope, place: tuple[int, ...]) -> None:
-        if seen.elements is None:
-            seen.elements = Seen()
+    def _elements(
+        self, array: list[Any], observed: Observed, scope: Scope, place: tuple[int, ...]
+    ) -> None:
+        if observed.elements is None:
+            observed.elements = Observed()
         for index, value in enumerate(array):
             if value is not None:
-                self._value(value, seen.elements, scope, (*place, index))
+                self._value(value, observed.elements, scope, (*place, index))
 
-    def _new_column(self, key: str, first: tuple[int, ...]) -> Seen:
+    def _new_column(self, key: str, first: tuple[int, ...]) -> Observed:
         self._columns += 1
         if self._columns > MAX_COLUMNS:
             raise ContentError(
@@ -77,29 +79,29 @@ class Observer:
                 f"included (here {key[:80]!r}). Keys that are data cannot be columns: declare the "
                 f"object that holds them as STRING (types: {{path.of.the.object: STRING}})"
             )
-        return Seen(first=first)
+        return Observed(first=first)
 
 
-def kind_of(value: Any) -> Kind:
+def kind_of_value(value: Any) -> ValueKind:
     """The kind of a value that is not null."""
     return _KIND_OF[type(value)](value)
 
 
-def _kind_of_string(text: str) -> Kind:
+def _kind_of_string(text: str) -> ValueKind:
     # Most strings are no dates; the two characters tell that cheaper than the pattern does.
     if len(text) < _SHORTEST_MOMENT or text[4] != "-" or text[7] != "-":
-        return Kind.TEXT
+        return ValueKind.TEXT
     found = moment(text)
     if found is None:
-        return Kind.TEXT
-    return Kind.DATETIME if found.tzinfo is None else Kind.TIMESTAMP
+        return ValueKind.TEXT
+    return ValueKind.DATETIME if found.tzinfo is None else ValueKind.TIMESTAMP
 
 
-_KIND_OF: dict[type, Callable[[Any], Kind]] = {
-    bool: lambda _: Kind.BOOLEAN,
+_KIND_OF: dict[type, Callable[[Any], ValueKind]] = {
+    bool: lambda _: ValueKind.BOOLEAN,
     IntText: kind_of_integer,
     FloatText: kind_of_fraction,
     str: _kind_of_string,
-    dict: lambda _: Kind.OBJECT,
-    list: lambda _: Kind.ARRAY,
+    dict: lambda _: ValueKind.OBJECT,
+    list: lambda _: ValueKind.ARRAY,
 }

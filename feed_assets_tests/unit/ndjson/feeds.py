@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from feed_assets.byte_source import ByteSource
-from feed_assets.ndjson import Options, Reading, Seen, read
+from feed_assets.ndjson import Observed, Options, Reading, read
 from feed_assets.ndjson.rowwise.observe import Observer
 from feed_assets.ndjson.strict_json import parse
 
@@ -60,12 +60,12 @@ def values_of(reading: Reading, name: str = "c") -> list[Any]:
     return stored
 
 
-def observed(*lines: str, first: int = 1) -> Seen:
+def observe_lines(*lines: str, first: int = 1) -> Observed:
     """The observation of lines, of which the first has that number."""
     observer = Observer()
     for number, line in enumerate(lines, first):
         observer.row(parse(line.encode())[1], number)
-    return observer.seen
+    return observer.observed
 
 
 NUMBERS = (

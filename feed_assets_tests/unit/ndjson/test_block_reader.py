@@ -19,7 +19,7 @@ from feed_assets.ndjson.block_reader import Part, PartReader
 from feed_assets.ndjson.columnar.arrow_json import Hints
 from feed_assets.ndjson.columnar.guards import DistrustedError
 from feed_assets.ndjson.datatypes.kinds import TYPES
-from feed_assets.ndjson.inference.observed import Seen
+from feed_assets.ndjson.inference.observed import Observed
 from feed_assets.ndjson.input.blocks import Block
 from feed_assets.ndjson.strict_json import parse
 from feed_assets_tests.unit.ndjson import feeds
@@ -32,7 +32,7 @@ def blocks_of(size: int, smallest: int = 1) -> Iterator[list[tuple[int, bool]]]:
     found: list[tuple[int, bool]] = []
     original = PartReader._parts
 
-    def noted(self: PartReader, block: Block, hints: Hints, known: Seen) -> Iterator[Part]:
+    def noted(self: PartReader, block: Block, hints: Hints, known: Observed) -> Iterator[Part]:
         for part in original(self, block, hints, known):
             if part.extent == block.extent:
                 found.append((part.extent.size, part.batch is not None))

@@ -76,7 +76,7 @@ def test_a_table_may_have_a_number_of_cells_or_that_for_each_byte(
     size: int, cells: int, is_refused: bool
 ) -> None:
     reading = read_lines('{"a":{"b":1,"c":2}}')
-    limit = CellLimit(size, columns(reading.seen))
+    limit = CellLimit(size, columns(reading.observed))
     assert limit.width == 3
     if is_refused:
         with pytest.raises(ContentError, match=f"{cells:,} cells or more.*a has 2 different keys"):

@@ -124,4 +124,4 @@ def test_a_column_declared_string_and_one_that_was_string_hold_the_same(
             text == other or (text is None and "".join(other.split()) in ("{}", "[]"))
             for text, other in both
         )
-    assert names <= {*kept.table.schema.names, *kept.untyped} | (names - set(kept.seen.fields))
+    assert names <= {*kept.table.schema.names, *kept.untyped} | (names - set(kept.observed.fields))
