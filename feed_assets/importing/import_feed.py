@@ -131,7 +131,7 @@ def _store_day(delivery: Delivery, day: date, warehouse: Warehouse, attempt: str
             before = dict(paths(known)).get(conflict.column)
             if before is not None:
                 kind = pa.null() if before.type in TEXTS else before.arrow
-                conflict.line = reading.first_line_unlike(conflict.column, kind)
+                conflict.line = reading.first_conflicting_line(conflict.column, kind)
             raise
     return _imported(delivery, reading, stored, checked)
 
@@ -154,7 +154,7 @@ def _rows(reading: ndjson.Reading) -> pa.Table:
 
 
 def _named(reading: ndjson.Reading) -> pa.Schema:
-    return named(columns(reading.observed, reading.scope, reading.known))
+    return named(columns(reading.observed, reading.declared_types, reading.known))
 
 
 def _check_content(delivery: Delivery, reading: ndjson.Reading) -> tuple[Checked, ...]:
@@ -298,7 +298,7 @@ def _check_texts(values: Sequence[Any], column: Column, path: str) -> None:
             _check_texts(inside, field, f"{path}.{field.name}")
         return
     for value in values if column.type in TEXTS else ():
-        if value is not None and not ndjson.fits(column.type, value):
+        if value is not None and not ndjson.is_valid(column.type, value):
             raise UnsupportedColumn(
                 f"column {path} has {value[:_QUOTED]!r}, which is no {column.type}; correct it, or "
                 f'take the column out of the DataFrame\'s attrs["types"]'

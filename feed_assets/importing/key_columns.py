@@ -34,7 +34,7 @@ def check_key_columns(feed: Feed, url: str, reading: ndjson.Reading, known: Colu
     """
     if not reading.rows:
         return
-    observed = columns(reading.observed, reading.scope, reading.known)
+    observed = columns(reading.observed, reading.declared_types, reading.known)
     order = (feed.updated_at,) if feed.updated_at else ()
     for path in (*feed.key, *order):
         if _observed(observed, path) is None:
@@ -68,7 +68,7 @@ def _check_key(
         )
     if now.type == "FLOAT":
         values = texts_at(reading.table, names).to_pylist()
-        if all(ndjson.fits("INTEGER", value) for value in values):
+        if all(ndjson.is_valid("INTEGER", value) for value in values):
             way = _declare(path, "INTEGER", backfill=was is not None and was.type != "INTEGER")
         else:
             way = (
@@ -76,7 +76,7 @@ def _check_key(
             )
         if was and was.type == "INTEGER":
             conflict = TypeConflict(str(feed.destination), ".".join(names), str(was), "FLOAT", path)
-            conflict.line = reading.first_line_unlike(conflict.column, pa.int64())
+            conflict.line = reading.first_conflicting_line(conflict.column, pa.int64())
             conflict.way_out = (
                 f"It is in the key, which never becomes FLOAT: {way}, or fix the feed"
             )
@@ -111,7 +111,7 @@ def _check_order(
     texts = texts_at(reading.table, names).to_pylist()
     lines, where = observed.observed.kinds, ""
     if others := [line for kind, line in lines.items() if kind not in _TIME_KINDS]:
-        odd = next(text for text in texts if not any(ndjson.fits(name, text) for name in TIMES))
+        odd = next(text for text in texts if not any(ndjson.is_valid(name, text) for name in TIMES))
         where = f" (line {min(others)}: {_quoted(odd)})"
     elif len(lines) == len(_TIME_KINDS):
         naive, zoned = (lines[kind] for kind in _TIME_KINDS)
@@ -135,7 +135,7 @@ def declaration(
     filled = [text for text in texts if text]
     blanks = len(filled) < len(texts)
     for name in types if filled else ():
-        if all(ndjson.fits(name, text) for text in filled):
+        if all(ndjson.is_valid(name, text) for text in filled):
             if blanks and name in TIMES and not backfill:
                 return 'set empty_as_null: true in the feed\'s YAML, which reads "" as null'
             also = ' and empty_as_null: true, which reads "" as null' if blanks else ""

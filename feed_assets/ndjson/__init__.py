@@ -1,7 +1,7 @@
 """An NDJSON file to exact types to Arrow; knows neither network nor warehouse nor Dagster."""
 
 from feed_assets.ndjson.dataframe import read_ndjson
-from feed_assets.ndjson.datatypes.kinds import fits
+from feed_assets.ndjson.datatypes.kinds import is_valid
 from feed_assets.ndjson.inference.infer import resolve
 from feed_assets.ndjson.inference.observed import Observed, ValueKind, merge
 from feed_assets.ndjson.options import Options
@@ -14,7 +14,7 @@ __all__ = [
     "Reading",
     "ValueKind",
     "check_types",
-    "fits",
+    "is_valid",
     "merge",
     "read",
     "read_ndjson",

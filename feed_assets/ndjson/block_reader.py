@@ -15,21 +15,21 @@ from feed_assets.ndjson.columnar.arrow_json import Hints, expected, inferred
 from feed_assets.ndjson.columnar.crowd import CrowdedError, refuse_crowd, refuse_new_crowd, width
 from feed_assets.ndjson.columnar.guards import DistrustedError, Rows
 from feed_assets.ndjson.columnar.requote import fractions_fit
-from feed_assets.ndjson.columnar.row_patterns import Way
+from feed_assets.ndjson.columnar.row_patterns import KeyPath
 from feed_assets.ndjson.columnar.witnesses import Survey
-from feed_assets.ndjson.datatypes.kinds import JSON, Declared, Unfit
-from feed_assets.ndjson.inference.declared_types import Scope
+from feed_assets.ndjson.datatypes.kinds import JSON, DeclaredType, DoesNotFit
+from feed_assets.ndjson.inference.declared_types import DeclaredTypes
 from feed_assets.ndjson.inference.observed import Observed, ValueKind
 from feed_assets.ndjson.input.blocks import Block, Extent
 from feed_assets.ndjson.input.lines import lines_in
 from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.rowwise.observe import Observer
-from feed_assets.ndjson.strict_json import Refused, parse
+from feed_assets.ndjson.strict_json import InvalidLine, parse
 
 SMALLEST = 64 << 10  # bytes of a part that is not worth being halved again
 _DEEPEST = 32  # levels; Arrow's files go to 64
 
-_FITTING = {
+_ACCEPTED_KINDS = {
     "STRING": set(ValueKind),
     "INTEGER": {ValueKind.INTEGER, ValueKind.LONG},
     "FLOAT": {ValueKind.INTEGER, ValueKind.FRACTION},
@@ -42,7 +42,7 @@ _FITTING = {
 }
 _STRINGS = {ValueKind.DATETIME, ValueKind.TIMESTAMP, ValueKind.TEXT}
 _NUMBERS = {ValueKind.FRACTION, ValueKind.BEYOND}
-_NOTHING: Mapping[str, set[ValueKind]] = {}
+_NO_KINDS: Mapping[str, set[ValueKind]] = {}
 _MAY_BE_BEYOND = re.compile(rb"[0-9]{19}|[0-9][eE]")  # what any type of number holds
 
 
@@ -59,7 +59,7 @@ class Part:
     """The numbers of the lines that are bad, also where these themselves are no longer kept."""
     batch: pa.RecordBatch | None = None
     """The rows in provisional types; None if they were read one by one."""
-    dropped_nulls: Mapping[Way, int] | None = None
+    dropped_nulls: Mapping[KeyPath, int] | None = None
     failed: bool = False
     """Whether the feed as a whole is refused, here or earlier."""
 
@@ -69,7 +69,7 @@ class PartReader:
     """Reads blocks, several at a time."""
 
     source: ByteSource
-    scope: Scope
+    declared_types: DeclaredTypes
     options: Options
 
     def read(self, extent: Extent, hints: Hints, known: Observed) -> list[Part]:
@@ -105,11 +105,13 @@ class PartReader:
             return Part(block.extent, rows.count_of_lines, 0, Observed())
         table = _table(rows, hints)
         survey = Survey(rows, empty_as_null=options.empty_as_null)
-        batch = survey.columns(table, known, self.scope)
-        observer = Observer(self.scope)
+        batch = survey.columns(table, known, self.declared_types)
+        observer = Observer(self.declared_types)
         for witness in sorted(survey.witnesses):
             observer.row(rows.row(witness), int(rows.numbers[witness]) + 1)
-        if not _fits(observer.observed, self.scope, self._proven(rows, table, observer.observed)):
+        if not _accepts(
+            observer.observed, self.declared_types, self._proven(rows, table, observer.observed)
+        ):
             raise DistrustedError("a value may not be of its declared type")
         return Part(
             block.extent,
@@ -125,9 +127,9 @@ class PartReader:
     ) -> Mapping[str, set[ValueKind]]:
         """The kinds of which every value under a key was found to be of its declared type."""
         proven = {}
-        for key in observed.fields.keys() & self.scope.types.keys():
-            declared, kinds = self.scope.types[key], observed.fields[key].kinds.keys()
-            doubtful = kinds - _FITTING.get(declared.name, set())
+        for key in observed.fields.keys() & self.declared_types.by_key.keys():
+            declared, kinds = self.declared_types.by_key[key], observed.fields[key].kinds.keys()
+            doubtful = kinds - _ACCEPTED_KINDS.get(declared.name, set())
             if not doubtful:
                 continue
             if kinds <= _STRINGS:
@@ -140,17 +142,17 @@ class PartReader:
                 proven[key] = doubtful
         return proven
 
-    def _all_fit(self, strings: pa.ChunkedArray, declared: Declared) -> bool:
+    def _all_fit(self, strings: pa.ChunkedArray, declared: DeclaredType) -> bool:
         try:
             for each in strings.to_pylist():
                 if each is not None and not (self.options.empty_as_null and each == ""):
                     declared.convert(each)
-        except Unfit:
+        except DoesNotFit:
             return False
         return True
 
     def _line_by_line(self, block: Block) -> Part:
-        options, observer = self.options, Observer(self.scope)
+        options, observer = self.options, Observer(self.declared_types)
         bad_lines: list[BadLine] = []
         reasons: dict[str, str] = {}  # one string for all lines that are bad for one reason
         rows, failed = 0, False
@@ -158,10 +160,10 @@ class PartReader:
             for number, line in lines_of(block, options):
                 try:
                     _, row = parse(line, empty_as_null=options.empty_as_null)
-                    self.scope.check(row)
-                except Refused as refused:
+                    self.declared_types.check(row)
+                except InvalidLine as invalid:
                     text = line.decode(errors="backslashreplace")
-                    reason = str(refused)
+                    reason = str(invalid)
                     bad_lines.append(BadLine(number, reasons.setdefault(reason, reason), text))
                     if len(bad_lines) > options.max_bad_lines:
                         break
@@ -207,24 +209,24 @@ def _levels(of: pa.DataType) -> int:
     return levels + max(inside, default=0)
 
 
-def _fits(
-    observed: Observed, scope: Scope, proven: Mapping[str, set[ValueKind]] = _NOTHING
+def _accepts(
+    observed: Observed, types: DeclaredTypes, proven: Mapping[str, set[ValueKind]] = _NO_KINDS
 ) -> bool:
     """Whether all is of its declared type; where that is not plain to see, the lines will tell.
 
     What is `proven` of a key's kinds need not be plain.
     """
-    if not scope.types and not scope.inside:
+    if not types.by_key and not types.nested:
         return True
-    if observed.elements is not None and not _fits(observed.elements, scope):
+    if observed.elements is not None and not _accepts(observed.elements, types):
         return False
     return all(
         observed.fields[key].kinds.keys() - proven.get(key, set())
-        <= _FITTING.get(declared.name, set())
-        for key, declared in scope.types.items()
+        <= _ACCEPTED_KINDS.get(declared.name, set())
+        for key, declared in types.by_key.items()
         if key in observed.fields
     ) and all(
-        _fits(observed.fields[key], inside)
-        for key, inside in scope.inside.items()
+        _accepts(observed.fields[key], inside)
+        for key, inside in types.nested.items()
         if key in observed.fields
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from feed_assets.errors import SettingError
-from feed_assets.ndjson.inference.declared_types import scope_of
+from feed_assets.ndjson.inference.declared_types import parse_declared_types
 
 _LONGEST_LINE = 1 << 30  # a column's text in one batch must stay below Arrow's 2 GiB
 
@@ -26,7 +26,7 @@ class Options:
 
     def __post_init__(self) -> None:
         """Raises SettingError."""
-        scope_of(self.types)
+        parse_declared_types(self.types)
         if self.max_bad_lines < 0:
             raise SettingError(f"max_bad_lines is {self.max_bad_lines}; it must be 0 or more")
         if not 0 < self.max_line_bytes <= _LONGEST_LINE:

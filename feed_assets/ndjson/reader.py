@@ -20,8 +20,8 @@ from feed_assets.ndjson.block_reader import Part, PartReader
 from feed_assets.ndjson.columnar.arrow_json import Hints, hints_of, merged
 from feed_assets.ndjson.columnar.crowd import CellLimit, width
 from feed_assets.ndjson.convert import Converted, Converter
-from feed_assets.ndjson.inference.conflicts import first_line_unlike
-from feed_assets.ndjson.inference.declared_types import Scope, scope_of
+from feed_assets.ndjson.inference.conflicts import first_conflicting_line
+from feed_assets.ndjson.inference.declared_types import DeclaredTypes, parse_declared_types
 from feed_assets.ndjson.inference.infer import columns
 from feed_assets.ndjson.inference.observed import Observed, merge
 from feed_assets.ndjson.inference.paths import keyed, renamed, texts, untyped
@@ -66,7 +66,7 @@ class Reading:
     types: Mapping[str, str]
     """Which columns of text are JSON or GEOGRAPHY, by path as stored."""
     observed: Observed
-    scope: Scope = field(repr=False)
+    declared_types: DeclaredTypes = field(repr=False)
     known: tuple[pa.Field, ...] = field(repr=False)
 
     def frame(self) -> pd.DataFrame:
@@ -83,9 +83,9 @@ class Reading:
             frame.attrs["types"] = dict(self.types)
         return frame
 
-    def first_line_unlike(self, path: str, known: pa.DataType) -> int | None:
+    def first_conflicting_line(self, path: str, known: pa.DataType) -> int | None:
         """The first line whose value at `path` (stored names) does not fit the type `known`."""
-        return first_line_unlike(self.observed, self.scope, path, known, self.known)
+        return first_conflicting_line(self.observed, self.declared_types, path, known, self.known)
 
 
 def _nobody(rows: int, size: int) -> None:
@@ -107,11 +107,11 @@ def read(
     have), OSError, and what `source` raises.
     """
     refuse_foreign(source, max_line_bytes=options.max_line_bytes)
-    scope = scope_of(options.types, flexible_names=options.flexible_names)
+    types = parse_declared_types(options.types, flexible_names=options.flexible_names)
     with Spool() as provisional, Spool() as made:
-        observed, bad_lines, spooled = _first_pass(source, scope, options, provisional, told)
+        observed, bad_lines, spooled = _first_pass(source, types, options, provisional, told)
         known = tuple(known)
-        found = columns(observed, scope, known)
+        found = columns(observed, types, known)
         dropped_nulls: Counter[str] = Counter()
         limit = CellLimit(source.wait_for(sys.maxsize), found)
         limit.check(sum(each.part.rows for each in spooled) * limit.width)
@@ -130,7 +130,7 @@ def read(
         dropped_nulls=dict(dropped_nulls),
         types=texts(found),
         observed=observed,
-        scope=scope,
+        declared_types=types,
         known=known,
     )
 
@@ -145,7 +145,7 @@ class _Spooled:
 
 def _first_pass(
     source: ByteSource,
-    scope: Scope,
+    types: DeclaredTypes,
     options: Options,
     spool: Spool,
     told: Callable[[int, int], None],
@@ -155,7 +155,7 @@ def _first_pass(
     bad_lines: list[BadLine] = []
     spooled: list[_Spooled] = []
     hints: Hints = {}
-    reader = PartReader(source, scope, options)
+    reader = PartReader(source, types, options)
     blocks = extents(
         source,
         size=_BLOCK_BYTES,
@@ -174,7 +174,7 @@ def _first_pass(
                 raise BadLines(bad_lines[0], allowed=options.max_bad_lines)
             observed = merge(observed, part.observed.with_line_offset(lines))
             if part.failed or observed.count_columns() > MAX_COLUMNS:
-                refuse(source, scope, options)
+                refuse(source, types, options)
             lines += part.lines
             at = None
             if part.batch is not None:

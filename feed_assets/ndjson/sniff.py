@@ -8,7 +8,7 @@ from itertools import islice
 from feed_assets.byte_source import ByteSource
 from feed_assets.errors import NotNdjson
 from feed_assets.ndjson.input.lines import BOM, JSON_SPACE, lines
-from feed_assets.ndjson.strict_json import Refused, nested_too_deep, parse
+from feed_assets.ndjson.strict_json import InvalidLine, nested_too_deep, parse
 
 _WINDOW = 1 << 20  # bytes looked at for an object that spans lines
 _QUOTED = 60
@@ -72,7 +72,7 @@ def _is_row(line: bytes) -> bool:
         return True  # or a bad line: it is no object that spans lines
     try:
         parse(line)
-    except Refused:
+    except InvalidLine:
         return False
     return True
 

@@ -45,7 +45,7 @@ class FloatText(str):
     __slots__ = ()
 
 
-class Refused(ValueError):
+class InvalidLine(ValueError):
     """Why a line is bad, worded to follow `line 812`."""
 
 
@@ -55,16 +55,16 @@ def parse(line: bytes, *, empty_as_null: bool = False) -> tuple[str, Row]:
         text = line.decode()
     except UnicodeDecodeError as error:
         byte, at = line[error.start], error.start + 1
-        raise Refused(f"is not UTF-8 (byte 0x{byte:02x} at position {at})") from None
+        raise InvalidLine(f"is not UTF-8 (byte 0x{byte:02x} at position {at})") from None
     if nested_too_deep(text):
-        raise Refused(f"is nested deeper than {MAX_NESTING} levels")
+        raise InvalidLine(f"is nested deeper than {MAX_NESTING} levels")
     row = _only_object(text)
     # Only an escape can write a surrogate (UTF-8 cannot), and the encoder finds one that is alone.
     if "\\ud" in text or "\\uD" in text:
         try:
             json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise Refused("holds half a character (a lone surrogate)") from None
+            raise InvalidLine("holds half a character (a lone surrogate)") from None
     if empty_as_null and '""' in text:
         _empty_to_null(row)
     return text, row
@@ -72,22 +72,22 @@ def parse(line: bytes, *, empty_as_null: bool = False) -> tuple[str, Row]:
 
 def _only_object(text: str) -> Row:
     if text[0] == "[":  # complete or not, being an array is what is wrong with it
-        raise Refused("is not a JSON object (got an array)")
+        raise InvalidLine("is not a JSON object (got an array)")
     try:
         row, end = _decoder.raw_decode(text)
     except json.JSONDecodeError as error:
-        raise Refused(_not_json(error.msg, error.pos)) from None
+        raise InvalidLine(_not_json(error.msg, error.pos)) from None
     if end != len(text):
         rest = text[end:].lstrip(_JSON_SPACE)
         if rest[0] == "{" == text[0]:
-            raise Refused("holds more than one JSON object")
-        raise Refused(_not_json("Extra data", len(text) - len(rest)))
+            raise InvalidLine("holds more than one JSON object")
+        raise InvalidLine(_not_json("Extra data", len(text) - len(rest)))
     if type(row) is not dict:
-        raise Refused(f"is not a JSON object (got {naming(row)})")
+        raise InvalidLine(f"is not a JSON object (got {json_type_name(row)})")
     return row
 
 
-def naming(value: Any) -> str:
+def json_type_name(value: Any) -> str:
     """What kind of JSON a value is, for a message: `an array`, `a number`."""
     if value is None:
         return "null"
@@ -96,7 +96,7 @@ def naming(value: Any) -> str:
     return {bool: "a boolean", str: "a string", list: "an array", dict: "an object"}[type(value)]
 
 
-def value_end(text: str, start: int) -> tuple[Any, int]:
+def decode_value(text: str, start: int) -> tuple[Any, int]:
     """The value that begins at `start` in the text of a line that parsed, and where it ends."""
     value, end = _decoder.raw_decode(text, start)
     return value, end
@@ -121,12 +121,12 @@ def _object(pairs: list[tuple[str, Any]]) -> Row:
     if len(found) != len(pairs):
         counts = Counter(key for key, _ in pairs)
         twice = next(key for key, count in counts.items() if count > 1)
-        raise Refused(f"has the key {json.dumps(twice)[:_QUOTED]} twice in one object")
+        raise InvalidLine(f"has the key {json.dumps(twice)[:_QUOTED]} twice in one object")
     return found
 
 
 def _constant(name: str) -> None:
-    raise Refused(f"is not JSON ({name} is no number there)")
+    raise InvalidLine(f"is not JSON ({name} is no number there)")
 
 
 _decoder = json.JSONDecoder(

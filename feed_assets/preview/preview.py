@@ -89,7 +89,7 @@ def _preview(asked: Asked, feed: Feed, mask: SecretMask) -> Preview:
     with Bar() as bar, rows_of(asked, feed, options, bar, mask) as rows:
         reading = rows.reading
         stored = columns_of(told(reading.table, reading.types).schema)
-        sent = columns(reading.observed, reading.scope)
+        sent = columns(reading.observed, reading.declared_types)
         return Preview(
             shown=rows.shown,
             feed=feed,

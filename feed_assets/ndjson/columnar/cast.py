@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feed_assets.ndjson.columnar.buffers import holds_zero
-from feed_assets.ndjson.columnar.row_patterns import Way
-from feed_assets.ndjson.datatypes.kinds import JSON, Declared
+from feed_assets.ndjson.columnar.row_patterns import KeyPath
+from feed_assets.ndjson.datatypes.kinds import JSON, DeclaredType
 from feed_assets.ndjson.inference.infer import Column
 from feed_assets.ndjson.rowwise.convert import of_declared
 from feed_assets.schema.decimals import are_plain
@@ -38,7 +38,7 @@ class Fitting:
     """Of one column in one part of a feed."""
 
     def __init__(
-        self, dropped_before: Mapping[Way, int], nulls: Nulls, *, minus_zero: bool
+        self, dropped_before: Mapping[KeyPath, int], nulls: Nulls, *, minus_zero: bool
     ) -> None:
         """`dropped_before` are the null elements that the array lacks already.
 
@@ -50,7 +50,7 @@ class Fitting:
         self._dropped_before, self._nulls = dropped_before, nulls
         self._minus_zero = minus_zero
 
-    def column(self, array: pa.Array, column: Column, parent: Way = ()) -> pa.Array:
+    def column(self, array: pa.Array, column: Column, parent: KeyPath = ()) -> pa.Array:
         """Raises TextNeededError."""
         path, declared = (*parent, column.key), column.declared
         if declared is None or column.type == pa.string():
@@ -68,7 +68,7 @@ class Fitting:
             return of_strings(array, declared)
         return self._scalar(array, column.type)
 
-    def _value(self, array: pa.Array, column: Column, to: pa.DataType, path: Way) -> pa.Array:
+    def _value(self, array: pa.Array, column: Column, to: pa.DataType, path: KeyPath) -> pa.Array:
         if not _holds_something(array):
             return self._nulls(to, len(array))
         if pa.types.is_struct(to) and pa.types.is_struct(array.type):
@@ -81,7 +81,7 @@ class Fitting:
             return _from_buffers(to, array, buffers, [elements])
         return self._scalar(array, to)
 
-    def _object(self, array: pa.Array, column: Column, to: pa.DataType, path: Way) -> pa.Array:
+    def _object(self, array: pa.Array, column: Column, to: pa.DataType, path: KeyPath) -> pa.Array:
         places = {array.type.field(index).name: index for index in range(array.type.num_fields)}
         fields = [
             self.column(array.field(places[each.key]), each, path)
@@ -115,7 +115,7 @@ def _holds_something(array: pa.Array) -> bool:
     return array.null_count < len(array) and not pa.types.is_null(array.type)
 
 
-def of_strings(strings: pa.Array, declared: Declared) -> pa.Array:
+def of_strings(strings: pa.Array, declared: DeclaredType) -> pa.Array:
     """Strings, and numbers as text, in their declared type. Raises Unfit."""
     to = declared.arrow
     if pa.types.is_decimal(to) and not pc.any(pc.invert(are_plain(strings, to))).as_py():

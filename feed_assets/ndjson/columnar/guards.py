@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from feed_assets.ndjson.columnar.buffers import Numbers, flags, indexes, places_of
 from feed_assets.ndjson.input.lines import BOM, JSON_SPACE
-from feed_assets.ndjson.strict_json import Refused, Row, nested_too_deep, parse
+from feed_assets.ndjson.strict_json import InvalidLine, Row, nested_too_deep, parse
 
 # Bytes of a line that cannot be too deep for Arrow, which takes 80 ms for a thousand levels and
 # ends the process at a hundred thousand. What is too deep for the feed shows in its types.
@@ -62,8 +62,8 @@ class Rows:
             try:
                 line = self.data[self._starts[index] : self._ends[index]]
                 self._parsed[index] = parse(line, empty_as_null=self._empty_as_null)[1]
-            except Refused as refused:
-                raise DistrustedError("a line is bad") from refused
+            except InvalidLine as invalid:
+                raise DistrustedError("a line is bad") from invalid
         return self._parsed[index]
 
     def matching(self, pattern: str, within: Numbers) -> Numbers:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from feed_assets.ndjson.columnar.arrow_json import only
 from feed_assets.ndjson.columnar.cast import of_strings
 from feed_assets.ndjson.columnar.guards import bounds_of_lines
-from feed_assets.ndjson.datatypes.kinds import Declared, Unfit
+from feed_assets.ndjson.datatypes.kinds import DeclaredType, DoesNotFit
 from feed_assets.ndjson.inference.infer import Column
 
 
@@ -27,11 +27,11 @@ def as_sent(data: bytes, column: Column, of: pa.DataType) -> pa.Array | None:
         return None
 
 
-def fractions_fit(data: bytes, key: str, declared: Declared) -> bool:
+def fractions_fit(data: bytes, key: str, declared: DeclaredType) -> bool:
     """Whether that decimal type holds all of the key's numbers exactly."""
     try:
         of_strings(only(_quoted(data, {key}), key, pa.string()), declared)
-    except (pa.ArrowInvalid, Unfit):
+    except (pa.ArrowInvalid, DoesNotFit):
         return False
     return True
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-Way = tuple[str | None, ...]
+KeyPath = tuple[str | None, ...]
 """Keys, and None for the elements of an array."""
 
 INTEGER = r"-?\d+\s*[,}\]]"
@@ -22,7 +22,7 @@ def key_pattern(key: str) -> str:
     return rf'(?:"{re.escape(key)}"|\\(?s:.)[^"\\]*")\s*:'
 
 
-def number_pattern(path: Way, number: str) -> str:
+def number_pattern(path: KeyPath, number: str) -> str:
     """For values that are numbers or null, and so are those next to them in an array."""
     if (key := path[-1]) is not None:
         return rf"{key_pattern(key)}\s*{number}"
@@ -31,7 +31,7 @@ def number_pattern(path: Way, number: str) -> str:
     return rf"[\[,]\s*{number}"
 
 
-def values_at(value: Any, path: Way) -> Iterator[Any]:
+def values_at(value: Any, path: KeyPath) -> Iterator[Any]:
     """The values that a row has on a path, null included."""
     if not path:
         yield value

@@ -17,8 +17,8 @@ from feed_assets.ndjson.columnar.buffers import Numbers, distinct, positions, wi
 from feed_assets.ndjson.columnar.classify import Firsts, classified
 from feed_assets.ndjson.columnar.classify_numbers import Doubles, kinds_of_integers
 from feed_assets.ndjson.columnar.guards import DistrustedError, Rows
-from feed_assets.ndjson.columnar.row_patterns import Way
-from feed_assets.ndjson.inference.declared_types import Scope
+from feed_assets.ndjson.columnar.row_patterns import KeyPath
+from feed_assets.ndjson.inference.declared_types import DeclaredTypes
 from feed_assets.ndjson.inference.observed import Observed, ValueKind
 from feed_assets.ndjson.rowwise.observe import kind_of_value
 
@@ -28,17 +28,17 @@ class Survey:
 
     def __init__(self, rows: Rows, *, empty_as_null: bool) -> None:
         self.witnesses: set[int] = set()
-        self.dropped_nulls: Counter[Way] = Counter()
+        self.dropped_nulls: Counter[KeyPath] = Counter()
         """How many null elements the provisional arrays lack, by the arrays' paths."""
         self._rows = rows
         self._empty_as_null = empty_as_null and b'""' in rows.data
 
-    def columns(self, table: pa.Table, known: Observed, scope: Scope) -> pa.RecordBatch:
+    def columns(self, table: pa.Table, known: Observed, types: DeclaredTypes) -> pa.RecordBatch:
         """The columns in their provisional types."""
         every = np.arange(len(self._rows))
         self.witnesses.add(0)
         arrays = [
-            self._field(_single(table.column(name)), (name,), every, every, known, scope)
+            self._field(_single(table.column(name)), (name,), every, every, known, types)
             for name in table.schema.names
         ]
         # A column without a value here, which was only expected, must not take memory.
@@ -48,11 +48,11 @@ class Survey:
     def _field(
         self,
         array: pa.Array,
-        path: Way,
+        path: KeyPath,
         rows: Numbers,
         holders: Numbers,
         known: Observed,
-        scope: Scope,
+        types: DeclaredTypes,
     ) -> pa.Array:
         """`rows` has the row of each value; `holders` those that have an object for the key."""
         key = path[-1]
@@ -60,27 +60,27 @@ class Survey:
         observed = known.fields.get(key)
         if observed is None and len(holders):
             self._witness_key(array, path, rows, holders)
-        if key not in scope.types:
-            return self._value(array, path, rows, observed or Observed(), scope.within(key))
+        if key not in types.by_key:
+            return self._value(array, path, rows, observed or Observed(), types.for_key(key))
         if pa.types.is_nested(array.type):  # its keys may be data
-            if not scope.types[key].keeps_empty:
+            if not types.by_key[key].keeps_empty:
                 raise DistrustedError("only a look at each value tells which are empty")
             self._witness(rows, _first(array), Observed())
             return array
         # All its kinds are wanted from this block alone, to see whether they fit.
-        return self._value(array, path, rows, Observed(), scope.within(key))
+        return self._value(array, path, rows, Observed(), types.for_key(key))
 
     def _value(
-        self, array: pa.Array, path: Way, rows: Numbers, known: Observed, scope: Scope
+        self, array: pa.Array, path: KeyPath, rows: Numbers, known: Observed, types: DeclaredTypes
     ) -> pa.Array:
         of = array.type
         if pa.types.is_null(of) or array.null_count == len(array):
             return array
         firsts = _first(array)
         if pa.types.is_struct(of):
-            array = self._object(array, path, rows, known, scope)
+            array = self._object(array, path, rows, known, types)
         elif pa.types.is_list(of):
-            array = self._array(array, path, rows, known, scope)
+            array = self._array(array, path, rows, known, types)
         elif pa.types.is_string(of):
             firsts, array = classified(self._without_empty(array))
         elif pa.types.is_int64(of):
@@ -94,12 +94,12 @@ class Survey:
         return array
 
     def _object(
-        self, array: pa.Array, path: Way, rows: Numbers, known: Observed, scope: Scope
+        self, array: pa.Array, path: KeyPath, rows: Numbers, known: Observed, types: DeclaredTypes
     ) -> pa.Array:
         holders = rows[positions(array)]
         names = [array.type.field(index).name for index in range(array.type.num_fields)]
         fields = [
-            self._field(array.field(index), (*path, name), rows, holders, known, scope)
+            self._field(array.field(index), (*path, name), rows, holders, known, types)
             for index, name in enumerate(names)
         ]
         if any(len(field) != len(array) for field in fields):
@@ -108,7 +108,7 @@ class Survey:
         return pa.Array.from_buffers(to, len(array), array.buffers()[:1], children=fields)
 
     def _array(
-        self, array: pa.Array, path: Way, rows: Numbers, known: Observed, scope: Scope
+        self, array: pa.Array, path: KeyPath, rows: Numbers, known: Observed, types: DeclaredTypes
     ) -> pa.Array:
         offsets = np.frombuffer(array.buffers()[1], np.int32)[: len(array) + 1]
         lengths = np.diff(offsets)
@@ -120,7 +120,7 @@ class Survey:
         if len(elements) != offsets[-1]:  # and of objects that hold nothing
             raise DistrustedError("elements are missing")
         elements = self._value(
-            elements, (*path, None), np.repeat(rows, lengths), known.elements or Observed(), scope
+            elements, (*path, None), np.repeat(rows, lengths), known.elements or Observed(), types
         )
         if elements.null_count:
             self.dropped_nulls[path] += elements.null_count
@@ -142,7 +142,9 @@ class Survey:
             int(rows[first]) for kind, first in firsts.items() if kind not in known.kinds
         )
 
-    def _witness_doubles(self, found: Doubles, path: Way, rows: Numbers, known: Observed) -> None:
+    def _witness_doubles(
+        self, found: Doubles, path: KeyPath, rows: Numbers, known: Observed
+    ) -> None:
         last = len(self._rows)
         if ValueKind.FRACTION not in known.kinds:
             if len(found.fractions):
@@ -165,7 +167,7 @@ class Survey:
                     self._rows.matching(pattern, distinct(rows[doubtful])).tolist()
                 )
 
-    def _witness_number(self, path: Way, within: Numbers, number: str, kind: ValueKind) -> None:
+    def _witness_number(self, path: KeyPath, within: Numbers, number: str, kind: ValueKind) -> None:
         if not len(within):
             return
         for row in self._rows.matching(row_patterns.number_pattern(path, number), within).tolist():
@@ -174,7 +176,7 @@ class Survey:
                 self.witnesses.add(row)
                 return
 
-    def _witness_key(self, array: pa.Array, path: Way, rows: Numbers, holders: Numbers) -> None:
+    def _witness_key(self, array: pa.Array, path: KeyPath, rows: Numbers, holders: Numbers) -> None:
         """The first row that has the key, be it with null: there Arrow cannot tell."""
         first = int(holders[0])
         if not self._has(first, path):
@@ -191,7 +193,7 @@ class Survey:
             first = found
         self.witnesses.add(first)
 
-    def _has(self, row: int, path: Way) -> bool:
+    def _has(self, row: int, path: KeyPath) -> bool:
         return any(True for _ in row_patterns.values_at(self._rows.row(row), path))
 
 

@@ -30,7 +30,7 @@ _NAIVE_EPOCH = datetime(1970, 1, 1)  # a DATETIME has no zone
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def moment(text: str) -> datetime | None:
+def parse_datetime(text: str) -> datetime | None:
     """The moment that `text` writes: in UTC if it has a zone, else without one; None if it is text.
 
     A date is its midnight. Fractions of a second are cut after the microsecond.
@@ -45,15 +45,15 @@ def moment(text: str) -> datetime | None:
         return None
 
 
-def day(text: str) -> date | None:
+def parse_date(text: str) -> date | None:
     """The date that `text` writes, if it is a date alone."""
     if len(text) != _DATE_LENGTH:
         return None
-    found = moment(text)
+    found = parse_datetime(text)
     return found.date() if found else None
 
 
-def time_of_day(text: str) -> int | None:
+def parse_time(text: str) -> int | None:
     """The microseconds since midnight that `text` writes, those beyond cut; None if it is text."""
     found = _TIME.fullmatch(text)
     if found is None:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from feed_assets.ndjson.strict_json import FloatText, IntText, Refused, value_end
+from feed_assets.ndjson.strict_json import FloatText, IntText, InvalidLine, decode_value
 
 _TOKEN = re.compile(r"\s*([A-Za-z]+|[(),]|[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)", re.ASCII)
 _DEEPEST = 32  # collections in collections
@@ -32,7 +32,7 @@ def is_geography(value: Any) -> bool:
     """Whether a JSON value is GeoJSON, or a string holds GeoJSON or WKT."""
     try:
         if type(value) is str and value.lstrip().startswith("{"):
-            found, end = value_end(value.strip(), 0)
+            found, end = decode_value(value.strip(), 0)
             if end != len(value.strip()):
                 return False
             _geometry(found, 0)
@@ -40,7 +40,7 @@ def is_geography(value: Any) -> bool:
             _Wkt(value).whole()
         else:
             _geometry(value, 0)
-    except (_NoGeographyError, Refused, json.JSONDecodeError, RecursionError):
+    except (_NoGeographyError, InvalidLine, json.JSONDecodeError, RecursionError):
         return False
     return True
 

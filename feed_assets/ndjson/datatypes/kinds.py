@@ -13,7 +13,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from feed_assets.ndjson.datatypes.datetimes import day, microseconds, moment, time_of_day
+from feed_assets.ndjson.datatypes.datetimes import (
+    microseconds,
+    parse_date,
+    parse_datetime,
+    parse_time,
+)
 from feed_assets.ndjson.datatypes.geography import is_geography
 from feed_assets.ndjson.datatypes.numbers import (
     INT64_GREATEST,
@@ -22,19 +27,25 @@ from feed_assets.ndjson.datatypes.numbers import (
     double,
     is_zero,
 )
-from feed_assets.ndjson.strict_json import FloatText, IntText, Refused, nested_too_deep, value_end
+from feed_assets.ndjson.strict_json import (
+    FloatText,
+    IntText,
+    InvalidLine,
+    decode_value,
+    nested_too_deep,
+)
 
 _NUMERAL = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _INT64_DIGITS = 19
 _EXACT = Context(prec=100, traps=[Inexact, InvalidOperation])
 
 
-class Unfit(ValueError):
+class DoesNotFit(ValueError):
     """A value that its declared type cannot hold; of a large one, perhaps the part that is why."""
 
 
 @dataclass(frozen=True)
-class Declared:
+class DeclaredType:
     """A type of that name. `convert` takes a value that is not null and raises Unfit."""
 
     name: str
@@ -61,19 +72,19 @@ def _anything(value: Any) -> Any:
 
 def _numeral(value: Any) -> str:
     if type(value) is str and not _NUMERAL.fullmatch(value):
-        raise Unfit
+        raise DoesNotFit
     if not isinstance(value, str):
-        raise Unfit
+        raise DoesNotFit
     return value
 
 
 def _integer(value: Any) -> int:
     number = _decimal(_numeral(value))
     if (number and number.adjusted() >= _INT64_DIGITS) or number != number.to_integral_value():
-        raise Unfit
+        raise DoesNotFit
     whole = int(number)
     if not INT64_LEAST <= whole <= INT64_GREATEST:
-        raise Unfit
+        raise DoesNotFit
     return whole
 
 
@@ -81,9 +92,9 @@ def _float(value: Any) -> float:
     text = _numeral(value)
     number = double(text)
     if number is None:
-        raise Unfit
+        raise DoesNotFit
     if text.lstrip("+-").isdigit() and int(number) != _decimal(text):
-        raise Unfit  # an integer with more digits than a double keeps
+        raise DoesNotFit  # an integer with more digits than a double keeps
     return number
 
 
@@ -96,11 +107,11 @@ def _decimals_of(to: pa.DataType) -> Callable[[Any], int]:
         if not number:
             return 0
         if number.adjusted() >= digits:
-            raise Unfit
+            raise DoesNotFit
         try:
             return int(_EXACT.scaleb(_EXACT.quantize(number, step), to.scale))
         except DecimalException:
-            raise Unfit from None
+            raise DoesNotFit from None
 
     return convert
 
@@ -111,7 +122,7 @@ def _decimal(text: str) -> Decimal:
     except DecimalException:  # an exponent of twenty digits
         if is_zero(text):
             return Decimal(0)
-        raise Unfit from None
+        raise DoesNotFit from None
 
 
 def _boolean(value: Any) -> bool:
@@ -119,34 +130,34 @@ def _boolean(value: Any) -> bool:
         return value
     if type(value) is str and value in ("true", "false"):
         return value == "true"
-    raise Unfit
+    raise DoesNotFit
 
 
 def _datetime(value: Any) -> int:
-    found = moment(value) if type(value) is str else None
+    found = parse_datetime(value) if type(value) is str else None
     if found is None or found.tzinfo is not None:
-        raise Unfit
+        raise DoesNotFit
     return microseconds(found)
 
 
 def _timestamp(value: Any) -> int:
-    found = moment(value) if type(value) is str else None
+    found = parse_datetime(value) if type(value) is str else None
     if found is None or found.tzinfo is None:
-        raise Unfit
+        raise DoesNotFit
     return microseconds(found)
 
 
 def _date(value: Any) -> int:
-    found = day(value) if type(value) is str else None
+    found = parse_date(value) if type(value) is str else None
     if found is None:
-        raise Unfit
+        raise DoesNotFit
     return found.toordinal() - _EPOCH_DAY
 
 
 def _time(value: Any) -> int:
-    found = time_of_day(value) if type(value) is str else None
+    found = parse_time(value) if type(value) is str else None
     if found is None:
-        raise Unfit
+        raise DoesNotFit
     return found
 
 
@@ -160,43 +171,43 @@ def _json(value: Any) -> Any:
             _json(each)
     elif type(value) is IntText:
         if len(value) > _INTEGER_CHARACTERS or not INT64_LEAST <= int(value) <= UINT64_GREATEST:
-            raise Unfit(value)
+            raise DoesNotFit(value)
     elif type(value) is FloatText and double(value) is None:
-        raise Unfit(value)
+        raise DoesNotFit(value)
     return value
 
 
 def _bytes(value: Any) -> bytes:
     """Base64, padded, of the standard alphabet, and nothing that decoding would pass over."""
     if type(value) is not str:
-        raise Unfit
+        raise DoesNotFit
     try:
         found = b64decode(value, validate=True)
     except (binascii.Error, ValueError):
-        raise Unfit from None
+        raise DoesNotFit from None
     if b64encode(found).decode() != value:
-        raise Unfit
+        raise DoesNotFit
     return found
 
 
 def _geography(value: Any) -> Any:
     if not is_geography(value):
-        raise Unfit
+        raise DoesNotFit
     return value
 
 
-def fits(name: str, text: str) -> bool:
+def is_valid(name: str, text: str) -> bool:
     """Whether a string is a value of a type; of JSON its text, and null is no value there."""
     try:
         if name == "JSON":
             text = text.strip(" \t\r\n")
-            value, end = (None, 0) if nested_too_deep(text) else value_end(text, 0)
+            value, end = (None, 0) if nested_too_deep(text) else decode_value(text, 0)
             if value is None or end != len(text):
                 return False
             _json(value)
         else:
             BY_NAME[name].convert(text)
-    except (Unfit, Refused, json.JSONDecodeError, RecursionError):
+    except (DoesNotFit, InvalidLine, json.JSONDecodeError, RecursionError):
         return False
     return True
 
@@ -205,22 +216,22 @@ _INTEGER_CHARACTERS = 20  # of 64 bits, the sign included
 _NUMERIC, _BIGNUMERIC = pa.decimal128(38, 9), pa.decimal256(76, 38)
 _EPOCH_DAY = 719_163  # date(1970, 1, 1).toordinal()
 
-JSON = Declared("JSON", pa.string(), _json)
+JSON = DeclaredType("JSON", pa.string(), _json)
 TYPES = (
-    Declared("STRING", pa.string(), _anything),
-    Declared("INTEGER", pa.int64(), _integer),
-    Declared("FLOAT", pa.float64(), _float),
-    Declared("BOOLEAN", pa.bool_(), _boolean),
-    Declared("DATETIME", pa.timestamp("us"), _datetime),
-    Declared("TIMESTAMP", pa.timestamp("us", "UTC"), _timestamp),
-    Declared("NUMERIC", _NUMERIC, _decimals_of(_NUMERIC)),
+    DeclaredType("STRING", pa.string(), _anything),
+    DeclaredType("INTEGER", pa.int64(), _integer),
+    DeclaredType("FLOAT", pa.float64(), _float),
+    DeclaredType("BOOLEAN", pa.bool_(), _boolean),
+    DeclaredType("DATETIME", pa.timestamp("us"), _datetime),
+    DeclaredType("TIMESTAMP", pa.timestamp("us", "UTC"), _timestamp),
+    DeclaredType("NUMERIC", _NUMERIC, _decimals_of(_NUMERIC)),
     # BigQuery's has a part of a 39th digit before the point, which Arrow's cannot have.
-    Declared("BIGNUMERIC", _BIGNUMERIC, _decimals_of(_BIGNUMERIC)),
-    Declared("DATE", pa.date32(), _date),
-    Declared("TIME", pa.time64("us"), _time),
-    Declared("BYTES", pa.binary(), _bytes),
+    DeclaredType("BIGNUMERIC", _BIGNUMERIC, _decimals_of(_BIGNUMERIC)),
+    DeclaredType("DATE", pa.date32(), _date),
+    DeclaredType("TIME", pa.time64("us"), _time),
+    DeclaredType("BYTES", pa.binary(), _bytes),
     JSON,
-    Declared("GEOGRAPHY", pa.string(), _geography),
+    DeclaredType("GEOGRAPHY", pa.string(), _geography),
 )
 BY_NAME = {each.name: each for each in TYPES}
 """As `type_names.check_types` writes the names."""

@@ -44,15 +44,15 @@ def column_names(
     keys = set(keys)
     names = {key: known[kept(key)] for key in keys if kept(key) in known}
     wished = {key: accepted(key) for key in sorted(keys - names.keys())}
-    numbers = {folded(name): 1 for name in known.values()}
-    taken = numbers.keys() | {folded(name) for name in wished.values()}
+    numbers = {fold_name(name): 1 for name in known.values()}
+    taken = numbers.keys() | {fold_name(name) for name in wished.values()}
     for key, name in wished.items():
-        number = numbers.get(folded(name), 0) + 1
-        while number > 1 and folded(_numbered(name, number)) in taken:
+        number = numbers.get(fold_name(name), 0) + 1
+        while number > 1 and fold_name(_numbered(name, number)) in taken:
             number += 1
-        numbers[folded(name)] = number
+        numbers[fold_name(name)] = number
         names[key] = _numbered(name, number)
-        taken.add(folded(names[key]))
+        taken.add(fold_name(names[key]))
     return names
 
 
@@ -61,7 +61,7 @@ def _numbered(name: str, number: int) -> str:
     return name[: MAX_LENGTH - len(suffix)] + suffix
 
 
-def folded(name: str) -> str:
+def fold_name(name: str) -> str:
     """The same for two names that are one to BigQuery."""
     return unicodedata.normalize("NFC", name).casefold()
 

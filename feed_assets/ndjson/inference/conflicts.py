@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
-from feed_assets.ndjson.inference.column_names import folded
-from feed_assets.ndjson.inference.declared_types import Scope
+from feed_assets.ndjson.inference.column_names import fold_name
+from feed_assets.ndjson.inference.declared_types import DeclaredTypes
 from feed_assets.ndjson.inference.infer import Column, columns
 from feed_assets.ndjson.inference.observed import Observed, ValueKind
 
-_FITTING: dict[pa.DataType, set[ValueKind]] = {
+_ACCEPTED_KINDS: dict[pa.DataType, set[ValueKind]] = {
     pa.bool_(): {ValueKind.BOOLEAN},
     pa.int64(): {ValueKind.INTEGER, ValueKind.LONG},
     pa.float64(): {ValueKind.INTEGER, ValueKind.FRACTION},
@@ -21,8 +21,12 @@ _FITTING: dict[pa.DataType, set[ValueKind]] = {
 }
 
 
-def first_line_unlike(
-    observed: Observed, scope: Scope, path: str, known: pa.DataType, among: Iterable[pa.Field] = ()
+def first_conflicting_line(
+    observed: Observed,
+    types: DeclaredTypes,
+    path: str,
+    known: pa.DataType,
+    among: Iterable[pa.Field] = (),
 ) -> int | None:
     """The first line whose value at the stored path does not fit `known`; None if all do.
 
@@ -30,16 +34,18 @@ def first_line_unlike(
     """
     for name in path.split("."):  # stored names hold no dots themselves
         holder = observed.elements if observed.elements and not observed.fields else observed
-        column = _by_name(holder, scope, among).get(folded(name))
+        column = _by_name(holder, types, among).get(fold_name(name))
         if column is None:
             return None
-        observed, scope = column.observed, column.scope
+        observed, types = column.observed, column.declared_types
         among = _inside(next((each.type for each in among if each.name == column.name), None))
-    return min(_unlike(observed, scope, known), default=None)
+    return min(_conflicting_lines(observed, types, known), default=None)
 
 
-def _by_name(observed: Observed, scope: Scope, among: Iterable[pa.Field]) -> dict[str, Column]:
-    return {folded(column.name): column for column in columns(observed, scope, among)}
+def _by_name(
+    observed: Observed, types: DeclaredTypes, among: Iterable[pa.Field]
+) -> dict[str, Column]:
+    return {fold_name(column.name): column for column in columns(observed, types, among)}
 
 
 def _inside(known: pa.DataType | None) -> Iterable[pa.Field]:
@@ -49,17 +55,21 @@ def _inside(known: pa.DataType | None) -> Iterable[pa.Field]:
     return known if known is not None and pa.types.is_struct(known) else ()
 
 
-def _unlike(observed: Observed, scope: Scope, known: pa.DataType) -> Iterator[int]:
+def _conflicting_lines(
+    observed: Observed, types: DeclaredTypes, known: pa.DataType
+) -> Iterator[int]:
     if pa.types.is_struct(known):
         fitting = {ValueKind.OBJECT}
-        by_name = _by_name(observed, scope, known)
+        by_name = _by_name(observed, types, known)
         for part in known:
-            if column := by_name.get(folded(part.name)):
-                yield from _unlike(column.observed, column.scope, part.type)
+            if column := by_name.get(fold_name(part.name)):
+                yield from _conflicting_lines(column.observed, column.declared_types, part.type)
     elif pa.types.is_list(known):
         fitting = {ValueKind.ARRAY}
         if observed.elements is not None:
-            yield from _unlike(observed.elements, scope, known.value_type)
+            yield from _conflicting_lines(observed.elements, types, known.value_type)
     else:
-        fitting = _FITTING.get(known, set())  # a declared type: no value says that it would fit
+        fitting = _ACCEPTED_KINDS.get(
+            known, set()
+        )  # a declared type: no value says that it would fit
     yield from (line for kind, line in observed.kinds.items() if kind not in fitting)

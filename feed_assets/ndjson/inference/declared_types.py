@@ -1,4 +1,4 @@
-"""Where declared types apply: the paths of `types`, followed down into a row."""
+"""Declared types as a tree: the dotted paths of `types`, looked up key by key in a row."""
 
 from __future__ import annotations
 
@@ -7,72 +7,73 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from feed_assets.ndjson.datatypes.kinds import BY_NAME, Declared, Unfit, is_empty
-from feed_assets.ndjson.strict_json import FloatText, IntText, Refused, Row, naming
+from feed_assets.ndjson.datatypes.kinds import BY_NAME, DeclaredType, DoesNotFit, is_empty
+from feed_assets.ndjson.strict_json import FloatText, IntText, InvalidLine, Row, json_type_name
 from feed_assets.schema.datatypes import check_types, parents
 
-_QUOTED_IN_REASON = 40
+_QUOTED_IN_REASON = 40  # characters
 
 
 @dataclass(frozen=True)
-class Scope:
-    """What is declared from one object on down: for its own keys, and inside its keys.
+class DeclaredTypes:
+    """Types declared for the keys of one object, and for the objects nested in it.
 
-    `flexible_names` is the same on all levels: whether columns may have BigQuery's flexible names.
-
-    A key may itself have dots, so `a.b` is looked up both as a key and as `b` inside `a`.
+    A key can contain dots, so `a.b` is looked up both as a key and as `b` in the object `a`.
     """
 
-    types: Mapping[str, Declared] = field(default_factory=dict)
-    inside: Mapping[str, Scope] = field(default_factory=dict)
+    by_key: Mapping[str, DeclaredType] = field(default_factory=dict)
+    nested: Mapping[str, DeclaredTypes] = field(default_factory=dict)
     flexible_names: bool = True
+    """Allow BigQuery's flexible column names. The same on all levels."""
 
-    def within(self, key: str) -> Scope:
-        """The scope of the objects under a key."""
-        return self.inside.get(key) or Scope(flexible_names=self.flexible_names)
+    def for_key(self, key: str) -> DeclaredTypes:
+        """Return the types declared inside the objects under a key."""
+        return self.nested.get(key) or DeclaredTypes(flexible_names=self.flexible_names)
 
     def check(self, row: Row) -> None:
-        """Raises Refused at a value that its declared type cannot hold."""
-        for path, declared, value in self.values_of(row, ""):
+        """Raise InvalidLine at the first value that does not fit its declared type."""
+        for path, declared, value in self._declared_values(row, ""):
             try:
                 declared.convert(value)
-            except Unfit as unfit:
-                shown = _shown(unfit.args[0] if unfit.args else value)
-                raise Refused(f"has {shown} in column {path}, declared {declared.name}") from None
+            except DoesNotFit as misfit:
+                text = _quote(misfit.args[0] if misfit.args else value)
+                raise InvalidLine(
+                    f"has {text} in column {path}, declared {declared.name}"
+                ) from None
 
-    def values_of(self, row: Row, path: str) -> Iterator[tuple[str, Declared, Any]]:
-        """Path, type and value wherever a type is declared; `path` is the row's, with its dot."""
-        for key, declared in self.types.items():
+    def _declared_values(self, row: Row, prefix: str) -> Iterator[tuple[str, DeclaredType, Any]]:
+        """Yield path, type and value of each declared column. `prefix` starts each path."""
+        for key, declared in self.by_key.items():
             value = row.get(key)
             if value is not None and (declared.keeps_empty or not is_empty(value)):
-                yield path + key, declared, value
-        for key, scope in self.inside.items():
+                yield prefix + key, declared, value
+        for key, types in self.nested.items():
             value = row.get(key)
             for each in value if type(value) is list else (value,):
                 if type(each) is dict:
-                    yield from scope.values_of(each, f"{path}{key}.")
+                    yield from types._declared_values(each, f"{prefix}{key}.")
 
 
-NOTHING_DECLARED = Scope()
+NO_DECLARED_TYPES = DeclaredTypes()
 
 
-def scope_of(types: Mapping[str, str], *, flexible_names: bool = True) -> Scope:
-    """The scope of a whole row; raises SettingError as `check_types` does."""
-    declared = {path: BY_NAME[name] for path, name in check_types(types).items()}
-    return _scope(declared, flexible_names)
+def parse_declared_types(types: Mapping[str, str], *, flexible_names: bool = True) -> DeclaredTypes:
+    """Build the tree for a whole row from type names by path. Raise SettingError."""
+    by_path = {path: BY_NAME[name] for path, name in check_types(types).items()}
+    return _build_tree(by_path, flexible_names)
 
 
-def _scope(types: Mapping[str, Declared], flexible_names: bool) -> Scope:
-    inside: dict[str, dict[str, Declared]] = {}
-    for path, declared in types.items():
+def _build_tree(by_path: Mapping[str, DeclaredType], flexible_names: bool) -> DeclaredTypes:
+    below: dict[str, dict[str, DeclaredType]] = {}
+    for path, declared in by_path.items():
         for parent in parents(path):
-            inside.setdefault(parent, {})[path[len(parent) + 1 :]] = declared
-    scopes = {key: _scope(below, flexible_names) for key, below in inside.items()}
-    return Scope(types, scopes, flexible_names)
+            below.setdefault(parent, {})[path[len(parent) + 1 :]] = declared
+    nested = {key: _build_tree(paths, flexible_names) for key, paths in below.items()}
+    return DeclaredTypes(by_path, nested, flexible_names)
 
 
-def _shown(value: Any) -> str:
+def _quote(value: Any) -> str:
     if isinstance(value, list | dict):
-        return naming(value)
-    shown = str(value) if isinstance(value, IntText | FloatText) else json.dumps(value)
-    return shown if len(shown) <= _QUOTED_IN_REASON else f"{shown[:_QUOTED_IN_REASON]}..."
+        return json_type_name(value)
+    text = str(value) if isinstance(value, IntText | FloatText) else json.dumps(value)
+    return text if len(text) <= _QUOTED_IN_REASON else f"{text[:_QUOTED_IN_REASON]}..."

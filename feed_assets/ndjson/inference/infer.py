@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from feed_assets.ndjson.datatypes.kinds import Declared
+from feed_assets.ndjson.datatypes.kinds import DeclaredType
 from feed_assets.ndjson.inference.column_names import column_names
-from feed_assets.ndjson.inference.declared_types import NOTHING_DECLARED, Scope
+from feed_assets.ndjson.inference.declared_types import NO_DECLARED_TYPES, DeclaredTypes
 from feed_assets.ndjson.inference.observed import Observed, ValueKind
 from feed_assets.schema.arrow_metadata import sent_as, text_of
 
@@ -22,7 +22,7 @@ _Resolved = tuple[pa.DataType | None, tuple["Column", ...]]
 
 def resolve(
     observed: Observed,
-    scope: Scope = NOTHING_DECLARED,
+    types: DeclaredTypes = NO_DECLARED_TYPES,
     known: pa.DataType | None = None,
     level: int = 1,
 ) -> pa.DataType | None:
@@ -32,7 +32,7 @@ def resolve(
     such a column stays one, so that its values are kept as they were sent. `level` is that of an
     object standing there: 1 for a column's own value.
     """
-    return _resolved(observed, scope, known, level)[0]
+    return _resolved(observed, types, known, level)[0]
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,15 @@ class Column:
     key: str
     name: str
     type: pa.DataType | None
-    declared: Declared | None
+    declared: DeclaredType | None
     observed: Observed
-    scope: Scope
+    declared_types: DeclaredTypes
     fields: tuple[Column, ...]
 
 
 def columns(
     observed: Observed,
-    scope: Scope = NOTHING_DECLARED,
+    types: DeclaredTypes = NO_DECLARED_TYPES,
     known: _Fields = (),
     level: int = 1,
 ) -> tuple[Column, ...]:
@@ -64,18 +64,18 @@ def columns(
     They are in the order in which their keys first appeared in the feed, be it with null: by line,
     then by place in the line. Declared ones that never appeared come last, as they were declared.
     """
-    absent = [key for key in scope.types if key not in observed.fields and "." not in key]
+    absent = [key for key in types.by_key if key not in observed.fields and "." not in key]
     names = column_names(
         [*observed.fields, *absent],
-        flexible=scope.flexible_names,
+        flexible=types.flexible_names,
         known={sent_as(field): field.name for field in known},
     )
     in_order = sorted(observed.fields, key=lambda key: observed.fields[key].first or ())
     before = {field.name: field.type for field in known if text_of(field) is None}
     made = []
     for key in (*in_order, *absent):
-        of_key, inside = observed.fields.get(key, Observed()), scope.within(key)
-        declared, was = scope.types.get(key), before.get(names[key])
+        of_key, inside = observed.fields.get(key, Observed()), types.for_key(key)
+        declared, was = types.by_key.get(key), before.get(names[key])
         if declared is None:
             found, fields = _resolved(of_key, inside, was, level)
         else:
@@ -84,37 +84,43 @@ def columns(
     return tuple(made)
 
 
-def _resolved(observed: Observed, scope: Scope, known: pa.DataType | None, level: int) -> _Resolved:
+def _resolved(
+    observed: Observed, types: DeclaredTypes, known: pa.DataType | None, level: int
+) -> _Resolved:
     kinds = observed.kinds.keys()
     if kinds == {ValueKind.OBJECT} and level <= MAX_LEVEL:
-        found = _record(observed, scope, known, level)
+        found = _record(observed, types, known, level)
     elif kinds == {ValueKind.ARRAY}:
-        found = _repeated(observed.elements or Observed(), scope, known, level)
+        found = _repeated(observed.elements or Observed(), types, known, level)
     else:
-        found = _scalar(observed, scope), ()
+        found = _scalar(observed, types), ()
     if found[0] is not None and known == pa.string():
         return known, ()
     return found
 
 
-def _record(observed: Observed, scope: Scope, known: pa.DataType | None, level: int) -> _Resolved:
+def _record(
+    observed: Observed, types: DeclaredTypes, known: pa.DataType | None, level: int
+) -> _Resolved:
     before = known if known is not None and pa.types.is_struct(known) else ()
-    fields = columns(observed, scope, before, level + 1)
+    fields = columns(observed, types, before, level + 1)
     typed = [pa.field(each.name, each.type) for each in fields if each.type is not None]
     return (pa.struct(typed) if typed else None), fields
 
 
-def _repeated(elements: Observed, scope: Scope, known: pa.DataType | None, level: int) -> _Resolved:
+def _repeated(
+    elements: Observed, types: DeclaredTypes, known: pa.DataType | None, level: int
+) -> _Resolved:
     if elements.kinds.keys() == {ValueKind.ARRAY}:  # there are no arrays of arrays: text
-        return (None if _holds_nothing(elements, scope) else pa.list_(pa.string())), ()
+        return (None if _holds_nothing(elements, types) else pa.list_(pa.string())), ()
     before = known.value_type if known is not None and pa.types.is_list(known) else None
-    found, fields = _resolved(elements, scope, before, level)
+    found, fields = _resolved(elements, types, before, level)
     return (None if found is None else pa.list_(found)), fields
 
 
-def _scalar(observed: Observed, scope: Scope) -> pa.DataType | None:
+def _scalar(observed: Observed, types: DeclaredTypes) -> pa.DataType | None:
     kinds = observed.kinds.keys()
-    if _holds_nothing(observed, scope):
+    if _holds_nothing(observed, types):
         return None
     if kinds == {ValueKind.BOOLEAN}:
         return pa.bool_()
@@ -129,7 +135,7 @@ def _scalar(observed: Observed, scope: Scope) -> pa.DataType | None:
     return pa.string()  # other strings, a mixture, or numbers that no type holds exactly enough
 
 
-def _holds_nothing(observed: Observed, scope: Scope) -> bool:
+def _holds_nothing(observed: Observed, types: DeclaredTypes) -> bool:
     """Whether all that was ever seen is null, `[]`, `{}` and these inside each other.
 
     A declared column holds something as soon as it was seen with a value: to STRING, `{}` is one.
@@ -137,8 +143,8 @@ def _holds_nothing(observed: Observed, scope: Scope) -> bool:
     return (
         observed.kinds.keys() <= {ValueKind.OBJECT, ValueKind.ARRAY}
         and all(
-            not child.kinds if key in scope.types else _holds_nothing(child, scope.within(key))
+            not child.kinds if key in types.by_key else _holds_nothing(child, types.for_key(key))
             for key, child in observed.fields.items()
         )
-        and (observed.elements is None or _holds_nothing(observed.elements, scope))
+        and (observed.elements is None or _holds_nothing(observed.elements, types))
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from feed_assets.ndjson.datatypes.kinds import Declared
+from feed_assets.ndjson.datatypes.kinds import DeclaredType
 from feed_assets.ndjson.inference.infer import Column
 from feed_assets.schema.arrow_metadata import kept, keyed_field
 from feed_assets.schema.datatypes import TEXTS
@@ -20,7 +20,7 @@ class Place:
     sent: str
     stored: str
     type: pa.DataType | None
-    declared: Declared | None
+    declared: DeclaredType | None
 
 
 def places(columns: Sequence[Column]) -> Iterator[Place]:

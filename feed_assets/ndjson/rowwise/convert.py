@@ -10,8 +10,8 @@ from typing import Any, cast
 import pyarrow as pa
 
 from feed_assets.ndjson.columnar.crowd import CellLimit
-from feed_assets.ndjson.datatypes.datetimes import microseconds, moment
-from feed_assets.ndjson.datatypes.kinds import Declared, is_empty
+from feed_assets.ndjson.datatypes.datetimes import microseconds, parse_datetime
+from feed_assets.ndjson.datatypes.kinds import DeclaredType, is_empty
 from feed_assets.ndjson.inference.infer import Column
 from feed_assets.ndjson.rowwise import arrow_builders
 from feed_assets.ndjson.strict_json import Row
@@ -115,7 +115,7 @@ def _arrays(objects: Sequence[Row | None], fields: _Fields) -> list[pa.Array]:
     ]
 
 
-def of_declared(declared: Declared) -> Conversion:
+def of_declared(declared: DeclaredType) -> Conversion:
     """Of values that it holds; not of those that are kept as text."""
     to, fill = declared.arrow, _filling(arrow_builders.integers, declared.arrow)
     if pa.types.is_decimal(to):
@@ -169,7 +169,7 @@ def _moments(to: pa.DataType) -> Conversion:
 
 
 def _microseconds(text: str) -> int:
-    return microseconds(cast("datetime", moment(text)))  # it was observed as a moment
+    return microseconds(cast("datetime", parse_datetime(text)))  # it was observed as a moment
 
 
 def _strings(values: list[Any]) -> pa.Array:

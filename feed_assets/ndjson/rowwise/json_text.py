@@ -11,7 +11,7 @@ import pyarrow as pa
 from feed_assets.ndjson.datatypes.kinds import JSON, is_empty
 from feed_assets.ndjson.inference.infer import Column
 from feed_assets.ndjson.inference.observed import Observed, ValueKind
-from feed_assets.ndjson.strict_json import Row, value_end
+from feed_assets.ndjson.strict_json import Row, decode_value
 
 _JSON_SPACE = " \t\r\n"
 
@@ -66,9 +66,9 @@ def _in_value(column: Column, to: pa.DataType | None, observed: Observed) -> Cut
 def _cut_value(text: str, start: int, value: Any, cuts: Cuts | None) -> tuple[Any, int]:
     """What to store for the value that begins at `start`, and where it ends."""
     if cuts is None or not _may_hold_text(value, cuts):
-        return value, value_end(text, start)[1]
+        return value, decode_value(text, start)[1]
     if cuts.here:
-        end = value_end(text, start)[1]
+        end = decode_value(text, start)[1]
         return text[start:end], end
     if type(value) is dict:
         return value, _cut_fields(text, start, value, cuts)
@@ -78,7 +78,7 @@ def _cut_value(text: str, start: int, value: Any, cuts: Cuts | None) -> tuple[An
 def _cut_fields(text: str, start: int, row: Row, cuts: Cuts) -> int:
     at = _next(text, start + 1)
     while text[at] != "}":
-        key, at = value_end(text, at)
+        key, at = decode_value(text, at)
         at = _next(text, _next(text, at) + 1)  # past the colon
         row[key], at = _cut_value(text, at, row[key], cuts.fields.get(key))
         at = _after_comma(text, at)

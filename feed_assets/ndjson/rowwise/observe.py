@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from feed_assets.errors import ContentError
-from feed_assets.ndjson.datatypes.datetimes import moment
+from feed_assets.ndjson.datatypes.datetimes import parse_datetime
 from feed_assets.ndjson.datatypes.kinds import is_empty
 from feed_assets.ndjson.datatypes.numbers import kind_of_fraction, kind_of_integer
-from feed_assets.ndjson.inference.declared_types import NOTHING_DECLARED, Scope
+from feed_assets.ndjson.inference.declared_types import NO_DECLARED_TYPES, DeclaredTypes
 from feed_assets.ndjson.inference.observed import Observed, ValueKind
 from feed_assets.ndjson.strict_json import FloatText, IntText, Row
 from feed_assets.schema.datatypes import MAX_COLUMNS as MAX_COLUMNS
@@ -20,30 +20,32 @@ _SHORTEST_MOMENT = 10
 class Observer:
     """Observes the rows of a feed, or of a block of it, in ascending order of their lines."""
 
-    def __init__(self, scope: Scope = NOTHING_DECLARED) -> None:
+    def __init__(self, types: DeclaredTypes = NO_DECLARED_TYPES) -> None:
         """Has seen nothing yet."""
         self.observed = Observed()
-        self._scope = scope
+        self._types = types
         self._columns = 0
 
     def row(self, row: Row, line: int) -> None:
         """Raises ContentError when the feed has more columns than a table can."""
-        self._value(row, self.observed, self._scope, (line,))
+        self._value(row, self.observed, self._types, (line,))
 
-    def _value(self, value: Any, observed: Observed, scope: Scope, place: tuple[int, ...]) -> None:
+    def _value(
+        self, value: Any, observed: Observed, types: DeclaredTypes, place: tuple[int, ...]
+    ) -> None:
         if is_empty(value):
             return
         if type(value) is dict:
             observed.kinds.setdefault(ValueKind.OBJECT, place[0])
-            self._fields(value, observed.fields, scope, place)
+            self._fields(value, observed.fields, types, place)
         elif type(value) is list:
             observed.kinds.setdefault(ValueKind.ARRAY, place[0])
-            self._elements(value, observed, scope, place)
+            self._elements(value, observed, types, place)
         else:
             observed.kinds.setdefault(kind_of_value(value), place[0])
 
     def _fields(
-        self, row: Row, fields: dict[str, Observed], scope: Scope, place: tuple[int, ...]
+        self, row: Row, fields: dict[str, Observed], types: DeclaredTypes, place: tuple[int, ...]
     ) -> None:
         for index, (key, value) in enumerate(row.items()):
             child = fields.get(key)
@@ -55,21 +57,21 @@ class Observer:
                 kind = _KIND_OF[type(value)](value)
                 if kind not in child.kinds:
                     child.kinds[kind] = place[0]
-            elif key in scope.types:
+            elif key in types.by_key:
                 # Its type is settled, and its keys may be data, millions of them: not looked into.
-                if value or scope.types[key].keeps_empty:
+                if value or types.by_key[key].keeps_empty:
                     child.kinds.setdefault(kind_of_value(value), place[0])
             else:
-                self._value(value, child, scope.within(key), place)
+                self._value(value, child, types.for_key(key), place)
 
     def _elements(
-        self, array: list[Any], observed: Observed, scope: Scope, place: tuple[int, ...]
+        self, array: list[Any], observed: Observed, types: DeclaredTypes, place: tuple[int, ...]
     ) -> None:
         if observed.elements is None:
             observed.elements = Observed()
         for index, value in enumerate(array):
             if value is not None:
-                self._value(value, observed.elements, scope, (*place, index))
+                self._value(value, observed.elements, types, (*place, index))
 
     def _new_column(self, key: str, first: tuple[int, ...]) -> Observed:
         self._columns += 1
@@ -91,7 +93,7 @@ def _kind_of_string(text: str) -> ValueKind:
     # Most strings are no dates; the two characters tell that cheaper than the pattern does.
     if len(text) < _SHORTEST_MOMENT or text[4] != "-" or text[7] != "-":
         return ValueKind.TEXT
-    found = moment(text)
+    found = parse_datetime(text)
     if found is None:
         return ValueKind.TEXT
     return ValueKind.DATETIME if found.tzinfo is None else ValueKind.TIMESTAMP

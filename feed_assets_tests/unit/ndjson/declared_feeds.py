@@ -83,11 +83,11 @@ def readings(feed: DeclaredFeed) -> tuple[Reading, Reading]:
 def assert_stored(feed: DeclaredFeed) -> None:
     """Both ways of reading store what the oracle expects, and refuse the same lines."""
     for got in readings(feed):
-        refused = [bad.line for bad in got.bad_lines]
-        for line in {*refused} ^ {*feed.bad_lines}:
+        invalid = [bad.line for bad in got.bad_lines]
+        for line in {*invalid} ^ {*feed.bad_lines}:
             raise AssertionError(
                 f"line {line}, {feed.texts[line - 1]} as {feed.name}, is "
-                f"{'refused' if line in refused else 'stored'}"
+                f"{'invalid' if line in invalid else 'stored'}"
             )
         if not feed.rows:
             continue

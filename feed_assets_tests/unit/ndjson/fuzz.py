@@ -76,14 +76,14 @@ def main() -> None:
 
 def check_declared(name: str, count: int, seed: int) -> None:
     """Raises AssertionError at a value of that type that is stored or refused wrongly."""
-    values = refused = 0
+    values = invalid = 0
     for each in itertools.count(seed):
         if values >= count:
             break
         feed = declared_feed(name, each, _DECLARED_VALUES)
         assert_stored(feed)
-        values, refused = values + len(feed.texts), refused + len(feed.bad_lines)
-    print(f"{name}: {values} values, {refused} of them refused: no difference", flush=True)
+        values, invalid = values + len(feed.texts), invalid + len(feed.bad_lines)
+    print(f"{name}: {values} values, {invalid} of them refused: no difference", flush=True)
 
 
 def _watch_memory() -> None:

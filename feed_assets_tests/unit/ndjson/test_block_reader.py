@@ -60,8 +60,8 @@ def line_by_line() -> Iterator[None]:
 def result_of(data: bytes, **options: Any) -> Reading | str:
     try:
         return read_bytes(data, **options)
-    except FeedAssetsError as refused:
-        return str(refused)
+    except FeedAssetsError as invalid:
+        return str(invalid)
 
 
 def assert_same(one: Reading | str, other: Reading | str) -> None:

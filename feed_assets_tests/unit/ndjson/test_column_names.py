@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feed_assets.ndjson.inference.column_names import column_names, folded
+from feed_assets.ndjson.inference.column_names import column_names, fold_name
 from feed_assets.schema.arrow_metadata import kept
 from feed_assets_tests.unit.ndjson.feeds import made_up, read_lines
 
@@ -124,10 +124,10 @@ def test_names_that_collide_are_numbered_by_spelling(names: dict[str, str]) -> N
 @given(st.lists(st.text(alphabet="aAbB_2.!", max_size=4), unique=True, max_size=8))
 def test_names_are_different_and_do_not_depend_on_order(keys: list[str]) -> None:
     names = column_names(keys)
-    assert len({folded(name) for name in names.values()}) == len(keys)
+    assert len({fold_name(name) for name in names.values()}) == len(keys)
     assert column_names(sorted(keys)) == names
     for key, name in names.items():
-        assert name == key or folded(name) != folded(key) or key not in names.values()
+        assert name == key or fold_name(name) != fold_name(key) or key not in names.values()
 
 
 COLLIDING = ["a", "A", "a b", "a-b", "a_b", "A_b", "a_2", "A_2", "a b_2", "a_2_2"]
@@ -148,7 +148,7 @@ def test_in_any_history_a_name_belongs_to_one_key(
         assert names == column_names(sorted(keys, reverse=True), flexible=flexible, known=known)
         assert all(names[key] == known[key] for key in keys & known.keys())
         known |= {key: names[key] for key in keys - untyped}
-        assert len({folded(name) for name in (known | names).values()}) == len(known | names)
+        assert len({fold_name(name) for name in (known | names).values()}) == len(known | names)
 
 
 def test_every_renaming_is_reported_by_path() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feed_assets.ndjson.datatypes.datetimes import day, microseconds, moment
+from feed_assets.ndjson.datatypes.datetimes import microseconds, parse_date, parse_datetime
 from feed_assets_tests.unit.ndjson.feeds import made_up, read_column, type_of, values_of
 
 DATETIMES = [
@@ -73,18 +73,18 @@ def test_a_date_time_with_an_offset_is_a_timestamp(text: str, meant: datetime) -
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_anything_else_is_text(text: str) -> None:
-    assert moment(text) is None
-    assert day(text) is None
+    assert parse_datetime(text) is None
+    assert parse_date(text) is None
 
 
 def test_a_date_alone_is_a_day() -> None:
-    assert day("2020-01-20") == date(2020, 1, 20)
-    assert day("2020-01-20T00:00") is None
+    assert parse_date("2020-01-20") == date(2020, 1, 20)
+    assert parse_date("2020-01-20T00:00") is None
 
 
 @made_up
 @given(st.datetimes(timezones=st.none() | st.just(UTC)), st.sampled_from("T "))
 def test_what_python_writes_is_read_back(meant: datetime, between: str) -> None:
-    assert moment(meant.isoformat(between)) == meant
+    assert parse_datetime(meant.isoformat(between)) == meant
     epoch = datetime(1970, 1, 1, tzinfo=meant.tzinfo)
     assert epoch + timedelta(microseconds=microseconds(meant)) == meant

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feed_assets.errors import BadLines, SettingError
-from feed_assets.ndjson import check_types, fits
+from feed_assets.ndjson import check_types, is_valid
 from feed_assets.ndjson.datatypes.kinds import TYPES
 from feed_assets.schema.arrow_metadata import text_field
 from feed_assets.schema.datatypes import NAMES
@@ -461,7 +461,7 @@ def test_the_reason_for_json_names_the_number(value: str, named: str) -> None:
     ],
 )
 def test_whether_a_text_fits(name: str, text: str, expected: bool) -> None:
-    assert fits(name, text) is expected
+    assert is_valid(name, text) is expected
 
 
 def test_the_reason_names_value_column_and_type() -> None:

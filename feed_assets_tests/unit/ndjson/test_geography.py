@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from feed_assets.ndjson import fits
+from feed_assets.ndjson import is_valid
 
 RING = "0 0, 2 0, 2 2, 0 0"
 GEOGRAPHIES = [
@@ -81,9 +81,9 @@ OTHERS = [
 
 @pytest.mark.parametrize("text", GEOGRAPHIES)
 def test_a_geography(text: str) -> None:
-    assert fits("GEOGRAPHY", text)
+    assert is_valid("GEOGRAPHY", text)
 
 
 @pytest.mark.parametrize("text", OTHERS, ids=lambda text: text[:40])
 def test_no_geography(text: str) -> None:
-    assert not fits("GEOGRAPHY", text)
+    assert not is_valid("GEOGRAPHY", text)

@@ -104,7 +104,7 @@ def test_as_many_bad_lines_as_allowed_pass_and_keep_their_text() -> None:
 def test_blank_lines_a_mark_carriage_returns_and_a_missing_end_are_fine() -> None:
     reading = read_bytes(b'\xef\xbb\xbf\r\n{"a":1}\r\n \t\r\n\n  {"a": 2}  \r\n{"a":3}')
     assert values_of(reading, "a") == [1, 2, 3]
-    assert reading.first_line_unlike("a", pa.bool_()) == 2  # every line counts, blank ones too
+    assert reading.first_conflicting_line("a", pa.bool_()) == 2  # every line counts, blank ones too
 
 
 def test_only_a_line_feed_ends_a_line() -> None:

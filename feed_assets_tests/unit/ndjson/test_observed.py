@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feed_assets.ndjson import Observed, ValueKind, merge, resolve
-from feed_assets.ndjson.strict_json import Refused
+from feed_assets.ndjson.strict_json import InvalidLine
 from feed_assets_tests.unit.ndjson import feeds
 from feed_assets_tests.unit.ndjson.feeds import made_up, observe_lines
 
@@ -92,7 +92,7 @@ def test_joining_changes_neither_of_the_two() -> None:
 def _is_a_row(line: str) -> bool:
     try:
         observe_lines(line)
-    except Refused:
+    except InvalidLine:
         return False
     return True
 

@@ -91,14 +91,14 @@ def test_the_first_line_that_does_not_fit_a_known_type(
     values: list[str], path: str, known: pa.DataType, line: int | None
 ) -> None:
     found = read_lines(*(f'{{"c":{value}}}' for value in values))
-    assert found.first_line_unlike(path, known) == line
+    assert found.first_conflicting_line(path, known) == line
 
 
 def test_a_known_type_is_looked_up_by_stored_name() -> None:
     found = read_lines('{"a.b":{"x!":1}}', '{"A_b":true,"a.b":{"x!":"n/a"}}')
     assert found.renamed["a.b"] == "a_b_2"
-    assert found.first_line_unlike("a_b_2.x_", pa.int64()) == 2
-    assert found.first_line_unlike("A_b", pa.int64()) == 2
+    assert found.first_conflicting_line("a_b_2.x_", pa.int64()) == 2
+    assert found.first_conflicting_line("A_b", pa.int64()) == 2
 
 
 def test_read_ndjson_gives_the_frame_and_the_report(tmp_path: Path) -> None:
