@@ -65,7 +65,7 @@ class CellLimit:
 
     A row of 100 bytes may have 3,200 columns. Beyond that nearly all cells are empty, and a
     warehouse is busy with them for minutes: DuckDB takes 6.9 GB to store 25,000 rows of 9,000
-    columns without one value (docs/decisions.md).
+    columns without one value (docs/decisions, 0082).
     """
 
     bytes: int

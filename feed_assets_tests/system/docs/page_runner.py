@@ -1,4 +1,4 @@
-"""A page told from top to bottom: each of its code blocks is run, in one folder, and compared."""
+"""Run the code blocks of a page from top to bottom, in one folder, and compare their output."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from feed_assets_tests.system.docs.example import CREDENTIALS, declared, import_
 from feed_assets_tests.system.docs.pages import PROJECT, Block, shown_in
 
 FILE = re.compile(r"(?:#|//) (\S+\.(?:py|mjs|yaml))\n")
-"""A first line that says which file a block is."""
+"""First line of a block that names its file."""
 CURL = Path(__file__).with_name("curl.py")
 DEMO_PORT, EXAMPLE_PORT = "8020", "8000"
 ELSEWHERE = ("docker", "kubectl", "helm", "gcloud", "bq", "sudo", "make")
-"""Commands that want what a test has not, or that README's tests run: only read by the shell."""
+"""Commands that need what a test lacks, or that README's tests run: only parsed by the shell."""
 
 
-class Story:
-    """What the blocks of a page share: a folder, an environment, names, the example's tables."""
+class PageRunner:
+    """State that the blocks of a page share: folder, environment, names, the example's tables."""
 
     def __init__(self, path: Path, bigquery: Callable[[], Emulator]) -> None:
         self.path, self._emulator = path, bigquery
@@ -70,7 +70,7 @@ class Story:
             os.killpg(process.pid, signal.SIGTERM)
             process.communicate(timeout=30)
 
-    def tell(self, block: Block) -> None:
+    def run(self, block: Block) -> None:
         kinds = {
             "console": self._console,
             "yaml": self._yaml,
@@ -121,7 +121,7 @@ class Story:
         return text
 
     def serve_example(self) -> None:
-        """Has the example CRM served where the clone's feeds ask for it."""
+        """Serve the example CRM at the port that the copied project's feeds request."""
         if "example" not in self.names:
             port = int(self.ports[DEMO_PORT])
             self.names["example"] = self._ends.enter_context(serving(port=port))
@@ -161,7 +161,7 @@ class Story:
             parse(line.encode())
 
     def _picture(self, block: Block) -> None:
-        """Nothing here draws it; what it names must be there."""
+        """Check that the folders and modules in a diagram exist; nothing draws it."""
         assert re.match(r"(flowchart|sequenceDiagram)\b", block.text), block
         for path in re.findall(r"\b[a-z_]+/(?:[a-z_]+\.py)?", block.text):
             assert (PROJECT / "feed_assets" / path).exists(), f"{block}: {path}"
@@ -169,7 +169,7 @@ class Story:
     # Declarations
 
     def _yaml(self, block: Block) -> None:
-        """A whole defs.yaml, a file of the project, or attributes of a feed."""
+        """Check a whole defs.yaml, lines of a file of the project, or attributes of a feed."""
         if named := FILE.match(block.text):
             held = (PROJECT / named[1]).read_text()
             for line in block.text.splitlines()[1:]:
@@ -185,7 +185,7 @@ class Story:
     # Queries
 
     def _sql(self, block: Block) -> None:
-        """In both warehouses, unless its first line says in which."""
+        """Run a query in both warehouses, or in the one that its first line names."""
         only = re.match(r"-- (BigQuery|DuckDB)\b", block.text)
         for name, query in (("BigQuery", self.in_bigquery), ("DuckDB", self.in_duckdb)):
             if only is None or only[1] == name:
@@ -214,7 +214,7 @@ class Story:
 
 
 def commands(block: Block) -> Iterator[tuple[str, str]]:
-    """`$ command` lines, each with the output that is shown of it."""
+    """Yield each `$ command` with the output shown below it."""
     text = block.text.replace("\\\n", "")
     assert text.startswith("$ "), f"{block} begins with no command"
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
@@ -227,7 +227,7 @@ def read_by_shell(command: str) -> None:
 
 
 def shown(value: Any) -> str:
-    """A value as a page's tables write it."""
+    """Format a value as the tables of a page do."""
     if value is None:
         return "NULL"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""The pages of the documentation, taken apart: code blocks, tables, links."""
+"""Parse the pages of the documentation: code blocks, tables, links."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CELL = re.compile(r"(?<!\\)\|")
 
 @dataclass(frozen=True)
 class Block:
-    """A code block, the line of its page where it begins, and the table right after it, if any."""
+    """Code block, its first line in the page, and the table right after it, if any."""
 
     page: str
     line: int
@@ -60,7 +60,7 @@ class Page:
 
     @property
     def prose(self) -> str:
-        """All but the code blocks."""
+        """Text without code blocks."""
         return FENCE.sub("", self.text)
 
     @property
@@ -69,12 +69,12 @@ class Page:
 
     @property
     def anchors(self) -> set[str]:
-        """What its headings are called in links, as GitHub makes it."""
+        """Anchors of the headings, as GitHub derives them."""
         headings = re.findall(r"^#+ (.+)$", self.prose, re.MULTILINE)
         return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
 
     def table_under(self, heading: str, number: int = 1) -> Sequence[Sequence[str]]:
-        """The rows of a table after a heading, without the one that names its columns."""
+        """Rows of a table after a heading, without the header row."""
         _, found, rest = self.text.partition(f"# {heading}\n")
         assert found, f"{self.name} has no heading {heading}"
         starts = list(re.finditer(r"(?<!\|\n)^\|", rest, re.MULTILINE))
@@ -86,12 +86,17 @@ def pages() -> Sequence[Page]:
     return [Page(path) for path in sorted(DOCS.glob("*.md"))]
 
 
+def decisions() -> Sequence[Page]:
+    """The pages of decisions, with their index."""
+    return [Page(path) for path in sorted((DOCS / "decisions").glob("*.md"))]
+
+
 def page(name: str) -> Page:
     return Page(DOCS / name)
 
 
 def _table(text: str) -> Sequence[Sequence[str]]:
-    """The table that a text begins with: a row of names, and the others."""
+    """Table at the start of a text, header row included."""
     lines = takewhile(lambda line: line.startswith("|"), text.splitlines())
     return [list(_cells(line)) for line in lines if not re.fullmatch(r"[|\s:-]+", line)]
 
@@ -102,7 +107,7 @@ def _cells(line: str) -> Iterator[str]:
 
 
 def code(cell: str) -> str:
-    """What stands in a cell as code, without the backticks around it."""
+    """Content of a cell of code, without the backticks around it."""
     ticks = re.match(r"`+", cell)
     if ticks is None:
         return cell
@@ -111,6 +116,6 @@ def code(cell: str) -> str:
 
 
 def shown_in(pattern: str, text: str) -> bool:
-    """Whether a text is what is shown, where `...` stands for anything."""
+    """True if the text matches the pattern, in which `...` matches any text."""
     parts = map(re.escape, pattern.strip().split("..."))
     return re.fullmatch(".*".join(parts), text.strip(), re.DOTALL) is not None

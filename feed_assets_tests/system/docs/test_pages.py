@@ -1,4 +1,4 @@
-"""Each page is true: commands run, YAML is valid, queries answer so, links lead somewhere."""
+"""Check each page: commands run, YAML is valid, queries return what is shown, links resolve."""
 
 from __future__ import annotations
 
@@ -8,34 +8,37 @@ from pathlib import Path
 
 import pytest
 
-from feed_assets_tests.system.docs.page_runner import Story, commands, read_by_shell
-from feed_assets_tests.system.docs.pages import DOCS, PROJECT, Page, pages
+from feed_assets_tests.system.docs.page_runner import PageRunner, commands, read_by_shell
+from feed_assets_tests.system.docs.pages import DOCS, PROJECT, Page, decisions, pages
 
 PAGES = {page.name: page for page in pages()}
+DECISIONS = {page.name: page for page in decisions()}
 each_page = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES.keys())
-NAMED = re.compile(r"`((?:feed_assets|feed_assets_tests|bench|deploy|docs)/[^`\s]*)`")
+each_text = pytest.mark.parametrize(
+    "page", [*PAGES.values(), *DECISIONS.values()], ids=lambda page: page.name
+)
 TEXTS = {
     "alerts.md": "test_alerts_page.py",
     "coming-from.md": "test_coming_from.py",
     "operations.md": "test_operations_page.py",
 }
-"""Pages with messages on them, and who compares those with what is really said."""
-TOLD_ELSEWHERE = {"production.md": "test_production.py"}
-"""Pages that want PostgreSQL or a cloud, and which test reads them. Here, only a shell does."""
+"""Pages that quote messages, and the test that compares them with the real ones."""
+RUN_ELSEWHERE = {"production.md": "test_production.py"}
+"""Pages that need PostgreSQL or a cloud, and their test; here, a shell parses their commands."""
 
 
 @pytest.fixture
-def story(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Story]:
-    with Story(tmp_path, lambda: request.getfixturevalue("bigquery")) as told:
-        yield told
+def page_runner(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[PageRunner]:
+    with PageRunner(tmp_path, lambda: request.getfixturevalue("bigquery")) as runner:
+        yield runner
 
 
 @each_page
-def test_what_a_page_shows_is_so(page: Page, story: Story) -> None:
+def test_what_a_page_shows_is_so(page: Page, page_runner: PageRunner) -> None:
     for block in page.blocks:
-        if page.name in TOLD_ELSEWHERE:
+        if page.name in RUN_ELSEWHERE:
             assert (
-                page.name in (PROJECT / "feed_assets_tests" / TOLD_ELSEWHERE[page.name]).read_text()
+                page.name in (PROJECT / "feed_assets_tests" / RUN_ELSEWHERE[page.name]).read_text()
             )
             if block.kind == "console":
                 for command, _ in commands(block):
@@ -44,10 +47,10 @@ def test_what_a_page_shows_is_so(page: Page, story: Story) -> None:
             assert page.name in TEXTS, f"{block} is compared with nothing"
             assert (Path(__file__).parent / TEXTS[page.name]).exists()
         else:
-            story.tell(block)
+            page_runner.run(block)
 
 
-@each_page
+@each_text
 def test_links_lead_somewhere(page: Page) -> None:
     for link in page.links:
         if link.startswith("https://"):
@@ -59,7 +62,7 @@ def test_links_lead_somewhere(page: Page) -> None:
             assert anchor in Page(path).anchors, f"{page.name} links to {link}"
 
 
-@each_page
+@each_text
 def test_files_that_are_named_are_there(page: Page) -> None:
     for path in re.findall(
         r"`((?:feed_assets|feed_assets_tests|bench|deploy|docs)/[^`\s]*)`", page.prose
@@ -72,14 +75,20 @@ def test_the_readme_names_every_page_and_its_links_lead_somewhere() -> None:
     readme = Page(PROJECT / "README.md")
     test_links_lead_somewhere(readme)
     named = {link[5:] for link in readme.links if re.fullmatch(r"docs/[a-z-]+\.md", link)}
-    assert named == PAGES.keys() | TOLD_ELSEWHERE.keys()
+    assert named == PAGES.keys() | RUN_ELSEWHERE.keys()
+    assert "docs/decisions/README.md" in readme.links
 
 
 def test_the_index_of_decisions_has_every_one() -> None:
-    decisions = PAGES["decisions.md"]
-    listed = {link.removeprefix("#") for link in decisions.links if link.startswith("#")}
-    missing = decisions.anchors - listed - {"decisions"}
-    assert not missing, f"add these to the index on top of decisions.md: {missing}"
+    linked = [link for link in DECISIONS["README.md"].links if link.endswith(".md")]
+    assert sorted(linked) == sorted(DECISIONS.keys() - {"README.md"})
+
+
+@pytest.mark.parametrize("page", [page for page in DECISIONS.values() if page.name[0] == "0"])
+def test_a_decision_has_a_context_a_decision_and_consequences(page: Page) -> None:
+    headings = re.findall(r"^#+ (.+)$", page.text, re.MULTILINE)
+    assert headings[1:] == ["Context", "Decision", "Consequences"]
+    assert headings[0] in DECISIONS["README.md"].text.replace("`", "")
 
 
 def test_pages_are_found() -> None:
