@@ -128,7 +128,8 @@ CLIFFS = (
     Cliff("orders with a map of 2,000 keys", _map_of(2_000, 40_000, 5)),
     Cliff("50 MB of newlines, gzipped", lambda: iter(['{"a":1}\n', "\n" * 50_000_000]),
           gzipped=True),
-    Cliff("bad lines, as many allowed as may be", lambda: iter(['{"a":1}\n', "{]\n" * 1_630_000]), _BAD_LINES),
+    Cliff("bad lines, as many allowed as may be",
+          lambda: iter(['{"a":1}\n', "{]\n" * 1_630_000]), _BAD_LINES),
     Cliff("a line of 2.3 million objects, 50 MB", _line('{"a":1,"b":"x","c":2}', 2_300_000)),
 )  # fmt: skip
 
