@@ -64,13 +64,13 @@ def _read(where: str) -> float:
     from feed_assets import ndjson
     from feed_assets.byte_source import ByteSource
     from feed_assets.config.feed import Feed
-    from feed_assets.download.prefetch import Delivery, deliver
+    from feed_assets.download.prefetch import PendingDay, prefetch_days
 
     begun = time.perf_counter()
     if where.startswith("http"):
         feed = Feed(name="orders", url=where, dataset="crm")
-        for _, delivered in deliver(feed, [None]):
-            if not isinstance(delivered, Delivery):
+        for _, delivered in prefetch_days(feed, [None]):
+            if not isinstance(delivered, PendingDay):
                 raise SystemExit(f"not delivered: {delivered}")
             ndjson.read(delivered.download.source).frame()
     else:

@@ -44,7 +44,7 @@ def _ours(target: str) -> Importer:
     def run(url: str, table: str) -> None:
         orders = feed.Feed(name=table, url=url, dataset=DATASET)
         with opened.open() as warehouse:
-            for _, delivered in delivery.deliver(orders, [None]):
+            for _, delivered in delivery.prefetch_days(orders, [None]):
                 importing.store(delivered, warehouse, attempt="1")
 
     return run

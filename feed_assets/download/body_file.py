@@ -1,4 +1,4 @@
-"""What has been received of a feed, in a file that is read meanwhile."""
+"""The decoded body in a temporary file that is read while it grows."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from feed_assets.download.cancellation import Transfer
 from feed_assets.download.validators import Validators
 from feed_assets.errors import DiskFailed, TooLarge
 
-PROGRESS = 10.0  # seconds between two lines in the log
-RESERVE = 64 << 20  # bytes left free on the disk
-LOOK = 16 << 20  # bytes written between two looks at what is free, and read at a time
+LOG_INTERVAL = 10.0  # seconds between two progress lines
+DISK_RESERVE = 64 << 20  # bytes left free on the disk
+CHUNK = 16 << 20  # bytes written between two checks of the free space, and read at a time
 
 
 class _Writer:
-    """Writes what arrives to a new temporary file, and leaves RESERVE bytes free on its disk."""
+    """Write to a new temporary file, and leave DISK_RESERVE bytes of its disk free."""
 
     def __init__(self, file: IO[bytes], url: str) -> None:
         self._file, self._url = file, url
@@ -37,140 +37,150 @@ class _Writer:
         self._unchecked = 0
 
     def write(self, data: bytes) -> None:
-        """Appends. Raises DiskFailed and OSError."""
+        """Append. Raises DiskFailed and OSError."""
         self._unchecked += len(data)
-        if self._unchecked >= LOOK:
-            self.check_room(len(data))
+        if self._unchecked >= CHUNK:
+            self.check_space(len(data))
         self.source.write(data)
 
-    def check_room(self, more: int) -> None:
-        """Raises DiskFailed where there is no room for so many bytes."""
+    def check_space(self, more: int) -> None:
+        """Raise DiskFailed if the disk has no space for `more` bytes."""
         self._unchecked = 0
         free = free_disk_space(self._file)
-        if free - more < RESERVE:
+        if free - more < DISK_RESERVE:
             raise DiskFailed(
-                f"{self._url} could not be written to disk: {free:,} bytes are free where "
-                f"temporary files are; free some, or have TMPDIR name another folder"
+                f"{self._url} could not be written to disk: {free:,} bytes are free in the folder "
+                f"for temporary files; free some space, or set TMPDIR to another folder"
             )
 
 
 @dataclass(frozen=True)
-class Whole:
-    """A body that has arrived to its end: its size decoded, its hash, and how long it took.
+class BodyInfo:
+    """Facts about a complete body: decoded size, its hash, and the seconds its download took.
 
-    `marked` says whether the server told where the end is; else a cut at the end of a line would
-    look the same.
+    `end_is_marked` is True if the server marks the end of the body (Content-Length, chunks or
+    gzip). Otherwise a body cut after a complete line looks complete.
     """
 
     bytes: int
     sha256: str
     seconds: float
     validators: Validators
-    marked: bool
+    end_is_marked: bool
 
 
 @dataclass
 class Download:
-    """A feed's body, decoded, and the redacted URL it is from.
+    """A decoded body that can be read while it arrives, and its redacted URL.
 
-    It may be read while it arrives: if its end is not reached, the reader gets the DownloadError.
-    Where the server turns out to have another body by now, the reader gets BodyReplaced, and
-    `source` is already that other one.
+    If the body stays incomplete, readers raise the DownloadError. If the server replaces the body
+    meanwhile, readers raise BodyReplaced; `source` is then already the new one.
     """
 
     url: str
     source: GrowingByteSource
-    expected: int = 0
-    """The bytes that will come, as sent; 0 if the server does not tell."""
-    whole: Future[Whole] = field(default_factory=Future)
+    expected_bytes: int = 0
+    """Content-Length of the response; 0 if unknown."""
+    info: Future[BodyInfo] = field(default_factory=Future)
     unverified: bool = False
-    """Whether a checksum at the end may yet tell that what has arrived is garbled."""
+    """True while a checksum at the end may still show that the bytes so far are corrupt."""
 
 
-class Received:
-    """The decoded body. To be entered for as long as somebody reads it."""
+@dataclass(frozen=True)
+class Unchanged:
+    """The server's reply that the feed has not changed. `url` is redacted."""
+
+    url: str
+
+
+class BodyFile:
+    """Writer of a body. A context manager: its end deletes the file."""
 
     def __init__(
         self,
         feed: Feed,
         url: str,
         transfer: Transfer,
-        begun: Callable[[Download], None],
+        on_start: Callable[[Download | Unchanged], None],
         log: LoggerAdapter[Any],
     ) -> None:
-        """`begun` gets the download as soon as the server has agreed to answer."""
+        """Call `on_start` once, with the first response that has status 200 or 304."""
         self._feed, self._url, self._transfer, self._log = feed, url, transfer, log
-        self._begun, self._files = begun, ExitStack()
+        self._on_start, self._files = on_start, ExitStack()
         self._digest = hashlib.sha256()
-        self._at = 0
-        self._told = 0.0
+        self._position = 0
+        self._last_logged = 0.0
         self._download: Download | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        """Frees the disk. Threads that still read get an error."""
+        """Free the disk. Threads that still read get an error."""
         self._files.close()
 
     @property
-    def begun(self) -> bool:
-        """Whether the server has agreed to answer."""
+    def started(self) -> bool:
+        """True once readers have the download."""
         return self._download is not None
 
-    def begin(self, expected: int) -> None:
-        """From the first byte on, for the first time or once more; at least so many will come.
+    def unchanged(self) -> None:
+        """Report that the server has no new body."""
+        self._on_start(Unchanged(self._url))
 
-        Raises TooLarge or DiskFailed where there is no room for them.
+    def start(self, expected_bytes: int) -> None:
+        """Expect the body from its first byte, also after a retry.
+
+        Raises TooLarge or DiskFailed if `expected_bytes` do not fit.
         """
-        self._at = 0
-        self._check_size(expected)
+        self._position = 0
+        self._check_size(expected_bytes)
         if self._download is None:
             source = self._new_file()
-            self._writer.check_room(expected)
-            self._download = Download(self._url, source, expected)
-            self._begun(self._download)
+            self._writer.check_space(expected_bytes)
+            self._download = Download(self._url, source, expected_bytes)
+            self._on_start(self._download)
         else:
-            self._writer.check_room(expected - self._source.size)
+            self._writer.check_space(expected_bytes - self._source.size)
 
-    def distrust(self) -> None:
-        """Has what comes count only once it has been verified at its end."""
+    def mark_unverified(self) -> None:
+        """Mark the body as unverified until `finish`."""
         self._current.unverified = True
 
-    def take(self, piece: bytes) -> None:
-        """The next bytes: new ones, or the same once more, or what is there instead by now.
+    def write(self, piece: bytes) -> None:
+        """Append the bytes that the file lacks; after a retry, compare the others with it.
 
-        Raises TooLarge, DiskFailed, TooSlow, UnwantedError and OSError.
+        Raises TooLarge, DiskFailed, TooSlow, DownloadCancelled and OSError.
         """
         self._transfer.check()
-        before = self._source.read_available(self._at, len(piece))
-        if not piece.startswith(before):
-            self._supersede()
-            before = b""
-        self._at += len(piece)
-        self._write(piece[len(before) :])
+        existing = self._source.read_available(self._position, len(piece))
+        if not piece.startswith(existing):
+            self._replace()
+            existing = b""
+        self._position += len(piece)
+        self._append(piece[len(existing) :])
 
-    def end(self, validators: Validators, *, marked: bool) -> None:
-        """It is whole."""
-        if self._at < self._source.size:  # there is less by now
-            self._supersede()
+    def finish(self, validators: Validators, *, end_is_marked: bool) -> None:
+        """Mark the body as complete and verified."""
+        if self._position < self._source.size:  # the new body is shorter
+            self._replace()
         size, digest = self._source.size, self._digest.hexdigest()
         self._current.unverified = False
-        self._current.whole.set_result(
-            Whole(size, digest, self._transfer.elapsed, validators, marked)
+        self._current.info.set_result(
+            BodyInfo(size, digest, self._transfer.elapsed, validators, end_is_marked)
         )
         self._source.end()
 
     def fail(self, failure: Exception) -> None:
-        """It will not be whole."""
+        """Mark the body as incomplete; its readers raise the failure."""
         self._source.end(failure)
 
-    def breaks_off_in_a_line(self) -> bool:
-        """Whether what is there ends with neither a newline nor a whole JSON object."""
+    def ends_inside_a_line(self) -> bool:
+        """Check that the file ends neither with a newline nor with a complete JSON object."""
         end = self._source.size
         start, tail = end, b""
         while start > 0 and b"\n" not in tail and end - start <= self._feed.max_line_bytes:
-            start = max(0, start - LOOK)
+            start = max(0, start - CHUNK)
             tail = self._source.read_available(start, end - start)
         last = tail.rpartition(b"\n")[2].strip()
         try:
@@ -179,9 +189,9 @@ class Received:
             return True
 
     def is_blank(self) -> bool:
-        """Whether there is nothing but blanks and newlines."""
+        """Check that the file has only white space."""
         source, start = self._source, 0
-        while piece := source.read_available(start, LOOK):
+        while piece := source.read_available(start, CHUNK):
             if piece.removeprefix(b"" if start else codecs.BOM_UTF8).strip():
                 return False
             start += len(piece)
@@ -201,17 +211,17 @@ class Received:
         self._files.callback(self._writer.source.close)
         return self._writer.source
 
-    def _supersede(self) -> None:
-        """Goes on in a new file, which begins as the one so far did; that stays for its readers."""
-        self._log.warning("the server has another body by now, which is read from its start")
-        old, end = self._source, self._at
+    def _replace(self) -> None:
+        """Continue in a new file with a copy of the bytes so far; readers keep the old file."""
+        self._log.warning("the server has a new body; reading it from the start")
+        old, end = self._source, self._position
         self._current.source = self._new_file()
         self._digest = hashlib.sha256()
-        for start in range(0, end, LOOK):
-            self._write(old.read_available(start, min(LOOK, end - start)))
+        for start in range(0, end, CHUNK):
+            self._append(old.read_available(start, min(CHUNK, end - start)))
         old.end(BodyReplaced())
 
-    def _write(self, data: bytes) -> None:
+    def _append(self, data: bytes) -> None:
         if not data:
             return
         size = self._source.size + len(data)
@@ -219,14 +229,14 @@ class Received:
         self._digest.update(data)
         self._writer.write(data)
         elapsed = self._transfer.elapsed
-        if elapsed - self._told >= PROGRESS:
-            self._told = elapsed
+        if elapsed - self._last_logged >= LOG_INTERVAL:
+            self._last_logged = elapsed
             self._log.info(f"{size:,} bytes so far, {size / elapsed / 1e6:.1f} MB/s")
 
     def _check_size(self, size: int) -> None:
         if size > self._feed.max_feed_bytes:
             raise TooLarge(
                 f"{self._url} is larger than {self._feed.max_feed_bytes:,} bytes; if that is "
-                f"right, set max_feed_bytes to what it may have",
+                f"right, raise max_feed_bytes",
                 url=self._url,
             )

@@ -1,4 +1,4 @@
-"""A download under way, which others may end at once, and the connections it goes over."""
+"""Cancel a download from another thread, by cutting the connection it uses."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from feed_assets.download.headers import content_length
 from feed_assets.errors import TooSlow
 
-MOST_INTERIM = 1000
-"""Interim responses (1xx) before an answer, some of which a busy server sends as it works."""
+MAX_INTERIM_RESPONSES = 1000
+"""Interim responses (1xx) accepted before the final one; busy servers send some as they work."""
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
 _this_thread = threading.local()
 
 
-class UnwantedError(Exception):
-    """Nobody will read what is being downloaded."""
+class DownloadCancelled(Exception):
+    """The download was cancelled, because no reader needs it."""
 
 
 class TunnelError(OSError):
-    """A proxy made no tunnel to the feed's server; `status` is its answer's, if it gave one."""
+    """The proxy opened no tunnel to the feed's server. `status` is its HTTP status, if any."""
 
     def __init__(self, failure: OSError | HTTPException) -> None:
         super().__init__(str(failure))
@@ -39,30 +39,30 @@ class TunnelError(OSError):
 
 
 class HandshakeTimeoutError(OSError):
-    """A server accepted a connection and did not begin TLS in time."""
+    """The server accepted a connection and did not start TLS in time."""
 
 
 class Transfer:
-    """One download, from its first request to the moment that nobody reads it any more.
+    """One download, from its first request until it is cancelled.
 
-    To be entered by the thread that downloads. It ends when its time is over or somebody leaves,
-    also while that thread waits for the server, whose connection is then cut.
+    The downloading thread enters it. A timeout or `cancel` ends it, also while that thread waits
+    for the server: the connection is then cut.
     """
 
     def __init__(self, url: str, seconds: float) -> None:
-        """`url` is fit to be shown; `seconds` are for all of it."""
+        """`url` is redacted. `seconds` is the time limit for the whole download."""
         self._url, self._seconds = url, seconds
-        self._began = 0.0
-        self._left = threading.Event()
-        self.answered = threading.Event()
-        """Set once the server has answered a first request, or once there will be no answer."""
-        self._connection: _Noticed | None = None
+        self._started = 0.0
+        self._cancelled = threading.Event()
+        self.first_response = threading.Event()
+        """Set when the first request has a response, or can no longer get one."""
+        self._connection: _TrackedConnection | None = None
         self._socket: socket.socket | None = None
-        self._timer = threading.Timer(seconds, self._cut)
+        self._timer = threading.Timer(seconds, self._disconnect)
         self._timer.daemon = True
 
     def __enter__(self) -> Self:
-        self._began = time.monotonic()
+        self._started = time.monotonic()
         self._timer.start()
         _this_thread.transfer = self
         return self
@@ -73,18 +73,18 @@ class Transfer:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since it began."""
-        return time.monotonic() - self._began
+        """Seconds since the start."""
+        return time.monotonic() - self._started
 
     @property
     def remaining(self) -> float:
-        """Seconds until its time is over."""
+        """Seconds until the time limit."""
         return self._seconds - self.elapsed
 
     def check(self) -> None:
-        """Raises UnwantedError, or TooSlow, once it has ended."""
-        if self._left.is_set():
-            raise UnwantedError
+        """Raise DownloadCancelled if cancelled, TooSlow if over the time limit."""
+        if self._cancelled.is_set():
+            raise DownloadCancelled
         if self.remaining <= 0:
             raise TooSlow(
                 f"{self._url} took longer than {self._seconds:g} s (download_timeout)",
@@ -92,54 +92,54 @@ class Transfer:
             )
 
     def wait(self, seconds: float) -> None:
-        """Waits; raises as `check` does."""
-        self._left.wait(seconds)
+        """Sleep, unless cancelled; raise as `check` does."""
+        self._cancelled.wait(seconds)
         self.check()
 
-    def leave(self) -> None:
-        """Says that nobody will read it any more."""
-        self._left.set()
-        self._cut()
+    def cancel(self) -> None:
+        """Release the download: nothing reads it any more."""
+        self._cancelled.set()
+        self._disconnect()
 
-    def wait_until_left(self) -> None:
-        """Returns once its file may be closed."""
-        self._left.wait()
+    def wait_until_cancelled(self) -> None:
+        """Block until no reader needs the file."""
+        self._cancelled.wait()
 
-    def takes(self, connection: _Noticed) -> None:
-        """Remembers the connection it goes over."""
+    def attach(self, connection: _TrackedConnection) -> None:
+        """Remember the connection in use, so that it can be cut."""
         connection.transfer = self
         self._connection, self._socket = connection, connection.sock
         self.check()
 
-    def lets_go(self) -> None:
-        """Forgets the connection, which is another's to use."""
+    def detach(self) -> None:
+        """Forget the connection, which another download may now use."""
         self._connection = self._socket = None
 
-    def _cut(self) -> None:
-        """Ends what the thread waits for; `check` then says why."""
+    def _disconnect(self) -> None:
+        """Interrupt the thread's network call; `check` then raises the reason."""
         connection = self._connection
-        if connection is None or connection.transfer is not self:  # by now another's
+        if connection is None or connection.transfer is not self:  # another download uses it
             return
-        # of an answer that ends with its connection, only the answer itself has the socket left
+        # when the end of the connection ends the body, only the response still has the socket
         if (sock := connection.sock or self._socket) is not None:
-            with suppress(OSError):  # not SSLSocket's, after which ciphertext could be read
+            with suppress(OSError):  # SSLSocket's shutdown would let ciphertext be read
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-class _Response(HTTPResponse):
-    """The final response of a server, with a Content-Length that can be trusted or none."""
+class _FinalResponse(HTTPResponse):
+    """The final response of a server; a Content-Length that cannot be trusted is removed."""
 
     def _read_status(self) -> tuple[str, int, str]:
-        """As its parent; skips interim responses, of which http.client skips only 100."""
-        for _ in range(MOST_INTERIM + 1):
+        """Skip all interim responses; http.client skips only 100."""
+        for _ in range(MAX_INTERIM_RESPONSES + 1):
             version, status, reason = super()._read_status()  # type: ignore[misc]  # it is private
             if not 100 <= status < 200:
                 return version, status, reason
             parse_headers(self.fp)
-        raise HTTPException(f"got more than {MOST_INTERIM} interim responses")
+        raise HTTPException(f"got more than {MAX_INTERIM_RESPONSES} interim responses")
 
     def begin(self) -> None:
-        """As its parent, which takes 1_0 for a length, and of two lengths the first."""
+        """Parse the length strictly; http.client accepts 1_0, and the first of two lengths."""
         super().begin()
         length = content_length(",".join(self.headers.get_all("Content-Length", [])))
         del self.headers["Content-Length"]
@@ -152,17 +152,17 @@ class _Response(HTTPResponse):
             self.headers["Content-Length"] = str(length)
 
 
-class _Noticed(HTTPConnection):
-    response_class = _Response
+class _TrackedConnection(HTTPConnection):
+    response_class = _FinalResponse
     transfer: Transfer | None = None
 
     def connect(self) -> None:
-        self._notice()
+        self._attach()
         super().connect()
-        self._notice()  # what was not there could not be cut
+        self._attach()  # now with its socket
 
     def request(self, *args: Any, **options: Any) -> None:
-        self._notice()  # one that is used again
+        self._attach()  # a reused connection does not connect again
         super().request(*args, **options)
 
     def _tunnel(self) -> None:
@@ -171,38 +171,38 @@ class _Noticed(HTTPConnection):
         except (OSError, HTTPException) as failure:
             raise TunnelError(failure) from failure
 
-    def _notice(self) -> None:
+    def _attach(self) -> None:
         transfer: Transfer | None = getattr(_this_thread, "transfer", None)
         if transfer is not None:
-            transfer.takes(self)
+            transfer.attach(self)
 
 
-class _NoticedTLS(_Noticed, HTTPSConnection):
+class _TrackedTLSConnection(_TrackedConnection, HTTPSConnection):
     def connect(self) -> None:
         try:
             super().connect()
-        except TimeoutError as failure:  # of the TCP connection, urllib3 raises another
+        except TimeoutError as failure:  # a TCP timeout is urllib3's ConnectTimeoutError
             raise HandshakeTimeoutError from failure
 
 
 class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Noticed
+    ConnectionCls = _TrackedConnection
 
 
-class _PoolTLS(HTTPSConnectionPool):
-    ConnectionCls = _NoticedTLS
+class _TLSPool(HTTPSConnectionPool):
+    ConnectionCls = _TrackedTLSConnection
 
 
 class Adapter(HTTPAdapter):
-    """Has the requests of `requests` go over connections that a Transfer can cut."""
+    """Adapter for `requests` whose connections a Transfer can cut."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """As its parent."""
+        """Use the tracked connections."""
         super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _PoolTLS}
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
 
     def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
-        """As its parent."""
+        """Use the tracked connections through a proxy, too."""
         manager = super().proxy_manager_for(*args, **options)
-        manager.pool_classes_by_scheme = {"http": _Pool, "https": _PoolTLS}
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
         return manager

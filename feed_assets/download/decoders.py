@@ -1,4 +1,4 @@
-"""How a body is decoded while it arrives, and whether its own end was seen."""
+"""Decode a body piece by piece, and detect its own end mark."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ from typing import cast
 
 from isal import isal_zlib
 
-PIECE = 1 << 20  # bytes decoded at a time, however small a bomb they come from
+PIECE = 1 << 20  # bytes decoded at a time; bounds the memory that a gzip bomb can use
 GZIP = b"\x1f\x8b"
-_WITH_HEADER = 31  # zlib's word for gzip, whatever its window
+_WITH_HEADER = 31  # zlib's code for gzip with any window size
 
 CorruptError = cast("type[Exception]", isal_zlib.error)  # its stub has it as an instance
 
 
 class TrailingBytesError(Exception):
-    """Bytes after the end of a gzip stream that are neither zeros nor a further member."""
+    """Bytes after a gzip stream that are neither zeros nor another member."""
 
 
 class Plain:
-    """A body as it stands, which does not tell where it ends."""
+    """An uncompressed body, which has no end mark of its own."""
 
     ended = False
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        """The next part of it."""
+        """Yield the data unchanged."""
         yield data
 
 
 class Gzip:
-    """One gzip member after the other, each with its checksum (RFC 1952)."""
+    """A sequence of gzip members, each with its checksum (RFC 1952)."""
 
     def __init__(self) -> None:
         self._member = isal_zlib.decompressobj(wbits=_WITH_HEADER)
 
     @property
     def ended(self) -> bool:
-        """Whether what was taken may be all: nothing of a member is missing."""
+        """True at the end of a member, so the body may be complete."""
         return self._member.eof
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        """The next part, decoded. Raises CorruptError and TrailingBytesError."""
+        """Yield the decoded data. Raises CorruptError and TrailingBytesError."""
         while True:
             if self._member.eof:
-                data = data.lstrip(b"\0")  # some pad the end with zeros
+                data = data.lstrip(b"\0")  # some servers pad the end with zeros
                 if not data:
                     return
                 if not data.startswith(GZIP[: len(data)]):
@@ -56,5 +56,5 @@ class Gzip:
                 data = self._member.unused_data
             else:
                 data = self._member.unconsumed_tail
-                if not data and len(piece) < PIECE:  # else it may hold back some
+                if not data and len(piece) < PIECE:  # a full piece may have more behind it
                     return

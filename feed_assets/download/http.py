@@ -1,4 +1,4 @@
-"""One request to a feed's server: its headers, its redirects, and what its refusals mean."""
+"""Send one request to a feed's server: headers, redirects, and errors for its refusals."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ from feed_assets.urls import Url, is_private, may_follow
 
 BUSY = {408, 425, 429}
 CONDITION_REFUSED = {400, 412, 416, 431, 501}
-"""Answers of servers that do not understand a condition; any other means the feed itself."""
-REDIRECTS = 10
+"""Statuses of servers that do not support a conditional header; others concern the feed."""
+MAX_REDIRECTS = 10
 ASCII = bytes(range(0x80)).decode()
 USER_AGENT = f"feed_assets/{version('feed_assets')}"
 
 
 class ConditionRefused(ServerFailed):
-    """An answer to headers that only save work; the same request without them can succeed."""
+    """The server refused headers that only save work; a request without them can succeed."""
 
 
 class _Redacted(logging.Filter):
-    """urllib3 logs URLs with their queries, and with a traceback the headers it cannot read."""
+    """Redact urllib3's log: its URLs have queries, its tracebacks have headers."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = re.sub(r"\?[^\s\"')]*", "?***", record.getMessage()), ()
@@ -58,74 +58,74 @@ for _name in ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retr
 
 class _Session(requests.Session):
     def resolve_redirects(self, *args: Any, **options: Any) -> Any:
-        """Nothing: its parent's reads a redirect's whole body, also where it is not followed."""
+        """Return nothing; the parent reads the body of a redirect, even if it does not follow."""
         return iter(())
 
 
 @contextmanager
 def session(feed: Feed) -> Iterator[requests.Session]:
-    """A session for all days of a run: it shares connections, and no cookies.
+    """Open a session for all days of a run, which share connections but no cookies.
 
-    `requests` itself reads nothing from the environment: it would send what a ~/.netrc has for
-    the host, and what is for this machine through a proxy.
+    `trust_env` is off: `requests` would send credentials from ~/.netrc, and use a proxy for
+    localhost.
     """
-    with _Session() as made:
-        made.mount("http://", adapter := Adapter(pool_maxsize=feed.parallel_requests))
-        made.mount("https://", adapter)
-        made.trust_env = False
-        made.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-        made.headers.update(
+    with _Session() as opened:
+        opened.mount("http://", adapter := Adapter(pool_maxsize=feed.parallel_requests))
+        opened.mount("https://", adapter)
+        opened.trust_env = False
+        opened.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        opened.headers.update(
             {
                 "Accept": "application/x-ndjson, application/json;q=0.9, */*;q=0.5",
                 "Accept-Encoding": "gzip",
                 "User-Agent": USER_AGENT,
             }
         )
-        yield made
+        yield opened
 
 
 @contextmanager
-def answered(
+def open_response(
     http: requests.Session,
     feed: Feed,
     url: Url,
-    asked: Mapping[str, str],
+    extra_headers: Mapping[str, str],
     transfer: Transfer,
 ) -> Iterator[requests.Response]:
-    """The answer to a request with these headers, its body still to be read.
+    """Send a request with these headers, follow redirects, and yield the unread response.
 
-    Its status is 200, or one that only these headers allow: 206 and 416 to a Range, 304 to an
-    If-None-Match or If-Modified-Since. Anything else raises DownloadError.
+    Its status is 200, 206 to a Range, or 304 to an If-None-Match or If-Modified-Since. Any other
+    status raises DownloadError.
     """
-    secret = given = feed.credentials()
-    cookies = defaultdict[object, RequestsCookieJar](RequestsCookieJar)  # of each origin its own
-    for _ in range(REDIRECTS + 1):
+    secret = credentials = feed.credentials()
+    cookies = defaultdict[object, RequestsCookieJar](RequestsCookieJar)  # one jar per origin
+    for _ in range(MAX_REDIRECTS + 1):
         shown = str(url)
         transfer.check()
-        left = max(transfer.remaining, 0.001)
+        seconds = max(transfer.remaining, 0.001)
         try:
             response = http.get(
                 url.full,
-                headers={**asked, **secret},
+                headers={**extra_headers, **secret},
                 cookies=cookies[url.origin],
                 proxies=_proxies(url),
-                verify=_authorities(),
-                timeout=(min(feed.connect_timeout, left), min(feed.read_timeout, left)),
+                verify=_ca_file(),
+                timeout=(min(feed.connect_timeout, seconds), min(feed.read_timeout, seconds)),
                 stream=True,
                 allow_redirects=False,
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as failure:
-            transfer.check()  # it may have been cut
+            transfer.check()  # the connection may have been cut
             raise diagnose(failure, url, _proxy(url), feed) from None
         with response:
             if not response.is_redirect:
-                if response.status_code in {401, 403} and secret != given:
+                if response.status_code in {401, 403} and secret != credentials:
                     raise _without_credentials(response, shown)
                 if response.status_code == 407:
                     raise SettingError(proxy_wants_credentials(_proxy(url)))
-                _check_status(response, shown, asked, feed)
+                _check_status(response, shown, extra_headers, feed)
                 yield response
-                transfer.lets_go()
+                transfer.detach()
                 return
             extract_cookies_to_jar(  # type: ignore[no-untyped-call]  # its stub has no types
                 cookies[url.origin], response.request, response.raw
@@ -135,85 +135,90 @@ def answered(
             secret = {}
         url = target
     raise RequestRefused(
-        f"{feed.address} redirects more than {REDIRECTS} times, the last time to {url}; check the "
-        f"feed's url",
+        f"{feed.address} redirects more than {MAX_REDIRECTS} times, last to {url}; check "
+        f"the feed's url",
         url=str(feed.address),
     )
 
 
 def _proxies(url: Url) -> dict[str, str]:
-    """The proxies that the environment names for a URL: for one on this machine, none."""
+    """Proxies from the environment for a URL; none for localhost."""
     return {} if url.is_loopback else get_environ_proxies(url.full)
 
 
-def _authorities() -> str | bool:
-    """The file of authorities to trust that the environment names; else those of `certifi`."""
+def _ca_file() -> str | bool:
+    """File of trusted certificate authorities from the environment, or True for certifi's."""
     return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
 
 
 def _target(url: Url, location: str, feed: Feed) -> Url:
-    """Where a redirect leads: never from what is private to where others could read and change."""
+    """Resolve a redirect; refuse one from a private URL to plain http."""
     try:
         # header values are bytes that http.client decodes as Latin-1
         target = url.join(quote(location.encode("latin-1"), safe=ASCII))
     except ValueError as mistake:
         raise RequestRefused(
-            f"{url} redirects to an address that {mistake}; have the feed's server corrected, or "
-            f"set url to where the feed is",
+            f"{url} redirects to an address that {mistake}; correct the feed's "
+            f"server, or set url to the address of the feed",
             url=str(url),
         ) from None
     if is_private(url) and not is_private(target) and not feed.allow_insecure:
         raise RequestRefused(
-            f"{url} redirects to {target}, which is plain http and no longer private; have it "
-            f"redirect to https, or set allow_insecure: true",
+            f"{url} redirects to {target}, which is plain http and no longer private; configure "
+            f"its server to redirect to https, or set allow_insecure: true",
             url=str(url),
         )
     return target
 
 
 def _proxy(url: Url) -> str | None:
-    """The proxy that a request to the URL goes through."""
+    """The proxy for a URL, if any."""
     return select_proxy(url.full, _proxies(url))
 
 
-def _answer_of(url: str, response: requests.Response) -> str:
+def _status_line(url: str, response: requests.Response) -> str:
     return f"{url} answered {response.status_code} {printable(response.reason)}".rstrip()
 
 
 def _without_credentials(response: requests.Response, url: str) -> AccessRefused:
     return AccessRefused(
-        f"{_answer_of(without_day(url), response)}; the feed's url redirects there, and "
-        f"credentials are not sent to another server: set url to where it leads",
+        f"{_status_line(without_day(url), response)}; the feed's url redirects there, and "
+        f"credentials are never sent to another server: set url to the redirect's target",
         url=url,
         status=response.status_code,
     )
 
 
 def _is_final(status: int) -> bool:
-    """Tell whether the same request gets the same answer later; of a 401 each request would."""
+    """True if only this request fails with the status; a 401 concerns every request."""
     return status not in BUSY and status != 401 and (status < 500 or status == 501)
 
 
 def _check_status(
-    response: requests.Response, url: str, asked: Mapping[str, str], feed: Feed
+    response: requests.Response, url: str, extra_headers: Mapping[str, str], feed: Feed
 ) -> None:
     status = response.status_code
-    said = _answer_of(url, response)
-    if status == 200 or (status == 206 and "Range" in asked):
+    message = _status_line(url, response)
+    partial = "Range" in extra_headers
+    if status == 200 or (status == 206 and partial):
         return
-    if status == 304 and {"If-None-Match", "If-Modified-Since"} & asked.keys():
+    if status == 304 and {"If-None-Match", "If-Modified-Since"} & extra_headers.keys():
         return
-    if (status in CONDITION_REFUSED and asked) or ("Range" in asked and _is_final(status)):
+    if (status in CONDITION_REFUSED and extra_headers) or (
+        "Range" in extra_headers and _is_final(status)
+    ):
         raise ConditionRefused(
-            f"{said} to a request with {' and '.join(asked)}", url=url, status=status
+            f"{message} to a request with {' and '.join(extra_headers)}", url=url, status=status
         )
     if status in BUSY or status >= 500:
         wait = delay(response.headers.get("Retry-After"), response.headers.get("Date"))
         if wait is not None:
-            said += f" and wants to be asked again in {wait:.0f} s"
-        raise ServerFailed(said, url=url, status=status, retry_after=wait)
+            message += f" and asks for a retry in {wait:.0f} s"
+        raise ServerFailed(message, url=url, status=status, retry_after=wait)
     if status == 204:
-        raise NotNdjson(f"{said}, so there is no feed; a feed without rows is a 200 with no lines")
+        raise NotNdjson(
+            f"{message}, so there is no feed; an empty feed is status 200 with no lines"
+        )
     if status in {401, 403}:
         variables = " and ".join(feed.secret_variables)
         check = (
@@ -221,12 +226,12 @@ def _check_status(
             if variables
             else "the feed declares no credentials (basic_auth, bearer_auth or headers_env)"
         )
-        if status == 401:  # which concerns every day
-            said = _answer_of(without_day(url), response)
-        raise AccessRefused(f"{said}; {check}", url=url, status=status)
+        if status == 401:  # concerns every day
+            message = _status_line(without_day(url), response)
+        raise AccessRefused(f"{message}; {check}", url=url, status=status)
     if status in {404, 410}:
         day = ", and that it has this day" if feed.partition_by_date else ""
-        raise NotFound(f"{said}; check the feed's url{day}", url=url, status=status)
+        raise NotFound(f"{message}; check the feed's url{day}", url=url, status=status)
     raise RequestRefused(
-        f"{said}; check the feed's url and what its server expects", url=url, status=status
+        f"{message}; check the feed's url and what its server expects", url=url, status=status
     )

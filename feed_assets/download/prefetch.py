@@ -1,4 +1,4 @@
-"""The days of a feed, downloaded while those before are stored."""
+"""Download the next days of a feed while earlier ones are stored."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from feed_assets.download import (
     Transfer,
     Unchanged,
     Validators,
+    as_feed_assets_error,
     download,
-    expected,
     session,
 )
 from feed_assets.errors import AccessRefused, FeedAssetsError
@@ -27,92 +27,100 @@ LOG = logging.getLogger("feed_assets")
 
 
 @dataclass(frozen=True)
-class Delivery:
-    """A feed, or one day of it, that has begun to arrive and is not yet stored."""
+class PendingDay:
+    """One day of a feed whose download has started and that is not stored yet.
+
+    A snapshot is a single PendingDay without a `day`.
+    """
 
     feed: Feed
     day: date | None
     download: Download
 
 
-Delivered = Delivery | Unchanged | FeedAssetsError
-
+PrefetchedDay = PendingDay | Unchanged | FeedAssetsError
+"""Outcome of a day's first request."""
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 
-class _Named(logging.LoggerAdapter[Any]):
-    """Lines that say which feed and day they are about."""
+class _PrefixedLog(logging.LoggerAdapter[Any]):
+    """Log whose lines start with the feed and the day."""
 
     def process(self, msg: str, kwargs: Any) -> tuple[str, Any]:
-        return f"{self.extra['of']}: {msg}" if self.extra else msg, kwargs
+        return f"{self.extra['prefix']}: {msg}" if self.extra else msg, kwargs
 
 
-def deliver(
+def prefetch_days(
     feed: Feed,
     days: Sequence[date | None],
     *,
     log: Log = LOG,
-    unless: Validators | None = None,
-    waiting: Callable[[], None] = lambda: None,
-) -> Generator[tuple[date | None, Delivered]]:
-    """Downloads the days in their order, `feed.parallel_requests` of them ahead and at once.
+    if_changed_from: Validators | None = None,
+    on_wait: Callable[[], None] = lambda: None,
+) -> Generator[tuple[date | None, PrefetchedDay]]:
+    """Download the days in order, `feed.parallel_requests` at a time, and yield each once started.
 
-    A day that fails is delivered as its error, and the others go on; but once the server has
-    refused the credentials, it is not asked again: the other days wait for its first answer, so
-    that a wrong password is sent once. Each can be read until the next is asked for.
-    A snapshot that still has the validators `unless` is not downloaded. `waiting` is called
-    before it waits for the server.
+    A yielded body can be read until the next day is requested from the generator. A day that fails
+    is yielded as its error, and the others continue. After a 401 no other day is requested; the
+    first response is awaited before the second request, so a wrong password is sent only once.
+
+    A snapshot that still has the validators `if_changed_from` is yielded as Unchanged. `on_wait` is
+    called before each wait for the server.
     """
     refused: list[AccessRefused] = []
     first: Transfer | None = None
 
-    def fetch(day: date | None, transfer: Transfer, delivered: Future[Delivered]) -> None:
-        def begun(got: Download | Unchanged) -> None:
-            delivered.set_result(got if isinstance(got, Unchanged) else Delivery(feed, day, got))
+    def fetch(day: date | None, transfer: Transfer, outcome: Future[PrefetchedDay]) -> None:
+        def on_start(started: Download | Unchanged) -> None:
+            outcome.set_result(
+                started if isinstance(started, Unchanged) else PendingDay(feed, day, started)
+            )
 
-        named = _Named(log, {"of": f"{feed.name} {day}" if day else feed.name})
+        day_log = _PrefixedLog(log, {"prefix": f"{feed.name} {day}" if day else feed.name})
         try:
             if first is not None and transfer is not first:
-                first.answered.wait()
+                first.first_response.wait()
             if refused:
                 raise refused[0]
-            download(http, feed, day, transfer, begun, log=named, unless=unless)
-        except Exception as failure:  # noqa: BLE001  (it ends this day, and not the others)
-            error = expected(failure, "the download", named)
+            download(
+                http, feed, day, transfer, on_start, log=day_log, if_changed_from=if_changed_from
+            )
+        except Exception as failure:  # noqa: BLE001  (it fails this day only)
+            error = as_feed_assets_error(failure, "the download", day_log)
             if isinstance(error, AccessRefused) and error.status == HTTPStatus.UNAUTHORIZED:
-                refused.append(error)  # 403 may be meant for the one day
-            delivered.set_result(error)
+                refused.append(error)  # unlike a 403, which may concern one day only
+            outcome.set_result(error)
         finally:
-            transfer.answered.set()
+            transfer.first_response.set()
 
     with session(feed) as http, ThreadPoolExecutor(feed.parallel_requests, "download") as pool:
-        under_way: deque[tuple[date | None, Transfer, Future[Delivered]]] = deque()
+        queue: deque[tuple[date | None, Transfer, Future[PrefetchedDay]]] = deque()
         try:
             for day in days:
-                if len(under_way) == feed.parallel_requests:
-                    yield from _taken(under_way, waiting)
+                if len(queue) == feed.parallel_requests:
+                    yield from _next(queue, on_wait)
                 transfer = Transfer(str(feed.url_for(day)), feed.download_timeout)
                 if first is None and feed.secret_variables:
                     first = transfer
-                under_way.append((day, transfer, Future()))
-                pool.submit(fetch, *under_way[-1])
-            while under_way:
-                yield from _taken(under_way, waiting)
+                queue.append((day, transfer, Future()))
+                pool.submit(fetch, *queue[-1])
+            while queue:
+                yield from _next(queue, on_wait)
         finally:
-            for _, transfer, _ in under_way:  # nobody takes these
-                transfer.leave()
+            for _, transfer, _ in queue:  # the caller has closed the generator
+                transfer.cancel()
             pool.shutdown(cancel_futures=True)
 
 
-def _taken(
-    under_way: deque[tuple[date | None, Transfer, Future[Delivered]]], waiting: Callable[[], None]
-) -> Iterator[tuple[date | None, Delivered]]:
-    """The first of them, for as long as it is wanted."""
-    day, transfer, delivered = under_way.popleft()
+def _next(
+    queue: deque[tuple[date | None, Transfer, Future[PrefetchedDay]]], on_wait: Callable[[], None]
+) -> Iterator[tuple[date | None, PrefetchedDay]]:
+    """Yield the oldest day, and cancel its transfer when the caller is done with it."""
+    day, transfer, outcome = queue.popleft()
     try:
-        if not delivered.done():
-            waiting()
-        yield day, delivered.result()
+        if not outcome.done():
+            on_wait()
+        yield day, outcome.result()
     finally:
-        transfer.leave()
+        transfer.cancel()

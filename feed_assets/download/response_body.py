@@ -1,4 +1,4 @@
-"""The answers of a server as one body: decoded, resumed, and verified at its end."""
+"""One body from several responses: decode it, resume it, verify its end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import requests
 import urllib3.exceptions
 
-from feed_assets.download.body_file import Received
+from feed_assets.download.body_file import BodyFile
 from feed_assets.download.cancellation import Transfer
 from feed_assets.download.decoders import (
     GZIP,
@@ -27,8 +27,8 @@ from feed_assets.errors import RequestRefused, Truncated
 
 
 @dataclass
-class _Answer:
-    """What is being sent: `total` and `received` count its bytes as sent."""
+class _Progress:
+    """State of a body that may be resumed; `total` and `received` count encoded bytes."""
 
     encoding: str
     validators: Validators
@@ -38,138 +38,151 @@ class _Answer:
     received: int = 0
 
     @property
-    def marked(self) -> bool:
-        """Whether the server tells where its end is."""
+    def end_is_marked(self) -> bool:
         return self.total is not None or self.chunked or isinstance(self.decoder, Gzip)
 
 
-class Answers:
-    """The answers to requests for one body, of which each may break off."""
+class ResponseBody:
+    """Reader of the responses to the requests for one body, each of which may break off."""
 
     def __init__(
-        self, url: str, received: Received, transfer: Transfer, log: LoggerAdapter[Any]
+        self,
+        url: str,
+        file: BodyFile,
+        transfer: Transfer,
+        log: LoggerAdapter[Any],
+        if_changed_from: Validators | None = None,
     ) -> None:
-        """`url` is fit to be shown."""
-        self._url, self._received, self._transfer, self._log = url, received, transfer, log
-        self._answer: _Answer | None = None
+        """`url` is redacted."""
+        self._url, self._file, self._transfer, self._log = url, file, transfer, log
+        self._if_changed_from = if_changed_from
+        self._progress: _Progress | None = None
 
-    def rest(self) -> Mapping[str, str]:
-        """Headers that ask for what is missing, where the server can tell if it is still that."""
-        answer = self._answer
-        if answer is None or not answer.received or answer.validators.strong is None:
+    def request_headers(self) -> Mapping[str, str]:
+        """Headers of the next request: for a changed body only, or for its missing bytes.
+
+        Bytes are requested by Range only if a strong ETag identifies the body.
+        """
+        if not self._file.started:
+            return self._if_changed_from.conditional_headers() if self._if_changed_from else {}
+        progress = self._progress
+        if progress is None or not progress.received or progress.validators.strong is None:
             return {}
-        return {"Range": f"bytes={answer.received}-", "If-Range": answer.validators.strong}
+        return {"Range": f"bytes={progress.received}-", "If-Range": progress.validators.strong}
 
-    def forget(self) -> None:
-        """Has the next request ask for the whole body."""
-        self._answer = None
+    def restart(self) -> None:
+        """Make the next request ask for the whole body, without a condition."""
+        self._progress = self._if_changed_from = None
 
-    def take(self, response: requests.Response) -> None:
-        """Returns when the body is whole. Raises DownloadError, DiskFailed and OSError."""
-        sent = self._sent(response)
+    def read(self, response: requests.Response) -> None:
+        """Read a response to the verified end. Raises DownloadError, DiskFailed and OSError."""
+        if response.status_code == 304:
+            self._file.unchanged()
+            return
+        pieces = self._pieces(response)
         if response.status_code == 200:
-            answer, sent = self._first(response, sent)
+            progress, pieces = self._start(response, pieces)
         else:
-            answer = self._continued(response)
-            self._log.info(f"goes on at byte {answer.received:,}")
+            progress = self._resume(response)
+            self._log.info(f"resuming at byte {progress.received:,}")
         try:
-            for data in sent:
-                answer.received += len(data)
-                for piece in answer.decoder.decode(data):
-                    self._received.take(piece)
+            for data in pieces:
+                progress.received += len(data)
+                for piece in progress.decoder.decode(data):
+                    self._file.write(piece)
         except CorruptError:
-            self.forget()
-            raise self._truncated("is no sound gzip") from None
+            self.restart()
+            raise self._truncated("is not valid gzip") from None
         except TrailingBytesError as failure:
             raise RequestRefused(
-                f"the answer of {self._url} goes on after the end of its gzip, with "
-                f"{failure.args[0]!r}; have its server send the gzip alone",
+                f"the response of {self._url} has bytes after the end of its gzip: "
+                f"{failure.args[0]!r}; configure its server to send only the gzip",
                 url=self._url,
             ) from None
-        self._check_end(answer)
-        self._received.end(answer.validators, marked=answer.marked)
+        self._check_end(progress)
+        self._file.finish(progress.validators, end_is_marked=progress.end_is_marked)
 
-    def _first(
-        self, response: requests.Response, sent: Iterator[bytes]
-    ) -> tuple[_Answer, Iterator[bytes]]:
+    def _start(
+        self, response: requests.Response, pieces: Iterator[bytes]
+    ) -> tuple[_Progress, Iterator[bytes]]:
         encoding = _encoding(response)
         if encoding not in {"", "gzip", "x-gzip"}:
             raise RequestRefused(
-                f"{self._url} answered in the encoding {printable(encoding)}, "
-                f"which was not asked for",
+                f"{self._url} answered with the encoding {printable(encoding)}, "
+                f"which the request does not accept",
                 url=self._url,
             )
         total = response.raw.length_remaining
-        answer = _Answer(encoding, Validators.of(response.headers), total, response.raw.chunked)
-        self._answer = answer
-        self._received.begin(total or 0)
-        start = b""
-        while len(start) < len(GZIP) and (data := next(sent, b"")):
-            start += data
-        if encoding and start and not start.startswith(GZIP):
-            self.forget()
-            raise self._truncated("is no sound gzip")
-        if encoding or start.startswith(GZIP):  # the feed may be a gzip file
-            answer.decoder = Gzip()
-            self._received.distrust()
-        return answer, chain([start] if start else [], sent)
+        validators = Validators.from_headers(response.headers)
+        self._progress = progress = _Progress(encoding, validators, total, response.raw.chunked)
+        self._file.start(total or 0)
+        first = b""
+        while len(first) < len(GZIP) and (data := next(pieces, b"")):
+            first += data
+        if encoding and first and not first.startswith(GZIP):
+            self.restart()
+            raise self._truncated("is not valid gzip")
+        if encoding or first.startswith(GZIP):  # the feed itself may be a gzip file
+            progress.decoder = Gzip()
+            self._file.mark_unverified()
+        return progress, chain([first] if first else [], pieces)
 
-    def _continued(self, response: requests.Response) -> _Answer:
-        """The answer that broke off, if this is the rest of it."""
-        answer = self._answer
-        assert answer is not None
+    def _resume(self, response: requests.Response) -> _Progress:
+        """Check that the response continues the body where it broke off."""
+        progress = self._progress
+        assert progress is not None
         found = content_range(response.headers.get("Content-Range"))
-        now = response.headers.get("ETag")
+        etag = response.headers.get("ETag")
         if (
             response.status_code != 206
             or found is None
-            or found.first != answer.received
-            or (answer.total is not None and found.total not in {answer.total, None})
-            or _encoding(response) != answer.encoding
-            or now not in {None, answer.validators.etag}
+            or found.first != progress.received
+            or (progress.total is not None and found.total not in {progress.total, None})
+            or _encoding(response) != progress.encoding
+            or etag not in {None, progress.validators.etag}
         ):
-            self.forget()
-            raise self._truncated("did not go on where it broke off")
-        answer.total = answer.total if found.total is None else found.total
-        return answer
+            self.restart()
+            raise self._truncated("did not continue where it broke off")
+        progress.total = progress.total if found.total is None else found.total
+        return progress
 
-    def _sent(self, response: requests.Response) -> Iterator[bytes]:
-        """The body as it is sent, each part as soon as it is there."""
+    def _pieces(self, response: requests.Response) -> Iterator[bytes]:
+        """Yield the encoded body, each piece as soon as it arrives."""
         try:
             while data := response.raw.read1(PIECE, decode_content=False):
                 yield data
         except urllib3.exceptions.HTTPError as failure:
-            self._transfer.check()  # it may have been cut
-            waited = isinstance(failure, urllib3.exceptions.TimeoutError)
-            why = "stopped for longer than read_timeout" if waited else "broke off before its end"
+            self._transfer.check()  # the connection may have been cut
+            stalled = isinstance(failure, urllib3.exceptions.TimeoutError)
+            why = "stalled for longer than read_timeout" if stalled else "broke off before its end"
             raise self._truncated(why) from None
-        self._transfer.check()  # a cut could look like an end
+        self._transfer.check()  # a cut could look like the end
 
-    def _check_end(self, answer: _Answer) -> None:
-        if answer.total is not None and answer.received != answer.total:
+    def _check_end(self, progress: _Progress) -> None:
+        if progress.total is not None and progress.received != progress.total:
             raise self._truncated("broke off before its end")
-        if isinstance(answer.decoder, Gzip):
-            empty = not answer.received and (answer.chunked or answer.total == 0)
-            if not answer.decoder.ended and not empty:
-                self.forget()
+        if isinstance(progress.decoder, Gzip):
+            empty = not progress.received and (progress.chunked or progress.total == 0)
+            if not progress.decoder.ended and not empty:
+                self.restart()
                 raise self._truncated("broke off inside its gzip")
-        elif not answer.marked:
-            if self._received.is_blank():
+        elif not progress.end_is_marked:
+            if self._file.is_blank():
                 raise self._truncated(
-                    "has no row and does not tell where it ends, as if it had broken off; if it is "
-                    "empty, have its server send Content-Length"
+                    "has no rows and no end mark, so it may have broken off; if the feed is "
+                    "empty, configure its server to send Content-Length"
                 )
-            if self._received.breaks_off_in_a_line():
+            if self._file.ends_inside_a_line():
                 raise self._truncated("broke off inside a line")
             self._log.warning(
-                "the server does not tell where its answer ends, so that one cut short at the end "
-                "of a line would look the same; have it send Content-Length, or gzip"
+                "the server does not mark the end of its response, so a response cut after a "
+                "complete line cannot be detected; configure it to send Content-Length, or gzip"
             )
 
     def _truncated(self, why: str) -> Truncated:
-        return Truncated(f"the answer of {self._url} {why}", url=self._url)
+        return Truncated(f"the response of {self._url} {why}", url=self._url)
 
 
 def _encoding(response: requests.Response) -> str:
-    listed = response.headers.get("Content-Encoding", "").lower().split(",")
-    return ", ".join(name for each in listed if (name := each.strip()) not in {"", "identity"})
+    names = response.headers.get("Content-Encoding", "").lower().split(",")
+    return ", ".join(name for each in names if (name := each.strip()) not in {"", "identity"})

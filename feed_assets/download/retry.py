@@ -1,4 +1,4 @@
-"""When a request is made once more, and when it is given up."""
+"""Decide whether to repeat a failed request, and when."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from feed_assets.errors import DownloadError
 
 
 class Attempts:
-    """The requests made for one download."""
+    """Count the requests of one download."""
 
     def __init__(self, feed: Feed, transfer: Transfer, log: LoggerAdapter[Any]) -> None:
         self._feed, self._transfer, self._log = feed, transfer, log
-        self._made = 1
+        self._count = 1
 
-    def again(self, failure: DownloadError) -> None:
-        """Waits until it is time for the next; where there will be none, raises the failure.
+    def wait_before_next(self, failure: DownloadError) -> None:
+        """Sleep until the next attempt, or raise the failure if there is none.
 
-        The waits double, as servers that are busy need more of it; one that says how long it wants
-        to be left alone (Retry-After) is obeyed, if it does not want more than `max_retry_wait`.
+        Waits double from attempt to attempt. A longer `Retry-After` is obeyed; one longer than
+        `max_retry_wait` ends the download.
         """
-        feed, failure.attempts = self._feed, self._made
-        if not failure.transient or self._made == feed.max_attempts:
+        feed, failure.attempts = self._feed, self._count
+        if not failure.transient or self._count == feed.max_attempts:
             raise failure
-        wait = backoff(feed.retry_wait, self._made, longest=feed.max_retry_wait)
+        wait = backoff(feed.retry_wait, self._count, longest=feed.max_retry_wait)
         wait = max(wait, failure.retry_after or 0)
         if wait > feed.max_retry_wait or wait >= self._transfer.remaining:
             raise failure
-        self._made += 1
+        self._count += 1
         self._log.warning(
-            f"{failure.args[0]}; attempt {self._made} of {feed.max_attempts} in {wait:.1f} s"
+            f"{failure.args[0]}; attempt {self._count} of {feed.max_attempts} in {wait:.1f} s"
         )
-        self._transfer.answered.set()
+        self._transfer.first_response.set()
         self._transfer.wait(wait)

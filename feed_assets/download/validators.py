@@ -1,4 +1,4 @@
-"""What a server says by which an answer is known again (RFC 9110, 8.8)."""
+"""Validators of a response: the headers that identify its version (RFC 9110, 8.8)."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from datetime import timedelta
 
 from feed_assets.download.headers import date_of, entity_tag
 
-_SETTLED = timedelta(seconds=2)  # before, it may change once more under the same Last-Modified
+_MIN_AGE = timedelta(seconds=2)
+"""Age of a Last-Modified that can be trusted; before, a second change may get the same one."""
 
 
 @dataclass(frozen=True)
 class Validators:
-    """Of one answer: its entity tag, and when it was last modified, as the server wrote them."""
+    """The ETag and the Last-Modified header of one response, as the server wrote them."""
 
     etag: str | None = None
     last_modified: str | None = None
 
     @classmethod
-    def of(cls, headers: Mapping[str, str]) -> Validators:
-        """Those that can be trusted."""
-        changed, now = (date_of(headers.get(name)) for name in ("Last-Modified", "Date"))
-        settled = changed is not None and now is not None and now - changed >= _SETTLED
-        last_modified = headers.get("Last-Modified") if settled else None
+    def from_headers(cls, headers: Mapping[str, str]) -> Validators:
+        """Take the validators that can be trusted."""
+        modified, now = (date_of(headers.get(name)) for name in ("Last-Modified", "Date"))
+        trusted = modified is not None and now is not None and now - modified >= _MIN_AGE
+        last_modified = headers.get("Last-Modified") if trusted else None
         return cls(entity_tag(headers.get("ETag")), last_modified)
 
     def __bool__(self) -> bool:
@@ -31,10 +32,10 @@ class Validators:
 
     @property
     def strong(self) -> str | None:
-        """What says that the answer is the same to the byte, if anything does."""
+        """The ETag if it is a strong one: it identifies the body byte for byte."""
         return self.etag if self.etag and self.etag.startswith('"') else None
 
-    def unless_same(self) -> Mapping[str, str]:
-        """Headers that ask for the answer only if it has changed."""
-        asked = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
-        return {name: value for name, value in asked.items() if value}
+    def conditional_headers(self) -> Mapping[str, str]:
+        """Request headers that ask for the body only if it has changed."""
+        headers = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
+        return {name: value for name, value in headers.items() if value}

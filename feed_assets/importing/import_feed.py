@@ -13,7 +13,7 @@ import pyarrow as pa
 from feed_assets import ndjson
 from feed_assets.disk import disk_failed
 from feed_assets.download import Validators
-from feed_assets.download.prefetch import Delivery
+from feed_assets.download.prefetch import PendingDay
 from feed_assets.errors import (
     BadLine,
     CheckFailed,
@@ -26,7 +26,7 @@ from feed_assets.errors import (
 from feed_assets.importing.checks import Checked, check_content, check_stored
 from feed_assets.importing.key_columns import check_key_columns
 from feed_assets.importing.object_columns import check_all, check_mixtures
-from feed_assets.importing.read_download import read_delivered
+from feed_assets.importing.read_download import read_download
 from feed_assets.ndjson.inference.infer import columns
 from feed_assets.ndjson.inference.paths import named
 from feed_assets.schema.columns import (
@@ -61,14 +61,14 @@ class Held:
 class Import:
     """What an import did."""
 
-    delivery: Delivery
+    delivery: PendingDay
     reading: ndjson.Reading
     stored: Stored
     checked: tuple[Checked, ...] = ()
     held: Held | None = None
 
 
-def store(delivery: Delivery, warehouse: Warehouse, *, attempt: str) -> Import:
+def store(delivery: PendingDay, warehouse: Warehouse, *, attempt: str) -> Import:
     """Reads a delivery and makes its table hold just its rows.
 
     Raises ContentError, TableError or DiskFailed; the table is then as it was.
@@ -81,7 +81,7 @@ def store(delivery: Delivery, warehouse: Warehouse, *, attempt: str) -> Import:
         raise disk_failed(f"{delivery.download.url} could not be read", failure) from None
 
 
-def _store_snapshot(delivery: Delivery, warehouse: Warehouse, attempt: str) -> Import:
+def _store_snapshot(delivery: PendingDay, warehouse: Warehouse, attempt: str) -> Import:
     table = delivery.feed.destination
     reading = _read(delivery, ())
     checked = _check_content(delivery, reading)
@@ -93,14 +93,14 @@ def _store_snapshot(delivery: Delivery, warehouse: Warehouse, attempt: str) -> I
         stored = store_snapshot(
             warehouse, table, rows, named=_named(reading), attempt=attempt, origin=origin
         )
-        held, validators = None, delivery.download.whole.result().validators
+        held, validators = None, delivery.download.info.result().validators
         # with bad lines it is not held, so that each run shows their count
         if validators and not reading.bad_lines and (state := warehouse.state(table)):
             held = Held(validators, state)
     return _imported(delivery, reading, stored, checked, held)
 
 
-def _store_day(delivery: Delivery, day: date, warehouse: Warehouse, attempt: str) -> Import:
+def _store_day(delivery: PendingDay, day: date, warehouse: Warehouse, attempt: str) -> Import:
     feed, table = delivery.feed, delivery.feed.destination
     with warehouse:
         known = known_columns(warehouse, table, feed.types).columns
@@ -137,7 +137,7 @@ def _store_day(delivery: Delivery, day: date, warehouse: Warehouse, attempt: str
 
 
 def _imported(
-    delivery: Delivery,
+    delivery: PendingDay,
     reading: ndjson.Reading,
     stored: Stored,
     checked: tuple[Checked, ...],
@@ -157,7 +157,7 @@ def _named(reading: ndjson.Reading) -> pa.Schema:
     return named(columns(reading.observed, reading.declared_types, reading.known))
 
 
-def _check_content(delivery: Delivery, reading: ndjson.Reading) -> tuple[Checked, ...]:
+def _check_content(delivery: PendingDay, reading: ndjson.Reading) -> tuple[Checked, ...]:
     """Raises CheckFailed where a check did not pass that the feed's user has said must."""
     rows = pa.Table.from_arrays(reading.table.columns, schema=reading.schema)
     feed = delivery.feed
@@ -173,7 +173,7 @@ def _check_content(delivery: Delivery, reading: ndjson.Reading) -> tuple[Checked
     return checked
 
 
-def _read(delivery: Delivery, known: Columns) -> ndjson.Reading:
+def _read(delivery: PendingDay, known: Columns) -> ndjson.Reading:
     feed = delivery.feed
     options = ndjson.Options(
         types=feed.types,
@@ -182,7 +182,7 @@ def _read(delivery: Delivery, known: Columns) -> ndjson.Reading:
         empty_as_null=feed.empty_as_null,
         flexible_names=delivery.day is None,  # `table_*` works with plain names only
     )
-    reading = read_delivered(delivery.download, options, known=arrow_schema(known))
+    reading = read_download(delivery.download, options, known=arrow_schema(known))
     if not reading.rows and delivery.day is None and not feed.allow_empty:
         raise EmptyFeed(
             f"{delivery.download.url} has no rows, which would empty {feed.destination}; "
@@ -197,7 +197,7 @@ def _read(delivery: Delivery, known: Columns) -> ndjson.Reading:
     return reading
 
 
-def _check_rows(delivery: Delivery, table: Table, rows: int, warehouse: Warehouse) -> None:
+def _check_rows(delivery: PendingDay, table: Table, rows: int, warehouse: Warehouse) -> None:
     """Refuses fewer rows than the feed's user has said there must be."""
     feed, url = delivery.feed, delivery.download.url
     if rows < feed.min_rows:
@@ -214,7 +214,7 @@ def _check_rows(delivery: Delivery, table: Table, rows: int, warehouse: Warehous
 
 
 def _store_rejected(
-    delivery: Delivery, table: Table, lines: Sequence[BadLine], warehouse: Warehouse, attempt: str
+    delivery: PendingDay, table: Table, lines: Sequence[BadLine], warehouse: Warehouse, attempt: str
 ) -> None:
     """Keeps the bad lines that were let pass; where none were, empties a table of earlier ones."""
     if lines or warehouse.columns(table) is not None:
@@ -229,7 +229,7 @@ def _store_rejected(
         warehouse.replace(table, conform(rows, REJECTED), REJECTED, attempt=attempt, origin=origin)
 
 
-def _origin(delivery: Delivery) -> Origin:
+def _origin(delivery: PendingDay) -> Origin:
     """What the warehouse can say of tables and jobs: the feed, the day, its user's own words."""
     feed, day = delivery.feed, delivery.day
     labels = {**feed.labels, "feed": feed.name, **({"day": day.isoformat()} if day else {})}

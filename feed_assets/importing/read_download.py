@@ -1,4 +1,4 @@
-"""A feed's body as it is delivered, read as NDJSON."""
+"""Read a download as NDJSON while it arrives."""
 
 from __future__ import annotations
 
@@ -13,36 +13,37 @@ from feed_assets.download import Download
 from feed_assets.errors import ContentError
 
 
-def read_delivered(
+def read_download(
     download: Download,
     options: ndjson.Options,
     *,
     known: Iterable[pa.Field] = (),
-    told: Callable[[int, int], None] = lambda rows, size: None,
+    on_progress: Callable[[int, int], None] = lambda rows, size: None,
 ) -> ndjson.Reading:
-    """Raises DownloadError besides what `ndjson.read` raises, whose other arguments these are.
+    """Read the body, and read it again if the server replaces it meanwhile.
 
-    It is read anew where the server turns out to have another body by now.
+    Arguments and errors are those of `ndjson.read`; DownloadError in addition.
     """
     while True:
         try:
-            return _read_whole(download, options, known, told)
+            return _read_once(download, options, known, on_progress)
         except BodyReplaced:
             continue
 
 
-def _read_whole(
+def _read_once(
     download: Download,
     options: ndjson.Options,
     known: Iterable[pa.Field],
-    told: Callable[[int, int], None],
+    on_progress: Callable[[int, int], None],
 ) -> ndjson.Reading:
-    """Where a checksum at the end may tell that the body was garbled on its way, what is wrong with
-    its content is not believed before.
+    """Read the body; of an unverified one, wait for its checksum before a ContentError.
+
+    Corrupt bytes are then a DownloadError, and the content is not blamed.
     """
     source = download.source
     try:
-        return ndjson.read(source, options=options, known=known, told=told)
+        return ndjson.read(source, options=options, known=known, told=on_progress)
     except ContentError:
         if download.unverified:
             source.wait_for(sys.maxsize)

@@ -29,7 +29,7 @@ from feed_assets.orchestration.progress import Progress
 from feed_assets.orchestration.retries import MAX_RETRIES, recorded_days, retried
 
 if TYPE_CHECKING:
-    from feed_assets.download.prefetch import Delivered
+    from feed_assets.download.prefetch import PrefetchedDay
     from feed_assets.warehouse.base import Warehouse
 
 GivenUp = dict[str | None, FeedAssetsError]
@@ -105,8 +105,8 @@ class Deliveries:
         self, days: Sequence[date | None], before: LastImport | None, warehouse: Warehouse
     ) -> dict[str | None, FeedAssetsError]:
         """Those that fail. What is stored is recorded, also when the run is ended from outside."""
-        from feed_assets.download import expected
-        from feed_assets.download.prefetch import deliver
+        from feed_assets.download import as_feed_assets_error
+        from feed_assets.download.prefetch import prefetch_days
         from feed_assets.warehouse.lease import Turns
 
         log, failed = self._log, dict[str | None, FeedAssetsError]()
@@ -115,7 +115,9 @@ class Deliveries:
         # In a thread of its own, as a signal may end whatever the main thread is doing
         with ThreadPoolExecutor(1, "record") as recording, Turns(warehouse) as turns:
             unless = before.validators if before else None
-            arriving = deliver(self.feed, days, log=log, unless=unless, waiting=turns.end)
+            arriving = prefetch_days(
+                self.feed, days, log=log, if_changed_from=unless, on_wait=turns.end
+            )
             with closing(arriving):
                 for day, delivered in arriving:
                     key = _key(day)
@@ -124,7 +126,7 @@ class Deliveries:
                         metadata, checks, said = self._store(delivered, before, warehouse)
                     except Exception as failure:  # noqa: BLE001  (the other days go on)
                         turns.end()
-                        failed[key] = error = expected(failure, "the import", log)
+                        failed[key] = error = as_feed_assets_error(failure, "the import", log)
                         error.mask = self._mask
                         progress.failed(str(ImportFailed(self.feed.name, {key: error})))
                         continue
@@ -137,7 +139,7 @@ class Deliveries:
         return failed
 
     def _store(
-        self, delivered: Delivered, before: LastImport | None, warehouse: Warehouse
+        self, delivered: PrefetchedDay, before: LastImport | None, warehouse: Warehouse
     ) -> tuple[dict[str, Any], Sequence[dg.AssetCheckEvaluation], str]:
         """What to record of one day, and to say."""
         from feed_assets.download import Unchanged
@@ -222,9 +224,9 @@ def _key(day: date | None) -> str | None:
     return day.isoformat() if day else None
 
 
-def _is_small(delivered: Delivered) -> bool:
-    """Whether it is here whole, and soon read."""
-    from feed_assets.download.prefetch import Delivery
+def _is_small(delivered: PrefetchedDay) -> bool:
+    """Whether it is here info, and soon read."""
+    from feed_assets.download.prefetch import PendingDay
 
-    whole = delivered.download.whole if isinstance(delivered, Delivery) else None
-    return bool(whole and whole.done() and whole.result().bytes < SMALL)
+    info = delivered.download.info if isinstance(delivered, PendingDay) else None
+    return bool(info and info.done() and info.result().bytes < SMALL)

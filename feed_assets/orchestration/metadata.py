@@ -26,16 +26,16 @@ FAILED = "failed"
 def import_metadata(imported: Import) -> dict[str, Any]:
     """The metadata of one imported day or snapshot. Holds no row and no secret."""
     download, reading = imported.delivery.download, imported.reading
-    whole = download.whole.result()  # or there would be no import
+    info = download.info.result()  # or there would be no import
     said = imported.delivery.feed.column_descriptions
     return {
         **stored_metadata(imported.stored, said),
         "url": download.url,
-        "bytes": whole.bytes,
-        "download seconds": round(whole.seconds, 3),
-        "content hash": whole.sha256,
+        "bytes": info.bytes,
+        "download seconds": round(info.seconds, 3),
+        "content hash": info.sha256,
         "bad lines": len(reading.bad_lines),
-        **({} if whole.marked else {"end of the answer": "not told by the server"}),
+        **({} if info.end_is_marked else {"end of the answer": "not told by the server"}),
         **_listed("described, and not sent so far", _not_sent(imported)),
         **_listed("untyped columns", reading.untyped),
         **_listed("renamed columns", [f"{old} → {new}" for old, new in reading.renamed.items()]),

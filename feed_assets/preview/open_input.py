@@ -57,21 +57,21 @@ def rows_of(
 def _of_url(
     asked: Asked, feed: Feed, options: ndjson.Options, bar: Bar, mask: SecretMask
 ) -> Iterator[Rows]:
-    from feed_assets.download.prefetch import Delivery, deliver
-    from feed_assets.importing.read_download import read_delivered
+    from feed_assets.download.prefetch import PendingDay, prefetch_days
+    from feed_assets.importing.read_download import read_download
 
     log = logging.getLogger(__name__)
     log.propagate, log.handlers = False, [bar.log]
-    with closing(deliver(feed, [asked.day], log=MaskedLog(log, mask))) as deliveries:
+    with closing(prefetch_days(feed, [asked.day], log=MaskedLog(log, mask))) as deliveries:
         _, delivered = next(deliveries)
         if isinstance(delivered, FeedAssetsError):
             raise delivered
-        assert isinstance(delivered, Delivery)  # it was not asked whether it has changed
+        assert isinstance(delivered, PendingDay)  # it was not asked whether it has changed
         download = delivered.download
-        bar.expect(lambda: 0 if download.unverified else download.expected)
+        bar.expect(lambda: 0 if download.unverified else download.expected_bytes)
         try:
-            reading = read_delivered(download, options, told=bar.told)
-            yield Rows(download.url, download.source, reading, download.whole.result().marked)
+            reading = read_download(download, options, on_progress=bar.told)
+            yield Rows(download.url, download.source, reading, download.info.result().end_is_marked)
         finally:  # of which threads that still read would else not hear
             download.source.end(InterruptedError())
 

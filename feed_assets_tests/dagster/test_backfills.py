@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from feed_assets.config.feed import Feed
-from feed_assets.download.prefetch import deliver
+from feed_assets.download.prefetch import prefetch_days
 from feed_assets.orchestration import progress
 from feed_assets.orchestration.assets import feed_asset
 from feed_assets.orchestration.progress import Progress
@@ -412,7 +412,7 @@ def test_a_warehouse_is_held_for_a_turn_and_then_let_go_for_an_import(clock: Clo
 def test_who_waits_for_the_server_is_told_before(server: FeedServer) -> None:
     told: list[str] = []
     feed = Feed(name="orders", url=server.url, dataset="crm")
-    for _ in deliver(feed, [None], waiting=lambda: told.append("waits")):
+    for _ in prefetch_days(feed, [None], on_wait=lambda: told.append("waits")):
         told.append("has it")
 
     assert told[-1] == "has it"

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from feed_assets.alerts.messages import failed
 from feed_assets.cli import main
 from feed_assets.config.feed import Feed
-from feed_assets.download.prefetch import Delivery, deliver
+from feed_assets.download.prefetch import PendingDay, prefetch_days
 from feed_assets.errors import (
     AccessRefused,
     DownloadError,
@@ -93,11 +93,11 @@ def feed(server: FaultyServer, **attributes: Any) -> Feed:
 
 def fetched(declared: Feed) -> bytes:
     """The body; raises what its reader would get."""
-    for _, delivery in deliver(declared, [None]):
+    for _, delivery in prefetch_days(declared, [None]):
         if isinstance(delivery, FeedAssetsError):
             raise delivery
-        assert isinstance(delivery, Delivery)
-        whole = delivery.download.whole.result(30)
+        assert isinstance(delivery, PendingDay)
+        whole = delivery.download.info.result(30)
         return delivery.download.source.read(0, whole.bytes)
     raise AssertionError
 
@@ -259,8 +259,8 @@ def test_a_cookie_of_one_day_is_not_sent_for_another_one(faulty: FaultyServer) -
     faulty.arm(partly(BODY, Content_Length=len(BODY), Set_Cookie="day=1; Path=/"))
     by_date = feed(faulty, partition_by_date={"start_date": "2020-01-01"}, parallel_requests=1)
 
-    for _, delivery in deliver(by_date, [date(2020, 1, day) for day in (1, 2, 3)]):
-        assert isinstance(delivery, Delivery)
+    for _, delivery in prefetch_days(by_date, [date(2020, 1, day) for day in (1, 2, 3)]):
+        assert isinstance(delivery, PendingDay)
 
     assert [request.headers.get("cookie") for request in faulty.requests] == [None] * 3
 

@@ -22,7 +22,7 @@ import pytest
 import trustme
 
 from feed_assets.config.feed import Feed
-from feed_assets.download.prefetch import Delivery, deliver
+from feed_assets.download.prefetch import PendingDay, prefetch_days
 from feed_assets.errors import FeedAssetsError
 from feed_assets.importing.import_feed import store
 from feed_assets.warehouse.base import Warehouse
@@ -107,7 +107,7 @@ CASES = {
         [partly(BODY, Content_Length=len(BODY), Content_Encoding="identity")], BODY, 1
     ),
     "chunked": Case([chunked(BODY[:9], BODY[9:])], BODY, 1),
-    "close-delimited": Case([partly(BODY)], BODY, 1, said="does not tell where its answer ends"),
+    "close-delimited": Case([partly(BODY)], BODY, 1, said="does not mark the end of its response"),
     "close-delimited without the last newline": Case([partly(BODY[:-1])], BODY, 1),
     "close-delimited gzip": Case([partly(ZIPPED, Content_Encoding="gzip")], BODY, 1),
     # connections
@@ -125,7 +125,7 @@ CASES = {
     "reset, then shorter": Case([reset(IN_A_LINE), status("200 OK", SHORTER)], SHORTER, 2),
     "stall": Case(
         [stall(IN_A_LINE)],
-        "stopped for longer than read_timeout",
+        "stalled for longer than read_timeout",
         2,
         {"read_timeout": 0.4, "max_attempts": 2},
     ),
@@ -169,7 +169,7 @@ CASES = {
     "cut close-delimited": Case([partly(BODY[:IN_A_LINE])], "broke off inside a line", ATTEMPTS),
     "corrupt gzip": Case(
         [partly(CORRUPT, Content_Length=len(CORRUPT), Content_Encoding="gzip")],
-        "is no sound gzip",
+        "is not valid gzip",
         ATTEMPTS,
     ),
     "corrupt gzip, then fine": Case(
@@ -177,15 +177,17 @@ CASES = {
     ),
     "no gzip at all": Case(
         [partly(BODY, Content_Length=len(BODY), Content_Encoding="gzip")],
-        "is no sound gzip",
+        "is not valid gzip",
         ATTEMPTS,
     ),
     "another encoding": Case(
-        [status("200 OK", BODY, Content_Encoding="br")], "encoding br, which was not asked for", 1
+        [status("200 OK", BODY, Content_Encoding="br")],
+        "encoding br, which the request does not accept",
+        1,
     ),
     # going on
     "resumed": Case(
-        [cut(IN_A_LINE, ETag='"1"'), rest()], BODY, 2, said=f"goes on at byte {IN_A_LINE:,}"
+        [cut(IN_A_LINE, ETag='"1"'), rest()], BODY, 2, said=f"resuming at byte {IN_A_LINE:,}"
     ),
     "resumed twice": Case([cut(IN_A_LINE, ETag='"1"'), rest(until=AT_A_LINE), rest()], BODY, 3),
     "refused on resume": Case([cut(IN_A_LINE, ETag='"1"'), refuse, rest()], BODY, 3),
@@ -203,13 +205,13 @@ CASES = {
         [cut(IN_A_LINE, ETag='"1"'), status("200 OK", NEWER, ETag='"2"')],
         NEWER,
         2,
-        said="another body by now",
+        said="the server has a new body",
     ),
     "changed under the same ETag": Case(
         [cut(IN_A_LINE, ETag='"1"'), rest(ETag='"2"'), status("200 OK", NEWER)],
         NEWER,
         3,
-        said="did not go on where it broke off",
+        said="did not continue where it broke off",
     ),
     "wrong Content-Range": Case([cut(IN_A_LINE, ETag='"1"'), rest(shift=-7), whole], BODY, 3),
     "another length on resume": Case(
@@ -221,15 +223,15 @@ CASES = {
     # statuses
     "429 in seconds": Case([status("429 Too Many Requests", Retry_After=0), whole], BODY, 2),
     "429 with a date": Case(
-        [dated("429 Too Many Requests", -5), whole], BODY, 2, said="wants to be asked again in 0 s"
+        [dated("429 Too Many Requests", -5), whole], BODY, 2, said="asks for a retry in 0 s"
     ),
     "429 for long": Case(
         [status("429 Too Many Requests", Retry_After=7200)],
-        "wants to be asked again in 7200 s; try again later$",
+        "asks for a retry in 7200 s; try again later$",
         1,
     ),
     "429 with a date for long": Case(
-        [dated("429 Too Many Requests", 7200)], r"wants to be asked again in 7\d{3} s", 1
+        [dated("429 Too Many Requests", 7200)], r"asks for a retry in 7\d{3} s", 1
     ),
     "503 twice, then fine": Case(
         [status("503 Service Unavailable"), status("503 Service Unavailable"), whole],
@@ -289,7 +291,7 @@ CASES = {
     ),
     "bomb": Case(
         [status("200 OK", gzip.compress(bytes(50_000_000)), Content_Encoding="gzip")],
-        r"is larger than 1,000,000 bytes; .* set max_feed_bytes",
+        r"is larger than 1,000,000 bytes; .* raise max_feed_bytes",
         1,
         {"max_feed_bytes": 1_000_000},
     ),
@@ -302,7 +304,7 @@ CASES = {
     ),
     "no room for it": Case(
         [partly(b"", Content_Length=10**17)],
-        "bytes are free where temporary files are",
+        "bytes are free in the folder for temporary files",
         1,
         {"max_feed_bytes": 10**18},
     ),
@@ -369,12 +371,12 @@ def run(server: FaultyServer, warehouse: DuckDBWarehouse, attributes: dict[str, 
         **{"name": "orders", "url": server.url, "dataset": "crm", "retry_wait": 0, **attributes}
     )
     day = feed.partition_by_date.start_date if feed.partition_by_date else None
-    with closing(deliver(feed, [day])) as arriving:
+    with closing(prefetch_days(feed, [day])) as arriving:
         try:
             _, delivered = next(arriving)
             if isinstance(delivered, FeedAssetsError):
                 raise delivered
-            assert isinstance(delivered, Delivery)
+            assert isinstance(delivered, PendingDay)
             store(delivered, warehouse, attempt=str(uuid4()))
         except FeedAssetsError as failure:
             return str(failure)

@@ -17,7 +17,7 @@ import pytest
 
 from feed_assets import byte_source
 from feed_assets.config.feed import Feed
-from feed_assets.download.prefetch import Delivery
+from feed_assets.download.prefetch import PendingDay
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import Pending
 from feed_assets_tests.support.dagster.project import SNAPSHOT, Project, metadata_of
@@ -257,7 +257,7 @@ def test_a_run_that_breaks_off_has_recorded_the_days_it_stored(
 
     real = importing.store
 
-    def killed(delivery: Delivery, *args: Any, **kwargs: Any) -> importing.Import:
+    def killed(delivery: PendingDay, *args: Any, **kwargs: Any) -> importing.Import:
         if str(delivery.day) == "2020-01-03":
             raise KeyboardInterrupt
         return real(delivery, *args, **kwargs)
@@ -276,7 +276,7 @@ def test_a_surprise_fails_its_day_with_a_sentence_and_no_other_day(
 
     real, secret = importing.store, "hunter2"
 
-    def surprised(delivery: Delivery, *args: Any, **kwargs: Any) -> importing.Import:
+    def surprised(delivery: PendingDay, *args: Any, **kwargs: Any) -> importing.Import:
         if str(delivery.day) == "2020-01-03":
             raise OverflowError(secret)
         return real(delivery, *args, **kwargs)

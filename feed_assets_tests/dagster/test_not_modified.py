@@ -233,7 +233,7 @@ def test_the_last_change_serves_where_there_is_no_tag(
 def test_only_validators_that_can_be_trusted_are_kept(
     headers: dict[str, str], kept: Validators
 ) -> None:
-    assert Validators.of(headers) == kept
+    assert Validators.from_headers(headers) == kept
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from feed_assets.byte_source import GrowingByteSource, unnamed_temp_file
 from feed_assets.config.feed import Feed
 from feed_assets.demo.server import HOST
 from feed_assets.download import Download
-from feed_assets.download.prefetch import Delivery
+from feed_assets.download.prefetch import PendingDay
 from feed_assets.importing.import_feed import store
 from feed_assets.orchestration.scaffold import alerts_yaml, feed_yaml
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
@@ -223,7 +223,7 @@ def test_the_example_day_becomes_the_table_it_shows(tmp_path: Path) -> None:
         arriving.write(lines.encode())
         arriving.end()
         got = Download("https://example.com/feed.ndjson", arriving)
-        delivery = Delivery(Feed(**declared), date(2020, 1, 20), got)
+        delivery = PendingDay(Feed(**declared), date(2020, 1, 20), got)
         stored = store(delivery, warehouse, attempt="1").stored
 
     with warehouse:

@@ -22,7 +22,7 @@ import pytest
 from feed_assets.config.feed import Feed
 from feed_assets.disk import NO_ROOM, disk_failed
 from feed_assets.download import body_file
-from feed_assets.download.prefetch import Delivery, deliver
+from feed_assets.download.prefetch import PendingDay, prefetch_days
 from feed_assets.errors import DiskFailed, FeedAssetsError
 from feed_assets.importing.import_feed import store
 from feed_assets.schema.table import Table
@@ -178,8 +178,8 @@ def test_a_feed_that_does_not_fit(
     table = feed.destination.shard(DAY) if by_date else feed.destination
 
     def imported() -> None:
-        for _, delivered in deliver(feed, [day]):
-            if not isinstance(delivered, Delivery):
+        for _, delivered in prefetch_days(feed, [day]):
+            if not isinstance(delivered, PendingDay):
                 assert isinstance(delivered, DiskFailed)
                 raise delivered
             store(delivered, warehouse, attempt=str(server.answer))
@@ -258,14 +258,14 @@ def test_the_disk_is_watched_for_a_body_that_replaces_another(
 
     def free(file: IO[bytes]) -> int:
         files.append(os.fstat(file.fileno()).st_ino)
-        return body_file.RESERVE + (10**9 if files[-1] == files[0] else 0)
+        return body_file.DISK_RESERVE + (10**9 if files[-1] == files[0] else 0)
 
-    monkeypatch.setattr(body_file, "LOOK", 1000)
+    monkeypatch.setattr(body_file, "CHUNK", 1000)
     monkeypatch.setattr(body_file, "free_disk_space", free)
     half = len(faults.BODY) // 2
     with faulty_server() as faulty:
         faulty.arm(
             faults.cut(half), faults.status("200 OK", b'{"id": 1}\n' + faults.BODY[: half // 2])
         )
-        with pytest.raises(DiskFailed, match="bytes are free where temporary files are"):
+        with pytest.raises(DiskFailed, match="bytes are free in the folder for temporary files"):
             fetched(feed(faulty.url))

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from feed_assets.byte_source import GrowingByteSource, unnamed_temp_file
 from feed_assets.config.feed import Feed
 from feed_assets.download import Download
-from feed_assets.download.prefetch import Delivery
+from feed_assets.download.prefetch import PendingDay
 from feed_assets.importing.import_feed import store
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import Pending, Warehouse
@@ -90,7 +90,7 @@ def run(warehouse: Warehouse, table: Table, history: Sequence[Step]) -> dict[int
     def import_day(day: int, rows: Sequence[Row]) -> None:
         # an identity of each row, as rows without a value are no feed
         with body([{"id": f"{day}.{place}", **row} for place, row in enumerate(rows)]) as source:
-            delivery = Delivery(feed, date(2020, 1, day), Download(feed.url, source))
+            delivery = PendingDay(feed, date(2020, 1, day), Download(feed.url, source))
             store(delivery, warehouse, attempt=uuid4().hex)
 
     held: dict[int, Sequence[Row]] = {}

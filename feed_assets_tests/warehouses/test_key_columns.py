@@ -13,8 +13,8 @@ import pytest
 from feed_assets.byte_source import GrowingByteSource, unnamed_temp_file
 from feed_assets.config.feed import Feed
 from feed_assets.download import Download, Validators
-from feed_assets.download.body_file import Whole
-from feed_assets.download.prefetch import Delivery
+from feed_assets.download.body_file import BodyInfo
+from feed_assets.download.prefetch import PendingDay
 from feed_assets.errors import ContentError, TypeConflict
 from feed_assets.importing.import_feed import Import, store
 from feed_assets.schema.table import Table
@@ -41,8 +41,8 @@ def import_snapshot(warehouse: Warehouse, *rows: Row, **attributes: Any) -> Impo
         source.write("".join(f"{json.dumps(row)}\n" for row in rows).encode())
         source.end()
         download = Download(feed.url, source)
-        download.whole.set_result(Whole(0, "", 0.0, Validators(), marked=True))
-        return store(Delivery(feed, None, download), warehouse, attempt=str(rows))
+        download.info.set_result(BodyInfo(0, "", 0.0, Validators(), end_is_marked=True))
+        return store(PendingDay(feed, None, download), warehouse, attempt=str(rows))
 
 
 def latest(**attributes: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from feed_assets.byte_source import GrowingByteSource, unnamed_temp_file
 from feed_assets.config.feed import Feed
 from feed_assets.download import Download
-from feed_assets.download.prefetch import Delivery
+from feed_assets.download.prefetch import PendingDay
 from feed_assets.errors import NotOurs, TableError, TypeConflict
 from feed_assets.importing.import_feed import Import, store
 from feed_assets.schema.arrow_metadata import kept
@@ -73,7 +73,7 @@ def import_day(
     )
     with unnamed_temp_file() as file:
         source = Together(file, rows, all_reading or threading.Barrier(1))
-        delivery = Delivery(feed, day, Download(feed.url, source))
+        delivery = PendingDay(feed, day, Download(feed.url, source))
         return store(delivery, warehouse, attempt=f"{day} {attempt}")
 
 

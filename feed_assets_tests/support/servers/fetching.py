@@ -10,7 +10,7 @@ from typing import Any
 from feed_assets.byte_source import BodyReplaced
 from feed_assets.config.feed import Feed
 from feed_assets.download import Download
-from feed_assets.download.prefetch import Delivery, deliver
+from feed_assets.download.prefetch import PendingDay, prefetch_days
 from feed_assets.errors import FeedAssetsError
 
 
@@ -20,13 +20,13 @@ def feed(url: str, **attributes: Any) -> Feed:
 
 def fetched(declared: Feed, day: date | None = None) -> bytes:
     """The whole body; raises what a reader of it would get."""
-    for _, delivery in deliver(declared, [day]):
+    for _, delivery in prefetch_days(declared, [day]):
         if isinstance(delivery, FeedAssetsError):
             raise delivery
-        assert isinstance(delivery, Delivery)
+        assert isinstance(delivery, PendingDay)
         body = _read(delivery.download)
-        assert delivery.download.whole.result().bytes == len(body)
-        assert delivery.download.whole.result().sha256 == hashlib.sha256(body).hexdigest()
+        assert delivery.download.info.result().bytes == len(body)
+        assert delivery.download.info.result().sha256 == hashlib.sha256(body).hexdigest()
         return body
     raise AssertionError
 

@@ -12,7 +12,7 @@ import pytest
 from feed_assets.config.feed import Feed
 from feed_assets.demo import crm
 from feed_assets.demo.server import PASSWORD, USERNAME, serving
-from feed_assets.download.prefetch import Delivery, deliver
+from feed_assets.download.prefetch import PendingDay, prefetch_days
 from feed_assets.importing.import_feed import store
 from feed_assets.warehouse.base import Warehouse
 
@@ -57,8 +57,8 @@ def import_example(warehouse: Warehouse) -> None:
 
 def import_days(feed: Feed, days: Iterable[Any], warehouse: Warehouse) -> None:
     """As a run does; raises what fails."""
-    for _, delivered in deliver(feed, list(days)):
+    for _, delivered in prefetch_days(feed, list(days)):
         if isinstance(delivered, Exception):
             raise delivered
-        assert isinstance(delivered, Delivery)
+        assert isinstance(delivered, PendingDay)
         store(delivered, warehouse, attempt=uuid4().hex)

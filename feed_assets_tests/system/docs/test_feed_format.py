@@ -16,7 +16,7 @@ import yaml
 
 from feed_assets.config.feed import Feed
 from feed_assets.download import Unchanged
-from feed_assets.download.prefetch import Delivered, Delivery, deliver
+from feed_assets.download.prefetch import PendingDay, PrefetchedDay, prefetch_days
 from feed_assets.errors import AccessRefused, BadLines, NotNdjson, Truncated, Unreachable
 from feed_assets.importing.import_feed import store
 from feed_assets.schema.table import Table
@@ -96,16 +96,16 @@ def test_who_has_no_account_or_no_day_is_refused(url: str, monkeypatch: pytest.M
     asked = requests.get(f"{url}?date=soon", auth=("crm", "example"), timeout=10)
     assert asked.status_code == 400
     monkeypatch.setenv("CRM_FEED_PASSWORD", "wrong")
-    ((_, delivered),) = deliver(feed(url), [DAY])
+    ((_, delivered),) = prefetch_days(feed(url), [DAY])
     assert isinstance(delivered, AccessRefused)
 
 
 def test_the_end_of_each_answer_is_seen(url: str, tmp_path: Path) -> None:
     with DuckDBWarehouse(tmp_path / "warehouse.duckdb") as warehouse:
-        for _, delivered in deliver(feed(url), [DAY]):
-            assert isinstance(delivered, Delivery)
+        for _, delivered in prefetch_days(feed(url), [DAY]):
+            assert isinstance(delivered, PendingDay)
             store(delivered, warehouse, attempt="1")
-            assert delivered.download.whole.result().marked
+            assert delivered.download.info.result().end_is_marked
 
 
 BREAKS = {
@@ -139,11 +139,11 @@ def test_an_unchanged_snapshot_is_not_sent_again(
         DuckDBWarehouse(tmp_path / "warehouse.duckdb") as warehouse,
     ):
         snapshot = feed(url, partition_by_date=None)
-        for _, delivered in deliver(snapshot, [None]):
-            assert isinstance(delivered, Delivery)
+        for _, delivered in prefetch_days(snapshot, [None]):
+            assert isinstance(delivered, PendingDay)
             store(delivered, warehouse, attempt="1")
-            validators = delivered.download.whole.result().validators
-        ((_, again),) = deliver(snapshot, [None], unless=validators)
+            validators = delivered.download.info.result().validators
+        ((_, again),) = prefetch_days(snapshot, [None], if_changed_from=validators)
     assert isinstance(again, Unchanged)
 
 
@@ -207,10 +207,12 @@ def test_a_status_code_means(status: int, said: str, server: FeedServer) -> None
     from feed_assets.download import Validators
 
     unless = Validators('"1"') if status == 304 else None
-    ((_, delivered),) = [(day, _whole(each)) for day, each in deliver(shown, [None], unless=unless)]
+    ((_, delivered),) = [
+        (day, _whole(each)) for day, each in prefetch_days(shown, [None], if_changed_from=unless)
+    ]
     outcomes: dict[str, Callable[[], bool]] = {
-        "taken": lambda: isinstance(delivered, Delivery) and len(server.requests) == 1,
-        "followed": lambda: isinstance(delivered, Delivery) and len(server.requests) == 2,
+        "taken": lambda: isinstance(delivered, PendingDay) and len(server.requests) == 1,
+        "followed": lambda: isinstance(delivered, PendingDay) and len(server.requests) == 2,
         "unchanged": lambda: isinstance(delivered, Unchanged),
         "fails": lambda: isinstance(delivered, Exception) and len(server.requests) == 1,
         "tried again": lambda: isinstance(delivered, Exception) and len(server.requests) == 2,
@@ -218,7 +220,7 @@ def test_a_status_code_means(status: int, said: str, server: FeedServer) -> None
     assert outcomes[expected(said)](), delivered
 
 
-def _whole(delivered: Delivered) -> Delivered:
-    if isinstance(delivered, Delivery):
-        delivered.download.whole.result(10)
+def _whole(delivered: PrefetchedDay) -> PrefetchedDay:
+    if isinstance(delivered, PendingDay):
+        delivered.download.info.result(10)
     return delivered

@@ -10,7 +10,7 @@ from datetime import date
 
 import pytest
 
-from feed_assets.download.prefetch import Delivery, deliver
+from feed_assets.download.prefetch import PendingDay, prefetch_days
 from feed_assets.errors import (
     AccessRefused,
     BadLines,
@@ -82,7 +82,7 @@ def test_the_request_names_the_day_itself_and_what_is_expected(
         (Answer(ROWS.body, headers={"Content-Length": "999999"}), Truncated, "broke off", True),
         (zipped(ROWS, cut=100), Truncated, "broke off inside its gzip", True),
         (zipped(ROWS, cut=4), Truncated, "broke off inside its gzip", True),
-        (Answer(b"not gzip", headers={"Content-Encoding": "gzip"}), Truncated, "no sound", True),
+        (Answer(b"not gzip", headers={"Content-Encoding": "gzip"}), Truncated, "not valid", True),
         (Answer(b"x", headers={"Content-Encoding": "br"}), RequestRefused, "encoding br", False),
         (
             Answer(status=302, headers={"Location": "/feed"}),
@@ -147,9 +147,9 @@ def test_the_days_of_a_backfill_go_over_as_many_connections_as_requests_at_once(
     days = [date(2020, 1, day) for day in range(1, 31)]
     declared = feed(server.url, partition_by_date={"start_date": "2020-01-01"}, parallel_requests=2)
 
-    for _, delivery in deliver(declared, days):
-        assert isinstance(delivery, Delivery)
-        assert delivery.download.whole.result().bytes == len(ROWS.body if answer.body else b"")
+    for _, delivery in prefetch_days(declared, days):
+        assert isinstance(delivery, PendingDay)
+        assert delivery.download.info.result().bytes == len(ROWS.body if answer.body else b"")
 
     assert len(server.requests) == 30
     assert len(set(server.connections)) <= 2
@@ -158,7 +158,7 @@ def test_the_days_of_a_backfill_go_over_as_many_connections_as_requests_at_once(
 def test_a_long_download_tells_how_far_it_is(
     server: FeedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("feed_assets.download.body_file.PROGRESS", 0.0)
+    monkeypatch.setattr("feed_assets.download.body_file.LOG_INTERVAL", 0.0)
     server.answer = lambda path: ROWS
 
     with caplog.at_level("INFO", "feed_assets"):
@@ -184,10 +184,10 @@ def test_a_bad_line_is_told_while_the_rest_is_still_being_sent() -> None:
         server = threading.Thread(target=serve, args=(listening,))
         server.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/f"
-        for _, delivery in deliver(feed(url, read_timeout=0.5), [None]):
-            assert isinstance(delivery, Delivery)
+        for _, delivery in prefetch_days(feed(url, read_timeout=0.5), [None]):
+            assert isinstance(delivery, PendingDay)
             with pytest.raises(BadLines, match="line 2 is not a JSON object"):
                 read(delivery.download.source)
-            assert not delivery.download.whole.done()
+            assert not delivery.download.info.done()
             told.set()
         server.join()

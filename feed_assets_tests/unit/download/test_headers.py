@@ -166,7 +166,9 @@ def test_an_entity_tag_is_repeated_only_if_a_request_can_hold_it(
     text: str | None, stays: bool
 ) -> None:
     assert entity_tag(text) == (text if stays else None)
-    assert Validators.of({"ETag": text} if text is not None else {}).etag == entity_tag(text)
+    assert Validators.from_headers({"ETag": text} if text is not None else {}).etag == entity_tag(
+        text
+    )
 
 
 @pytest.mark.parametrize(
@@ -194,4 +196,4 @@ def test_no_header_raises_an_exception(text: str | None, other: str | None) -> N
     entity_tag(text)
     printable(text)
     found = {"Last-Modified": text, "Date": other, "ETag": text}
-    Validators.of({name: value for name, value in found.items() if value is not None})
+    Validators.from_headers({name: value for name, value in found.items() if value is not None})

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from feed_assets.download import Validators
-from feed_assets.download.prefetch import Delivery, deliver
+from feed_assets.download.prefetch import PendingDay, prefetch_days
 from feed_assets.errors import (
     FeedAssetsError,
     NotFound,
@@ -44,7 +44,7 @@ MANY = "9" * 5000
 FAR = "Mon, 20 Jan 99999999999999 12:00:00 GMT"
 INTERIM = b"HTTP/1.1 102 Processing\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY)
-NO_ROW = "has no row and does not tell where it ends"
+NO_ROW = "has no rows and no end mark"
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ CASES = {
     ),
     "a long encoding": Case(
         [status("200 OK", BODY, Content_Encoding="b" * 60_000)],
-        (RequestRefused, "in the encoding b{80}…, which"),
+        (RequestRefused, "with the encoding b{80}…, which"),
     ),
     # no HTTP
     "another protocol": Case(
@@ -192,7 +192,7 @@ CASES = {
     ),
     "429 with a delay of years": Case(
         [status("429 Too Many Requests", Retry_After=31_000_000)],
-        (ServerFailed, "wants to be asked again in 31000000 s"),
+        (ServerFailed, "asks for a retry in 31000000 s"),
     ),
     # redirects
     "a redirect that is not UTF-8": Case(
@@ -211,15 +211,15 @@ CASES = {
     # the end of a gzip
     "a line after the gzip": Case(
         [status("200 OK", ZIPPED + b"<br />Warning: x", Content_Encoding="gzip")],
-        (RequestRefused, "goes on after the end of its gzip, with b'<br />Warning: x'; have"),
+        (RequestRefused, "has bytes after the end of its gzip: b'<br />Warning: x'; configure"),
     ),
     "a newline after the gzip": Case(
         [chunked(ZIPPED, b"\n", Content_Encoding="gzip")],
-        (RequestRefused, r"goes on after the end of its gzip, with b'\\n'"),
+        (RequestRefused, r"has bytes after the end of its gzip: b'\\n'"),
     ),
     "a line after zeros after a gzip file": Case(
         [status("200 OK", ZIPPED + bytes(99) + b"x")],
-        (RequestRefused, "goes on after the end of its gzip, with b'x'"),
+        (RequestRefused, "has bytes after the end of its gzip: b'x'"),
     ),
     "a member that is cut after its first byte": Case(
         [status("200 OK", ZIPPED + ZIPPED[:1], Content_Encoding="gzip")],
@@ -341,9 +341,9 @@ def test_a_server_that_refuses_to_compare_is_asked_for_the_feed(
     faulty.arm(status(f"{code} No"), whole)
     known = Validators(etag='"1"', last_modified="Mon, 20 Jan 2020 12:00:00 GMT")
 
-    ((_, delivery),) = deliver(feed(faulty.url), [None], unless=known)
+    ((_, delivery),) = prefetch_days(feed(faulty.url), [None], if_changed_from=known)
 
-    assert isinstance(delivery, Delivery)
+    assert isinstance(delivery, PendingDay)
     first, second = faulty.requests
     assert {"if-none-match", "if-modified-since"} <= first.headers.keys()
     assert not {"if-none-match", "if-modified-since"} & second.headers.keys()

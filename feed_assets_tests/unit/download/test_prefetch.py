@@ -10,8 +10,8 @@ from threading import Event
 import pytest
 
 from feed_assets import download
-from feed_assets.download import http as request
-from feed_assets.download.prefetch import Delivered, Delivery, deliver
+from feed_assets.download import http
+from feed_assets.download.prefetch import PendingDay, PrefetchedDay, prefetch_days
 from feed_assets.errors import (
     AccessRefused,
     FeedAssetsError,
@@ -48,7 +48,9 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
         yield running
 
 
-def delivered(url: str, *, auth: bool = False, attempts: int = 1) -> dict[date | None, Delivered]:
+def outcomes(
+    url: str, *, auth: bool = False, attempts: int = 1
+) -> dict[date | None, PrefetchedDay]:
     """What becomes of each day."""
     names = {"username_env": "CRM_USER", "password_env": "CRM_PASSWORD"}
     declared = feed(
@@ -57,10 +59,10 @@ def delivered(url: str, *, auth: bool = False, attempts: int = 1) -> dict[date |
         max_attempts=attempts,
         **({"basic_auth": names} if auth else {}),
     )
-    found: dict[date | None, Delivered] = {}
-    for day, each in deliver(declared, DAYS):
+    found: dict[date | None, PrefetchedDay] = {}
+    for day, each in prefetch_days(declared, DAYS):
         found[day] = each
-        if isinstance(each, Delivery):
+        if isinstance(each, PendingDay):
             try:
                 each.download.source.wait_for(len(BODY) + 1)
             except FeedAssetsError as failure:  # which a reader would get
@@ -107,7 +109,7 @@ def test_a_hostile_day_fails_with_a_sentence_and_the_other_days_go_on(
 ) -> None:
     faulty.arm(on(HOSTILE, answer))
 
-    found = delivered(faulty.url)
+    found = outcomes(faulty.url)
 
     failed = {day: each for day, each in found.items() if isinstance(each, FeedAssetsError)}
     assert len(found) == len(DAYS)
@@ -116,28 +118,30 @@ def test_a_hostile_day_fails_with_a_sentence_and_the_other_days_go_on(
         assert str(failed[HOSTILE]).isprintable()
 
 
-@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("started", [False, True])
 def test_a_surprise_in_a_days_thread_fails_that_day_with_a_sentence(
-    begun: bool,
+    started: bool,
     faulty: FaultyServer,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG, "feed_assets")
-    real = request.answered
+    real = http.open_response
 
     def surprised(*args: object, **options: object) -> object:
         raise OverflowError(SECRET)
 
-    def answered(http: object, of: object, url: object, asked: object, transfer: object) -> object:
-        if f"date={HOSTILE:%Y%m%d}" in str(url) and (asked or not begun):
+    def open_response(
+        session: object, of: object, url: object, headers: object, transfer: object
+    ) -> object:
+        if f"date={HOSTILE:%Y%m%d}" in str(url) and (headers or not started):
             return surprised()
-        return real(http, of, url, asked, transfer)  # type: ignore[arg-type]
+        return real(session, of, url, headers, transfer)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(download, "answered", answered)
+    monkeypatch.setattr(download, "open_response", open_response)
     faulty.arm(on(HOSTILE, cut(len(BODY) // 2, ETag='"1"')))
 
-    found = delivered(faulty.url, attempts=2)
+    found = outcomes(faulty.url, attempts=2)
 
     (failed,) = [each for each in found.values() if isinstance(each, FeedAssetsError)]
     assert failed is found[HOSTILE]
@@ -149,7 +153,7 @@ def test_a_surprise_in_a_days_thread_fails_that_day_with_a_sentence(
     assert SECRET not in caplog.text
 
 
-def reasons(found: dict[date | None, Delivered]) -> dict[str | None, FeedAssetsError]:
+def reasons(found: dict[date | None, PrefetchedDay]) -> dict[str | None, FeedAssetsError]:
     return {str(day): each for day, each in found.items() if isinstance(each, FeedAssetsError)}
 
 
@@ -158,7 +162,7 @@ def test_a_wrong_password_is_sent_once_and_is_one_reason_for_all_days(
 ) -> None:
     faulty.arm(status("401 Unauthorized"))
 
-    found = delivered(faulty.url, auth=True)
+    found = outcomes(faulty.url, auth=True)
 
     assert len(faulty.requests) == 1
     assert all(isinstance(each, AccessRefused) for each in found.values())
@@ -173,7 +177,7 @@ def test_a_wrong_password_is_sent_once_and_is_one_reason_for_all_days(
 )
 def test_what_concerns_all_days_is_one_reason(answer: Answer, faulty: FaultyServer) -> None:
     faulty.arm(answer)
-    assert len(ImportFailed("orders", reasons(delivered(faulty.url))).by_reason) == 1
+    assert len(ImportFailed("orders", reasons(outcomes(faulty.url))).by_reason) == 1
 
 
 @pytest.mark.parametrize(
@@ -186,7 +190,7 @@ def test_another_failure_of_the_first_day_does_not_keep_the_others_from_going_on
 ) -> None:
     faulty.arm(on(DAYS[0], first))
 
-    found = delivered(faulty.url, auth=True, attempts=2)
+    found = outcomes(faulty.url, auth=True, attempts=2)
 
     assert [day for day, each in found.items() if isinstance(each, FeedAssetsError)] == DAYS[:1]
 
@@ -207,9 +211,9 @@ def test_the_other_days_wait_for_the_first_answer_and_not_for_its_body(
 
     faulty.arm(slow, answer)
 
-    found = delivered(faulty.url, auth=True)
+    found = outcomes(faulty.url, auth=True)
 
-    assert all(isinstance(each, Delivery) for each in found.values())
+    assert all(isinstance(each, PendingDay) for each in found.values())
 
 
 def test_the_other_days_go_on_while_the_first_waits_for_its_next_attempt(
@@ -229,8 +233,8 @@ def test_the_other_days_go_on_while_the_first_waits_for_its_next_attempt(
 
     faulty.arm(answer)
 
-    found = delivered(faulty.url, auth=True, attempts=2)
+    found = outcomes(faulty.url, auth=True, attempts=2)
 
-    assert all(isinstance(each, Delivery) for each in found.values())
+    assert all(isinstance(each, PendingDay) for each in found.values())
     assert [request.path[-2:] for request in faulty.requests].index("02") < len(DAYS)
     assert "date=20200101" not in faulty.requests[1].path

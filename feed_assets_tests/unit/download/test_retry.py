@@ -1,4 +1,4 @@
-"""When a request is made once more, after how long, and when it is given up."""
+"""When a request is counted once more, after how long, and when it is given up."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Waits:
 
     remaining: float = 7200.0
     waits: list[float] = field(default_factory=list)
-    answered: threading.Event = field(default_factory=threading.Event)
+    first_response: threading.Event = field(default_factory=threading.Event)
 
     def wait(self, seconds: float) -> None:
         self.waits.append(seconds)
@@ -42,56 +42,56 @@ def busy(retry_after: float | None = None) -> DownloadError:
 
 def test_waits_double_and_a_part_of_each_is_left_to_chance() -> None:
     waits = Waits()
-    made = attempts(waits, max_attempts=6, retry_wait=2)
+    counted = attempts(waits, max_attempts=6, retry_wait=2)
     for _ in range(5):
-        made.again(busy())
+        counted.wait_before_next(busy())
     for wait, longest in zip(waits.waits, [2, 4, 8, 16, 32], strict=True):
         assert longest * (1 - JITTER) <= wait <= longest
 
 
 def test_no_wait_is_longer_than_max_retry_wait() -> None:
     waits = Waits()
-    made = attempts(waits, max_attempts=40, retry_wait=100, max_retry_wait=300)
+    counted = attempts(waits, max_attempts=40, retry_wait=100, max_retry_wait=300)
     for _ in range(10):
-        made.again(busy())
+        counted.wait_before_next(busy())
     assert max(waits.waits) <= 300
 
 
 def test_the_wait_stays_at_its_limit_for_as_many_attempts_as_a_feed_may_have() -> None:
     waits = Waits(remaining=1e9)
-    made = attempts(waits, max_attempts=1_000, retry_wait=1)
+    counted = attempts(waits, max_attempts=1_000, retry_wait=1)
     for _ in range(999):
-        made.again(busy())
+        counted.wait_before_next(busy())
     assert waits.waits[-1] <= 300
 
 
 def test_it_is_given_up_after_max_attempts_with_their_number() -> None:
     waits = Waits()
-    made = attempts(waits, max_attempts=3)
-    made.again(busy())
-    made.again(busy())
+    counted = attempts(waits, max_attempts=3)
+    counted.wait_before_next(busy())
+    counted.wait_before_next(busy())
     with pytest.raises(ServerFailed, match=r"^is busy; try again later \(3 attempts\)$"):
-        made.again(busy())
+        counted.wait_before_next(busy())
     assert len(waits.waits) == 2
 
 
 def test_what_no_second_try_can_mend_is_not_tried_again() -> None:
     waits = Waits()
     with pytest.raises(AccessRefused):
-        attempts(waits).again(AccessRefused("no", url="", status=401))
+        attempts(waits).wait_before_next(AccessRefused("no", url="", status=401))
     assert waits.waits == []
 
 
 @pytest.mark.parametrize("asked", [7.0, 300.0])
 def test_a_server_that_asks_for_a_longer_wait_gets_it(asked: float) -> None:
     waits = Waits()
-    attempts(waits).again(busy(asked))
+    attempts(waits).wait_before_next(busy(asked))
     assert waits.waits == [asked]
 
 
 def test_a_server_that_asks_for_a_shorter_wait_is_not_asked_sooner_than_others() -> None:
     waits = Waits()
-    attempts(waits, retry_wait=10).again(busy(0.0))
+    attempts(waits, retry_wait=10).wait_before_next(busy(0.0))
     assert waits.waits[0] >= 5
 
 
@@ -103,5 +103,5 @@ def test_a_wait_that_would_hold_the_run_too_long_is_not_begun(
 ) -> None:
     waits = Waits(remaining)
     with pytest.raises(ServerFailed, match=r"try again later$"):
-        attempts(waits).again(busy(asked))
+        attempts(waits).wait_before_next(busy(asked))
     assert waits.waits == []
