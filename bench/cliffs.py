@@ -24,7 +24,7 @@ from typing import Any
 from bench.peak import watched
 from feed_assets.errors import FeedAssetsError
 from feed_assets.ndjson import Options, read
-from feed_assets.ndjson.input.files import opened
+from feed_assets.ndjson.input.files import open_source
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.store import store_snapshot
@@ -197,7 +197,7 @@ def _read(cliff: Cliff, asked: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, watched() as peak:
         begun, cpu = time.perf_counter(), time.process_time()
         try:
-            with opened(asked.folder / cliff.file) as source:
+            with open_source(asked.folder / cliff.file) as source:
                 reading = read(source, options=options)
             rows = reading.rows
             result = f"{rows:,} rows, {reading.table.num_columns:,} columns"

@@ -28,7 +28,7 @@ from feed_assets.importing.key_columns import check_key_columns
 from feed_assets.importing.object_columns import check_all, check_mixtures
 from feed_assets.importing.read_download import read_download
 from feed_assets.ndjson.inference.infer import columns
-from feed_assets.ndjson.inference.paths import named
+from feed_assets.ndjson.inference.paths import schema_of_keys
 from feed_assets.schema.columns import (
     Column,
     Columns,
@@ -154,7 +154,7 @@ def _rows(reading: ndjson.Reading) -> pa.Table:
 
 
 def _named(reading: ndjson.Reading) -> pa.Schema:
-    return named(columns(reading.observed, reading.declared_types, reading.known))
+    return schema_of_keys(columns(reading.observed, reading.declared_types, reading.known))
 
 
 def _check_content(delivery: PendingDay, reading: ndjson.Reading) -> tuple[Checked, ...]:

@@ -43,7 +43,7 @@ def _read_once(
     """
     source = download.source
     try:
-        return ndjson.read(source, options=options, known=known, told=on_progress)
+        return ndjson.read(source, options=options, known=known, on_progress=on_progress)
     except ContentError:
         if download.unverified:
             source.wait_for(sys.maxsize)

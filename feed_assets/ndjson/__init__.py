@@ -2,7 +2,7 @@
 
 from feed_assets.ndjson.dataframe import read_ndjson
 from feed_assets.ndjson.datatypes.kinds import is_valid
-from feed_assets.ndjson.inference.infer import resolve
+from feed_assets.ndjson.inference.infer import infer_type
 from feed_assets.ndjson.inference.observed import Observed, ValueKind, merge
 from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.reader import Reading, read
@@ -14,9 +14,9 @@ __all__ = [
     "Reading",
     "ValueKind",
     "check_types",
+    "infer_type",
     "is_valid",
     "merge",
     "read",
     "read_ndjson",
-    "resolve",
 ]

@@ -11,17 +11,22 @@ import pyarrow as pa
 
 from feed_assets.byte_source import ByteSource
 from feed_assets.errors import BadLine, ContentError, NotNdjson
-from feed_assets.ndjson.columnar.arrow_json import Hints, expected, inferred
-from feed_assets.ndjson.columnar.crowd import CrowdedError, refuse_crowd, refuse_new_crowd, width
-from feed_assets.ndjson.columnar.guards import DistrustedError, Rows
-from feed_assets.ndjson.columnar.requote import fractions_fit
+from feed_assets.ndjson.columnar.arrow_json import Hints, read_inferring, read_with_schema
+from feed_assets.ndjson.columnar.cell_limits import (
+    TooManyColumns,
+    check_column_count,
+    check_key_count,
+    count_columns,
+)
+from feed_assets.ndjson.columnar.guards import FallBackToRows, Rows
+from feed_assets.ndjson.columnar.requote import decimals_fit
 from feed_assets.ndjson.columnar.row_patterns import KeyPath
-from feed_assets.ndjson.columnar.witnesses import Survey
+from feed_assets.ndjson.columnar.witnesses import WitnessRows
 from feed_assets.ndjson.datatypes.kinds import JSON, DeclaredType, DoesNotFit
 from feed_assets.ndjson.inference.declared_types import DeclaredTypes
 from feed_assets.ndjson.inference.observed import Observed, ValueKind
 from feed_assets.ndjson.input.blocks import Block, Extent
-from feed_assets.ndjson.input.lines import lines_in
+from feed_assets.ndjson.input.lines import split_lines
 from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.rowwise.observe import Observer
 from feed_assets.ndjson.strict_json import InvalidLine, parse
@@ -47,7 +52,7 @@ _MAY_BE_BEYOND = re.compile(rb"[0-9]{19}|[0-9][eE]")  # what any type of number 
 
 
 @dataclass(frozen=True)
-class Part:
+class BlockResult:
     """What a block, or some of it, was found to hold. Its lines are numbered from 1."""
 
     extent: Extent
@@ -65,35 +70,35 @@ class Part:
 
 
 @dataclass(frozen=True)
-class PartReader:
+class BlockReader:
     """Reads blocks, several at a time."""
 
     source: ByteSource
     declared_types: DeclaredTypes
     options: Options
 
-    def read(self, extent: Extent, hints: Hints, known: Observed) -> list[Part]:
+    def read(self, extent: Extent, hints: Hints, known: Observed) -> list[BlockResult]:
         """The parts of a block; `hints` and what is `known` come from blocks before it."""
-        return list(self._parts(extent.read(self.source), hints, known))
+        return list(self._results(extent.read(self.source), hints, known))
 
-    def _parts(self, block: Block, hints: Hints, known: Observed) -> Iterator[Part]:
+    def _results(self, block: Block, hints: Hints, known: Observed) -> Iterator[BlockResult]:
         try:
-            yield self._at_once(block, hints, known)
+            yield self._read_columnar(block, hints, known)
             return
         except ContentError:
-            yield Part(block.extent, 0, 0, Observed(), failed=True)
+            yield BlockResult(block.extent, 0, 0, Observed(), failed=True)
             return
-        except CrowdedError:
+        except TooManyColumns:
             halves = None
-        except (DistrustedError, pa.ArrowInvalid, UnicodeDecodeError):
+        except (FallBackToRows, pa.ArrowInvalid, UnicodeDecodeError):
             halves = block.halves() if len(block.data) > SMALLEST else None
         if halves is None:
-            yield self._line_by_line(block)
+            yield self._read_rowwise(block)
             return
         for half in halves:
-            yield from self._parts(half, hints, known)
+            yield from self._results(half, hints, known)
 
-    def _at_once(self, block: Block, hints: Hints, known: Observed) -> Part:
+    def _read_columnar(self, block: Block, hints: Hints, known: Observed) -> BlockResult:
         options = self.options
         rows = Rows(
             block.data,
@@ -102,24 +107,24 @@ class PartReader:
             empty_as_null=options.empty_as_null,
         )
         if not len(rows):
-            return Part(block.extent, rows.count_of_lines, 0, Observed())
+            return BlockResult(block.extent, rows.count_of_lines, 0, Observed())
         table = _table(rows, hints)
-        survey = Survey(rows, empty_as_null=options.empty_as_null)
-        batch = survey.columns(table, known, self.declared_types)
+        witnesses = WitnessRows(rows, empty_as_null=options.empty_as_null)
+        batch = witnesses.collect(table, known, self.declared_types)
         observer = Observer(self.declared_types)
-        for witness in sorted(survey.witnesses):
+        for witness in sorted(witnesses.indexes):
             observer.row(rows.row(witness), int(rows.numbers[witness]) + 1)
         if not _accepts(
             observer.observed, self.declared_types, self._proven(rows, table, observer.observed)
         ):
-            raise DistrustedError("a value may not be of its declared type")
-        return Part(
+            raise FallBackToRows("a value may not be of its declared type")
+        return BlockResult(
             block.extent,
             rows.count_of_lines,
             len(rows),
             observer.observed,
             batch=batch,
-            dropped_nulls=survey.dropped_nulls,
+            dropped_nulls=witnesses.dropped_nulls,
         )
 
     def _proven(
@@ -135,7 +140,7 @@ class PartReader:
             if kinds <= _STRINGS:
                 fits = self._all_fit(table.column(key), declared)
             elif pa.types.is_decimal(declared.arrow):
-                fits = doubtful <= _NUMBERS and fractions_fit(rows.data, key, declared)
+                fits = doubtful <= _NUMBERS and decimals_fit(rows.data, key, declared)
             else:
                 fits = declared is JSON and not _MAY_BE_BEYOND.search(rows.data)
             if fits:
@@ -151,13 +156,13 @@ class PartReader:
             return False
         return True
 
-    def _line_by_line(self, block: Block) -> Part:
+    def _read_rowwise(self, block: Block) -> BlockResult:
         options, observer = self.options, Observer(self.declared_types)
         bad_lines: list[BadLine] = []
         reasons: dict[str, str] = {}  # one string for all lines that are bad for one reason
         rows, failed = 0, False
         try:
-            for number, line in lines_of(block, options):
+            for number, line in block_lines(block, options):
                 try:
                     _, row = parse(line, empty_as_null=options.empty_as_null)
                     self.declared_types.check(row)
@@ -175,29 +180,31 @@ class PartReader:
         count = block.data.count(b"\n") + (not block.data.endswith(b"\n"))
         bad = tuple(bad_lines)
         skipped = array("I", (each.line for each in bad))
-        return Part(block.extent, count, rows, observer.observed, bad, skipped, failed=failed)
+        return BlockResult(
+            block.extent, count, rows, observer.observed, bad, skipped, failed=failed
+        )
 
 
-def lines_of(block: Block, options: Options) -> Iterator[tuple[int, bytes]]:
+def block_lines(block: Block, options: Options) -> Iterator[tuple[int, bytes]]:
     """The lines of a block as those of a file, numbered from 1."""
-    return lines_in(block.data, max_bytes=options.max_line_bytes, marked=block.start == 0)
+    return split_lines(block.data, max_bytes=options.max_line_bytes, marked=block.start == 0)
 
 
 def _table(rows: Rows, hints: Hints) -> pa.Table:
     """Raises CrowdedError, ArrowInvalid and UnicodeDecodeError besides DistrustedError."""
-    refuse_crowd(rows, width(pa.schema(hints)))
+    check_column_count(rows, count_columns(pa.schema(hints)))
     try:
-        table = expected(rows.data, hints)
+        table = read_with_schema(rows.data, hints)
     except pa.ArrowInvalid:
-        refuse_new_crowd(rows)
+        check_key_count(rows)
         try:
-            table = inferred(rows.data, hints)
+            table = read_inferring(rows.data, hints)
         except pa.ArrowInvalid:
-            table = inferred(rows.data, {})
+            table = read_inferring(rows.data, {})
     if table.num_rows != len(rows):
-        raise DistrustedError("a line holds more than one object")
+        raise FallBackToRows("a line holds more than one object")
     if any(_levels(field.type) > _DEEPEST for field in table.schema):
-        raise DistrustedError("it is too deep for Arrow's files")
+        raise FallBackToRows("it is too deep for Arrow's files")
     return table
 
 

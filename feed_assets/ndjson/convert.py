@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from feed_assets.byte_source import ByteSource
-from feed_assets.ndjson.block_reader import Part, lines_of
-from feed_assets.ndjson.columnar.cast import Fitting, Nulls, TextNeededError
-from feed_assets.ndjson.columnar.crowd import CellLimit, cells_of
-from feed_assets.ndjson.columnar.requote import as_sent
+from feed_assets.ndjson.block_reader import BlockResult, block_lines
+from feed_assets.ndjson.columnar.cast import ColumnCaster, NeedsSourceText, Nulls
+from feed_assets.ndjson.columnar.cell_limits import CellLimit, count_cells
+from feed_assets.ndjson.columnar.requote import reread_numbers_as_text
 from feed_assets.ndjson.inference.infer import Column
 from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.rowwise.convert import RowConverter
-from feed_assets.ndjson.rowwise.json_text import cut, cuts_in
+from feed_assets.ndjson.rowwise.json_text import find_raw_text_paths, keep_raw_text
 from feed_assets.ndjson.strict_json import Row, parse
 
 _MINUS_ZERO = re.compile(rb"-0\s*[,}\]]")
@@ -31,8 +31,8 @@ class Converted:
     rows: int
     cells: int = 0
     """Of all columns, whatever holds nothing."""
-    kept: dict[str, pa.Array] = field(default_factory=dict)
-    made: dict[str, pa.Array] = field(default_factory=dict)
+    reused: dict[str, pa.Array] = field(default_factory=dict)
+    built: dict[str, pa.Array] = field(default_factory=dict)
     dropped_nulls: Counter[str] = field(default_factory=Counter)
 
 
@@ -47,83 +47,87 @@ class Converter:
     nulls: Nulls = field(default_factory=Nulls)
 
     def batches(
-        self, part: Part, spooled: pa.RecordBatch | None, most_objects: int
+        self, result: BlockResult, spilled: pa.RecordBatch | None, most_objects: int
     ) -> Iterator[Converted]:
         """Its rows; those that are read one by one in batches of so many objects, or of one row."""
-        if spooled is None:
-            for rows in self._rows(part, most_objects):
-                yield self._converted(rows, self.columns)
+        if spilled is None:
+            for rows in self._read_rows(result, most_objects):
+                yield self._convert_rows(rows, self.columns)
             return
-        found = Converted(part.rows)
+        converted = Converted(result.rows)
         hard = [
             column
             for column in self.columns
-            if column.type is not None and not self._fitted(part, spooled, column, found)
+            if column.type is not None and not self._cast_column(result, spilled, column, converted)
         ]
         if hard:  # they need the text that was sent
-            (rows,) = self._rows(part, sys.maxsize, hard)
-            again = self._converted(rows, hard)
-            found.kept |= again.kept
-            found.made |= again.made
-            found.dropped_nulls += again.dropped_nulls
-        found.cells = sum(map(cells_of, (*found.kept.values(), *found.made.values())))
-        yield found
+            (rows,) = self._read_rows(result, sys.maxsize, hard)
+            again = self._convert_rows(rows, hard)
+            converted.reused |= again.reused
+            converted.built |= again.built
+            converted.dropped_nulls += again.dropped_nulls
+        converted.cells = sum(
+            map(count_cells, (*converted.reused.values(), *converted.built.values()))
+        )
+        yield converted
 
-    def _fitted(
-        self, part: Part, spooled: pa.RecordBatch, column: Column, found: Converted
+    def _cast_column(
+        self, result: BlockResult, spilled: pa.RecordBatch, column: Column, converted: Converted
     ) -> bool:
-        if column.key not in spooled.schema.names:
-            found.kept[column.name] = self.nulls(column.type, part.rows)
+        if column.key not in spilled.schema.names:
+            converted.reused[column.name] = self.nulls(column.type, result.rows)
             return True
-        array = spooled.column(column.key)
-        if self._fits(part, array, column, found, minus_zero=True):
+        array = spilled.column(column.key)
+        if self._try_cast(result, array, column, converted, minus_zero=True):
             return True
-        block = part.extent.read(self.source)
+        block = result.extent.read(self.source)
         if (
             _has_integers(array.type)
             and not _MINUS_ZERO.search(block.data)
-            and self._fits(part, array, column, found, minus_zero=False)
+            and self._try_cast(result, array, column, converted, minus_zero=False)
         ):
             return True
-        if self.options.empty_as_null or part.dropped_nulls:
+        if self.options.empty_as_null or result.dropped_nulls:
             return False
-        again = as_sent(block.data, column, array.type)
-        return again is not None and self._fits(
-            part, again, column, found, minus_zero=True, kept=False
+        again = reread_numbers_as_text(block.data, column, array.type)
+        return again is not None and self._try_cast(
+            result, again, column, converted, minus_zero=True, reused=False
         )
 
-    def _fits(
+    def _try_cast(
         self,
-        part: Part,
+        result: BlockResult,
         array: pa.Array,
         column: Column,
-        found: Converted,
+        converted: Converted,
         *,
         minus_zero: bool,
-        kept: bool = True,
+        reused: bool = True,
     ) -> bool:
-        fitting = Fitting(part.dropped_nulls or {}, self.nulls, minus_zero=minus_zero)
+        caster = ColumnCaster(result.dropped_nulls or {}, self.nulls, minus_zero=minus_zero)
         try:
-            array = fitting.column(array, column)
-        except TextNeededError:
+            array = caster.cast(array, column)
+        except NeedsSourceText:
             return False
-        (found.kept if kept and not fitting.made else found.made)[column.name] = array
-        found.dropped_nulls += fitting.dropped_nulls
+        (converted.reused if reused and not caster.allocated else converted.built)[column.name] = (
+            array
+        )
+        converted.dropped_nulls += caster.dropped_nulls
         return True
 
-    def _rows(
-        self, part: Part, most: int, columns: Sequence[Column] | None = None
+    def _read_rows(
+        self, result: BlockResult, most: int, columns: Sequence[Column] | None = None
     ) -> Iterator[list[Row]]:
-        cuts = cuts_in(self.columns if columns is None else columns)
-        skipped = set(part.skipped)
+        paths = find_raw_text_paths(self.columns if columns is None else columns)
+        skipped = set(result.skipped)
         rows: list[Row] = []
         objects = 0
-        for number, line in lines_of(part.extent.read(self.source), self.options):
+        for number, line in block_lines(result.extent.read(self.source), self.options):
             if number in skipped:
                 continue
             text, row = parse(line, empty_as_null=self.options.empty_as_null)
-            if cuts is not None:
-                cut(text, row, cuts)
+            if paths is not None:
+                keep_raw_text(text, row, paths)
             objects += line.count(b"{")
             if rows and objects > most:
                 yield rows
@@ -132,17 +136,17 @@ class Converter:
         if rows:
             yield rows
 
-    def _converted(self, rows: list[Row], columns: Sequence[Column]) -> Converted:
+    def _convert_rows(self, rows: list[Row], columns: Sequence[Column]) -> Converted:
         converter = RowConverter(columns, self.limit)
         batch = converter.batch(rows)
-        found = Converted(len(rows), dropped_nulls=converter.dropped_nulls)
+        converted = Converted(len(rows), dropped_nulls=converter.dropped_nulls)
         for name, array in zip(batch.schema.names, batch.columns, strict=True):
-            found.cells += cells_of(array)
+            converted.cells += count_cells(array)
             if array.null_count < len(array):
-                found.made[name] = array
+                converted.built[name] = array
             else:
-                found.kept[name] = self.nulls(array.type, len(array))
-        return found
+                converted.reused[name] = self.nulls(array.type, len(array))
+        return converted
 
 
 def _has_integers(of: pa.DataType) -> bool:

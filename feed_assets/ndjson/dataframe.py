@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import IO, TYPE_CHECKING
 
-from feed_assets.ndjson.input.files import opened
+from feed_assets.ndjson.input.files import open_source
 from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.reader import read
 
@@ -28,7 +28,7 @@ def read_ndjson(
     of line, reason and text), untyped, renamed and dropped_nulls.
     """
     options = Options(types or {}, max_bad_lines, empty_as_null, max_line_bytes)
-    with opened(path_or_file) as source:
+    with open_source(path_or_file) as source:
         reading = read(source, options=options)
     frame = reading.frame()
     frame.attrs |= {

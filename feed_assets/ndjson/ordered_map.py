@@ -13,7 +13,7 @@ _THREADS = 2
 _AHEAD = 3  # what is under way or waits to be taken, with all its memory
 
 
-def in_order(tasks: Iterable[Callable[[], Result]]) -> Iterator[Result]:
+def run_in_order(tasks: Iterable[Callable[[], Result]]) -> Iterator[Result]:
     """The first task is done before the others are begun: they may learn from it."""
     source = iter(tasks)
     for first in source:

@@ -28,7 +28,7 @@ _MAGIC = (
 )
 
 
-def refuse_foreign(source: ByteSource, *, max_line_bytes: int) -> None:
+def reject_non_ndjson(source: ByteSource, *, max_line_bytes: int) -> None:
     """Raises NotNdjson for a file that is no NDJSON as a whole, whatever bad lines are allowed."""
     head = source.read(0, _WINDOW)
     for magic, what, remedy in _MAGIC:

@@ -14,7 +14,7 @@ from feed_assets.byte_source import unnamed_temp_file
 _ALIGNMENT = 64  # what Arrow's buffers are best at
 
 
-class Spool:
+class SpillFile:
     """Batches of any schemas, one after the other in a file without a name."""
 
     def __init__(self) -> None:

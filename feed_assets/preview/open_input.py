@@ -17,7 +17,7 @@ from feed_assets.config.feed import Feed
 from feed_assets.disk import NO_ROOM, disk_failed
 from feed_assets.errors import FeedAssetsError, SettingError
 from feed_assets.masking import MaskedLog, SecretMask
-from feed_assets.ndjson.input.files import unzipped
+from feed_assets.ndjson.input.files import open_decompressed
 from feed_assets.preview.progress_bar import Bar
 from feed_assets.preview.request import STDIN, Asked
 
@@ -79,10 +79,14 @@ def _of_url(
 @contextmanager
 def _of_file(asked: Asked, options: ndjson.Options, bar: Bar) -> Iterator[Rows]:
     shown = "standard input" if asked.source == STDIN else asked.source
-    with _opened(asked.source) as file, _complete(file, bar) as whole, unzipped(whole) as source:
+    with (
+        _opened(asked.source) as file,
+        _complete(file, bar) as whole,
+        open_decompressed(whole) as source,
+    ):
         if not isinstance(source, GrowingByteSource):
             bar.expect(lambda: source.wait_for(sys.maxsize))
-        yield Rows(shown, source, ndjson.read(source, options=options, told=bar.told))
+        yield Rows(shown, source, ndjson.read(source, options=options, on_progress=bar.told))
 
 
 def _opened(path: str) -> AbstractContextManager[IO[bytes]]:

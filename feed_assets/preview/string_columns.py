@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feed_assets.ndjson.columnar.buffers import Numbers, flags, positions, without_empty
-from feed_assets.ndjson.columnar.classify import classified
-from feed_assets.ndjson.inference.infer import Column, resolve
+from feed_assets.ndjson.columnar.classify import classify_strings
+from feed_assets.ndjson.inference.infer import Column, infer_type
 from feed_assets.ndjson.inference.observed import Observed, ValueKind
 from feed_assets.preview.open_input import Rows
 from feed_assets.preview.printable import count_of, fit
@@ -206,7 +206,7 @@ def _quoted(value: str) -> str:
 def _type_without(text: _Text, kinds: set[ValueKind]) -> str | None:
     """The type that the column has without values of these kinds, if it has one by that."""
     left = Observed({kind: line for kind, line in text.observed.kinds.items() if kind not in kinds})
-    of = resolve(left)
+    of = infer_type(left)
     if of is None or of == pa.string():
         return None
     return columns_of(pa.schema([pa.field("it", of)]))[0].type
@@ -215,7 +215,7 @@ def _type_without(text: _Text, kinds: set[ValueKind]) -> str | None:
 def _are_times_but_for_blanks(path: tuple[str, ...], rows: Rows) -> bool:
     """Whether they also keep to the calendar."""
     return all(
-        ValueKind.TEXT not in classified(without_empty(array))[0]
+        ValueKind.TEXT not in classify_strings(without_empty(array))[0]
         for array in arrays_at(rows.reading.table, path)
     )
 

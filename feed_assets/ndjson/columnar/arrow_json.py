@@ -9,48 +9,50 @@ Hints = dict[str, pa.DataType]
 """What columns were, by key; null where they held nothing."""
 
 
-def expected(data: bytes | pa.Buffer, hints: Hints) -> pa.Table:
+def read_with_schema(data: bytes | pa.Buffer, hints: Hints) -> pa.Table:
     """The rows that `data` holds; raises ArrowInvalid also where they are not as they were."""
     return _read(data, hints, "error")
 
 
-def inferred(data: bytes | pa.Buffer, hints: Hints) -> pa.Table:
+def read_inferring(data: bytes | pa.Buffer, hints: Hints) -> pa.Table:
     """The rows that `data` holds; raises ArrowInvalid, or UnicodeDecodeError for a key."""
     sure = {key: known for key, of in hints.items() if (known := _without_nulls(of)) is not None}
     table = _read(data, sure)
     unlike = {
         field.name: _without_nulls(_hint(field.type))
         for field in table.schema
-        if _guessed(field.type)
+        if _has_timestamps(field.type)
     }
     # Arrow makes times of strings, if they are all alike, and merges what is not the same.
-    return _read(data, merged(sure, unlike)) if unlike else table
+    return _read(data, merge_hints(sure, unlike)) if unlike else table
 
 
-def only(data: bytes, column: str, to: pa.DataType) -> pa.Array:
+def read_column(data: bytes, column: str, to: pa.DataType) -> pa.Array:
     """One column; the others are not converted, and not all that is wrong with them is found."""
     return _single(_read(data, {column: to}, "ignore").column(0))
 
 
-def hints_of(schema: pa.Schema) -> Hints:
+def hints_from(schema: pa.Schema) -> Hints:
     """What to expect of rows that are like those read with this schema."""
     return {field.name: _hint(field.type) for field in schema}
 
 
-def merged(one: Hints, other: Hints) -> Hints:
+def merge_hints(one: Hints, other: Hints) -> Hints:
     """Where they disagree, the other."""
     found = dict(one)
     for key, hint in other.items():
-        found[key] = _merged(found[key], hint) if key in found else hint
+        found[key] = _merge_hint(found[key], hint) if key in found else hint
     return found
 
 
-def _merged(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+def _merge_hint(one: pa.DataType, other: pa.DataType) -> pa.DataType:
     if pa.types.is_struct(one) and pa.types.is_struct(other):
-        fields = merged({each.name: each.type for each in one}, {f.name: f.type for f in other})
+        fields = merge_hints(
+            {each.name: each.type for each in one}, {f.name: f.type for f in other}
+        )
         return pa.struct(fields)
     if pa.types.is_list(one) and pa.types.is_list(other):
-        return pa.list_(_merged(one.value_type, other.value_type))
+        return pa.list_(_merge_hint(one.value_type, other.value_type))
     if pa.types.is_null(other) or (pa.types.is_floating(one) and pa.types.is_integer(other)):
         return one
     return other
@@ -74,11 +76,11 @@ def _without_nulls(of: pa.DataType) -> pa.DataType | None:
     return None if pa.types.is_null(of) else of
 
 
-def _guessed(of: pa.DataType) -> bool:
+def _has_timestamps(of: pa.DataType) -> bool:
     while pa.types.is_list(of):  # without a call, as a short line can open 500 arrays
         of = of.value_type
     if pa.types.is_struct(of):
-        return any(_guessed(each.type) for each in of)
+        return any(_has_timestamps(each.type) for each in of)
     return bool(pa.types.is_temporal(of))
 
 

@@ -17,7 +17,7 @@ from feed_assets.ndjson.rowwise.convert import of_declared
 from feed_assets.schema.decimals import are_plain
 
 
-class TextNeededError(Exception):
+class NeedsSourceText(Exception):
     """What was sent does not follow from the array."""
 
 
@@ -34,7 +34,7 @@ class Nulls:
         return self._longest[of].slice(0, count)
 
 
-class Fitting:
+class ColumnCaster:
     """Of one column in one part of a feed."""
 
     def __init__(
@@ -45,31 +45,31 @@ class Fitting:
         `minus_zero` tells whether a 0 may have been sent as -0.
         """
         self.dropped_nulls: Counter[str] = Counter()
-        self.made = False
+        self.allocated = False
         """Whether something takes memory that is not the provisional array's."""
         self._dropped_before, self._nulls = dropped_before, nulls
         self._minus_zero = minus_zero
 
-    def column(self, array: pa.Array, column: Column, parent: KeyPath = ()) -> pa.Array:
+    def cast(self, array: pa.Array, column: Column, parent: KeyPath = ()) -> pa.Array:
         """Raises TextNeededError."""
         path, declared = (*parent, column.key), column.declared
         if declared is None or column.type == pa.string():
-            if declared is JSON and pa.types.is_string(array.type) and _holds_something(array):
-                raise TextNeededError  # with its quotes
+            if declared is JSON and pa.types.is_string(array.type) and _has_values(array):
+                raise NeedsSourceText  # with its quotes
             return self._value(array, column, column.type, path)
-        if array.type == column.type or not _holds_something(array):
+        if array.type == column.type or not _has_values(array):
             return self._value(array, column, column.type, path)
         if pa.types.is_int64(array.type) and pa.types.is_decimal(column.type):
-            self.made = True
+            self.allocated = True
             # Exact: 64 bits are at most 19 digits, and each decimal type holds those.
             return array.cast(pa.decimal128(19, 0)).cast(column.type)
         if pa.types.is_string(array.type):
-            self.made = True
-            return of_strings(array, declared)
+            self.allocated = True
+            return cast_strings(array, declared)
         return self._scalar(array, column.type)
 
     def _value(self, array: pa.Array, column: Column, to: pa.DataType, path: KeyPath) -> pa.Array:
-        if not _holds_something(array):
+        if not _has_values(array):
             return self._nulls(to, len(array))
         if pa.types.is_struct(to) and pa.types.is_struct(array.type):
             return self._object(array, column, to, path)
@@ -84,7 +84,7 @@ class Fitting:
     def _object(self, array: pa.Array, column: Column, to: pa.DataType, path: KeyPath) -> pa.Array:
         places = {array.type.field(index).name: index for index in range(array.type.num_fields)}
         fields = [
-            self.column(array.field(places[each.key]), each, path)
+            self.cast(array.field(places[each.key]), each, path)
             if each.key in places
             else self._nulls(each.type, len(array))
             for each in column.fields
@@ -96,26 +96,26 @@ class Fitting:
         of = array.type
         if of == to:
             return array
-        self.made = True
+        self.allocated = True
         if pa.types.is_boolean(of) and pa.types.is_string(to):
             return array.cast(to)  # as JSON writes them: true, false
         if pa.types.is_int64(of) and (pa.types.is_floating(to) or pa.types.is_string(to)):
             if self._minus_zero and holds_zero(array):
-                raise TextNeededError
+                raise NeedsSourceText
             # Exact: JSON has one way to write an integer but for -0, and those beside fractions are
             # of the kind INTEGER, to 2^53. Arrow raises ArrowInvalid for a larger one.
             return array.cast(to)
-        raise TextNeededError
+        raise NeedsSourceText
 
 
 _MANY = 1 << 16
 
 
-def _holds_something(array: pa.Array) -> bool:
+def _has_values(array: pa.Array) -> bool:
     return array.null_count < len(array) and not pa.types.is_null(array.type)
 
 
-def of_strings(strings: pa.Array, declared: DeclaredType) -> pa.Array:
+def cast_strings(strings: pa.Array, declared: DeclaredType) -> pa.Array:
     """Strings, and numbers as text, in their declared type. Raises Unfit."""
     to = declared.arrow
     if pa.types.is_decimal(to) and not pc.any(pc.invert(are_plain(strings, to))).as_py():

@@ -1,4 +1,4 @@
-"""Whole columns of strings at once: which of them are dates and times, and their microseconds."""
+"""Find the kinds of value in a whole column of strings or numbers, without a loop over its rows."""
 
 from __future__ import annotations
 
@@ -7,31 +7,33 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feed_assets.ndjson.columnar.buffers import Numbers, indexes, positions
+from feed_assets.ndjson.columnar.guards import FallBackToRows
 from feed_assets.ndjson.inference.observed import ValueKind
 from feed_assets.ndjson.rowwise.observe import kind_of_value
 
+_EXACT_IN_DOUBLE = 2**53
 _DATE, _MINUTES = len("2020-01-20"), len("2020-01-20T10:00")
 _TYPES = {ValueKind.DATETIME: pa.timestamp("us"), ValueKind.TIMESTAMP: pa.timestamp("us", "UTC")}
 # Within these no zone leads out of the years 0001 to 9999, and Arrow's calendar is Python's.
 _LEAST, _GREATEST = -62_135_510_400_000_000, 253_402_214_400_000_000
 _DIGITS_BEYOND = r"(\.\d{6})\d+"
 
-Firsts = dict[ValueKind, int]
+FirstIndexByKind = dict[ValueKind, int]
 
 
-def classified(strings: pa.Array) -> tuple[Firsts, pa.Array]:
+def classify_strings(strings: pa.Array) -> tuple[FirstIndexByKind, pa.Array]:
     """The index of the first of each kind; and the strings, as times where all are of one kind."""
     valid = positions(strings)
     if not len(valid):
         return {}, pa.nulls(len(strings))
-    shaped = _shaped(strings)
+    shaped = _find_time_shaped(strings)
     if not len(shaped):
         return {ValueKind.TEXT: int(valid[0])}, strings
     candidates = strings if len(shaped) == len(valid) else strings.take(indexes(shaped))
     kind = kind_of_value(strings[int(shaped[0])].as_py())
-    times = _times(candidates, kind)
+    times = _parse_times(candidates, kind)
     if times is None:
-        return _one_by_one(strings, valid), strings
+        return _classify_each(strings, valid), strings
     firsts = {kind: int(shaped[0])}
     if len(shaped) == len(valid):
         return firsts, times
@@ -40,7 +42,7 @@ def classified(strings: pa.Array) -> tuple[Firsts, pa.Array]:
     return firsts | {ValueKind.TEXT: int(shapeless)}, strings
 
 
-def _shaped(strings: pa.Array) -> Numbers:
+def _find_time_shaped(strings: pa.Array) -> Numbers:
     """The indexes of those that have hyphens and colons where a time does."""
     offsets = np.frombuffer(strings.buffers()[1], np.int32)
     offsets = offsets[strings.offset : strings.offset + len(strings) + 1]
@@ -59,7 +61,7 @@ def _shaped(strings: pa.Array) -> Numbers:
     return found
 
 
-def _times(strings: pa.Array, kind: ValueKind) -> pa.Array | None:
+def _parse_times(strings: pa.Array, kind: ValueKind) -> pa.Array | None:
     """The microseconds of what is null or of that kind; None if something is not."""
     to = _TYPES.get(kind)
     if to is None:
@@ -79,8 +81,8 @@ def _times(strings: pa.Array, kind: ValueKind) -> pa.Array | None:
     return None
 
 
-def _one_by_one(strings: pa.Array, valid: Numbers) -> Firsts:
-    firsts: Firsts = {}
+def _classify_each(strings: pa.Array, valid: Numbers) -> FirstIndexByKind:
+    firsts: FirstIndexByKind = {}
     values = strings.to_pylist()
     for index in valid.tolist():
         kind = kind_of_value(values[index])
@@ -89,3 +91,44 @@ def _one_by_one(strings: pa.Array, valid: Numbers) -> Firsts:
             if len(firsts) == len(_TYPES) + 1:
                 break
     return firsts
+
+
+def classify_integers(array: pa.Array) -> FirstIndexByKind:
+    """The index of the first of each kind."""
+    valid = positions(array)
+    if not len(valid):
+        return {}
+    bounds = pc.min_max(array)
+    if bounds["min"].as_py() >= -_EXACT_IN_DOUBLE and bounds["max"].as_py() <= _EXACT_IN_DOUBLE:
+        return {ValueKind.INTEGER: int(valid[0])}
+    values = _values(array, np.int64)[valid]
+    long = (values > _EXACT_IN_DOUBLE) | (values < -_EXACT_IN_DOUBLE)
+    firsts = {ValueKind.LONG: int(valid[long][0])}
+    if not long.all():
+        firsts[ValueKind.INTEGER] = int(valid[~long][0])
+    return firsts
+
+
+class Doubles:
+    """A column that Arrow made doubles of, though some of them may have been integers."""
+
+    def __init__(self, array: pa.Array) -> None:
+        """Raises DistrustedError for what is no number in JSON."""
+        valid = positions(array)
+        values = _values(array, np.float64)[valid]
+        if not np.isfinite(values).all():
+            raise FallBackToRows("a number is not finite")
+        whole = values == np.floor(values)
+        large = np.abs(values) >= _EXACT_IN_DOUBLE
+        self.fractions = valid[~whole]
+        """Surely written as fractions."""
+        self.whole = valid[whole]
+        """Integers, or fractions such as 1.0."""
+        self.large = valid[large]
+        """Of these, the ones for which a double may have lost digits."""
+        self.zeros = valid[values == 0]
+        """And those that were too small for a double, perhaps."""
+
+
+def _values(array: pa.Array, kind: type) -> Numbers:
+    return np.frombuffer(array.buffers()[1], kind)[array.offset : array.offset + len(array)]

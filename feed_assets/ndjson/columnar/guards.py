@@ -18,7 +18,7 @@ _LONGEST_SHALLOW = 1_000
 _MOST_PARSED = 2_000  # rows of a block that are worth being looked at one by one
 
 
-class DistrustedError(Exception):
+class FallBackToRows(Exception):
     """Arrow may read something else than what is there; the lines must be read one by one."""
 
 
@@ -35,18 +35,18 @@ class Rows:
         starts, ends = bounds_of_lines(body)
         self.count_of_lines = len(starts)
         if len(data) - len(body) + int((ends - starts).max(initial=0)) > max_line_bytes:
-            raise DistrustedError("a line may be too long")
+            raise FallBackToRows("a line may be too long")
         self.numbers = np.arange(len(starts))
-        if not _braced(body, starts, ends):
-            body, self.numbers = _tidied(body, starts, ends)
+        if not _are_braced(body, starts, ends):
+            body, self.numbers = _strip_lines(body, starts, ends)
             starts, ends = bounds_of_lines(body)
-            if not _braced(body, starts, ends):
-                raise DistrustedError("a line is no object")
+            if not _are_braced(body, starts, ends):
+                raise FallBackToRows("a line is no object")
         self.data, self._starts, self._ends = body, starts, ends
         if b"\0" in body:
-            raise DistrustedError("there is a NUL, which may end it all for Arrow")
-        self._refuse_deep()
-        self._refuse_other_than_utf8()
+            raise FallBackToRows("there is a NUL, which may end it all for Arrow")
+        self._check_depth()
+        self._check_utf8()
         self._empty_as_null = empty_as_null
         self._parsed: dict[int, Row] = {}
         self._texts: pa.Array | None = None
@@ -58,12 +58,12 @@ class Rows:
         """The row, read as the reference does."""
         if index not in self._parsed:
             if len(self._parsed) >= _MOST_PARSED:
-                raise DistrustedError("too many rows would have to be looked at")
+                raise FallBackToRows("too many rows would have to be looked at")
             try:
                 line = self.data[self._starts[index] : self._ends[index]]
                 self._parsed[index] = parse(line, empty_as_null=self._empty_as_null)[1]
             except InvalidLine as invalid:
-                raise DistrustedError("a line is bad") from invalid
+                raise FallBackToRows("a line is bad") from invalid
         return self._parsed[index]
 
     def matching(self, pattern: str, within: Numbers) -> Numbers:
@@ -78,13 +78,13 @@ class Rows:
         found = pc.match_substring_regex(texts, pattern)
         return within[flags(found)]
 
-    def _refuse_deep(self) -> None:
+    def _check_depth(self) -> None:
         for index in np.flatnonzero(self._ends - self._starts > _LONGEST_SHALLOW):
             line = self.data[self._starts[index] : self._ends[index]]
             if nested_too_deep(line.decode(errors="replace")):
-                raise DistrustedError("a line is nested too deep")
+                raise FallBackToRows("a line is nested too deep")
 
-    def _refuse_other_than_utf8(self) -> None:
+    def _check_utf8(self) -> None:
         if self.data.isascii():
             return
         offsets = pa.py_buffer(np.array([0, len(self.data)], np.int64))
@@ -92,7 +92,7 @@ class Rows:
         try:
             pa.Array.from_buffers(pa.large_string(), 1, buffers).validate(full=True)
         except pa.ArrowInvalid:
-            raise DistrustedError("there is something else than UTF-8") from None
+            raise FallBackToRows("there is something else than UTF-8") from None
 
 
 def bounds_of_lines(data: bytes) -> tuple[Numbers, Numbers]:
@@ -104,7 +104,7 @@ def bounds_of_lines(data: bytes) -> tuple[Numbers, Numbers]:
     return starts, np.append(ends, len(data))
 
 
-def _braced(data: bytes, starts: Numbers, ends: Numbers) -> bool:
+def _are_braced(data: bytes, starts: Numbers, ends: Numbers) -> bool:
     """Whether all lines begin and end with a brace: so no object goes on beyond its line.
 
     For within an object there is always a comma between the one and the other.
@@ -117,7 +117,7 @@ def _braced(data: bytes, starts: Numbers, ends: Numbers) -> bool:
     )
 
 
-def _tidied(data: bytes, starts: Numbers, ends: Numbers) -> tuple[bytes, Numbers]:
+def _strip_lines(data: bytes, starts: Numbers, ends: Numbers) -> tuple[bytes, Numbers]:
     """Without blank lines and the space around the others, and which lines these are."""
     numbers = np.flatnonzero(starts < ends)
     bounds = zip(starts[numbers].tolist(), ends[numbers].tolist(), strict=True)

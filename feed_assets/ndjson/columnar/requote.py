@@ -9,67 +9,69 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feed_assets.ndjson.columnar.arrow_json import only
-from feed_assets.ndjson.columnar.cast import of_strings
+from feed_assets.ndjson.columnar.arrow_json import read_column
+from feed_assets.ndjson.columnar.cast import cast_strings
 from feed_assets.ndjson.columnar.guards import bounds_of_lines
 from feed_assets.ndjson.datatypes.kinds import DeclaredType, DoesNotFit
 from feed_assets.ndjson.inference.infer import Column
 
 
-def as_sent(data: bytes, column: Column, of: pa.DataType) -> pa.Array | None:
+def reread_numbers_as_text(data: bytes, column: Column, of: pa.DataType) -> pa.Array | None:
     """The column, which was read as the type `of`, with strings where the table has STRING.
 
     None where that takes a look at each row: for numbers in arrays, and keys not plainly written.
     """
     try:
-        return only(_quoted(data, set(_numbers(column, of))), column.key, _texts(column, of))
+        return read_column(
+            _quote_numbers(data, set(_number_keys(column, of))), column.key, _with_text(column, of)
+        )
     except pa.ArrowInvalid:
         return None
 
 
-def fractions_fit(data: bytes, key: str, declared: DeclaredType) -> bool:
+def decimals_fit(data: bytes, key: str, declared: DeclaredType) -> bool:
     """Whether that decimal type holds all of the key's numbers exactly."""
     try:
-        of_strings(only(_quoted(data, {key}), key, pa.string()), declared)
+        cast_strings(read_column(_quote_numbers(data, {key}), key, pa.string()), declared)
     except (pa.ArrowInvalid, DoesNotFit):
         return False
     return True
 
 
-def _texts(column: Column, of: pa.DataType) -> pa.DataType:
+def _with_text(column: Column, of: pa.DataType) -> pa.DataType:
     """What Arrow can read as text instead: it takes only strings for strings."""
     if pa.types.is_struct(of):
         columns = {each.key: each for each in column.fields}
         fields = [
-            (field.name, _texts(columns[field.name], field.type) if columns else field.type)
+            (field.name, _with_text(columns[field.name], field.type) if columns else field.type)
             for field in of
         ]
         return pa.struct(fields)
     if pa.types.is_list(of):
-        return pa.list_(_texts(column, of.value_type))
-    return pa.string() if pa.types.is_timestamp(of) or _loses_text(of, column) else of
+        return pa.list_(_with_text(column, of.value_type))
+    return pa.string() if pa.types.is_timestamp(of) or _needs_text(of, column) else of
 
 
-def _numbers(column: Column, of: pa.DataType) -> Iterator[str]:
+def _number_keys(column: Column, of: pa.DataType) -> Iterator[str]:
     """The keys whose numbers become text."""
     if pa.types.is_struct(of):
         columns = {each.key: each for each in column.fields}
         for field in of if columns else ():
-            yield from _numbers(columns[field.name], field.type)
+            yield from _number_keys(columns[field.name], field.type)
     elif pa.types.is_list(of):
-        yield from _numbers(column, of.value_type)
-    elif _loses_text(of, column):
+        yield from _number_keys(column, of.value_type)
+    elif _needs_text(of, column):
         yield column.key
 
 
-def _loses_text(of: pa.DataType, column: Column) -> bool:
+def _needs_text(of: pa.DataType, column: Column) -> bool:
     """Whether the type holds numbers, and the column what a double may not hold."""
     is_number = pa.types.is_int64(of) or pa.types.is_floating(of)
     to = column.type
     return bool(is_number and to is not None and (to == pa.string() or pa.types.is_decimal(to)))
 
 
-def _quoted(data: bytes, keys: set[str]) -> pa.Buffer:
+def _quote_numbers(data: bytes, keys: set[str]) -> pa.Buffer:
     """The rows with the numbers under these keys as strings.
 
     Within a string a quote has a backslash before it, so a key between two bare quotes is a key, or

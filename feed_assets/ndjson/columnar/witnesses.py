@@ -14,29 +14,33 @@ import pyarrow as pa
 
 from feed_assets.ndjson.columnar import row_patterns
 from feed_assets.ndjson.columnar.buffers import Numbers, distinct, positions, without_empty
-from feed_assets.ndjson.columnar.classify import Firsts, classified
-from feed_assets.ndjson.columnar.classify_numbers import Doubles, kinds_of_integers
-from feed_assets.ndjson.columnar.guards import DistrustedError, Rows
+from feed_assets.ndjson.columnar.classify import (
+    Doubles,
+    FirstIndexByKind,
+    classify_integers,
+    classify_strings,
+)
+from feed_assets.ndjson.columnar.guards import FallBackToRows, Rows
 from feed_assets.ndjson.columnar.row_patterns import KeyPath
 from feed_assets.ndjson.inference.declared_types import DeclaredTypes
 from feed_assets.ndjson.inference.observed import Observed, ValueKind
 from feed_assets.ndjson.rowwise.observe import kind_of_value
 
 
-class Survey:
+class WitnessRows:
     """Of one block. What was `known` before it need not be looked for."""
 
     def __init__(self, rows: Rows, *, empty_as_null: bool) -> None:
-        self.witnesses: set[int] = set()
+        self.indexes: set[int] = set()
         self.dropped_nulls: Counter[KeyPath] = Counter()
         """How many null elements the provisional arrays lack, by the arrays' paths."""
         self._rows = rows
         self._empty_as_null = empty_as_null and b'""' in rows.data
 
-    def columns(self, table: pa.Table, known: Observed, types: DeclaredTypes) -> pa.RecordBatch:
+    def collect(self, table: pa.Table, known: Observed, types: DeclaredTypes) -> pa.RecordBatch:
         """The columns in their provisional types."""
         every = np.arange(len(self._rows))
-        self.witnesses.add(0)
+        self.indexes.add(0)
         arrays = [
             self._field(_single(table.column(name)), (name,), every, every, known, types)
             for name in table.schema.names
@@ -59,13 +63,13 @@ class Survey:
         assert key is not None
         observed = known.fields.get(key)
         if observed is None and len(holders):
-            self._witness_key(array, path, rows, holders)
+            self._add_first_with_key(array, path, rows, holders)
         if key not in types.by_key:
             return self._value(array, path, rows, observed or Observed(), types.for_key(key))
         if pa.types.is_nested(array.type):  # its keys may be data
             if not types.by_key[key].keeps_empty:
-                raise DistrustedError("only a look at each value tells which are empty")
-            self._witness(rows, _first(array), Observed())
+                raise FallBackToRows("only a look at each value tells which are empty")
+            self._add_first(rows, _first(array), Observed())
             return array
         # All its kinds are wanted from this block alone, to see whether they fit.
         return self._value(array, path, rows, Observed(), types.for_key(key))
@@ -82,15 +86,15 @@ class Survey:
         elif pa.types.is_list(of):
             array = self._array(array, path, rows, known, types)
         elif pa.types.is_string(of):
-            firsts, array = classified(self._without_empty(array))
+            firsts, array = classify_strings(self._without_empty(array))
         elif pa.types.is_int64(of):
-            firsts = kinds_of_integers(array)
+            firsts = classify_integers(array)
         elif pa.types.is_floating(of):
-            self._witness_doubles(Doubles(array), path, rows, known)
+            self._add_doubles(Doubles(array), path, rows, known)
             return array
         elif not pa.types.is_boolean(of):
-            raise DistrustedError(f"Arrow made a column {of}")
-        self._witness(rows, firsts, known)
+            raise FallBackToRows(f"Arrow made a column {of}")
+        self._add_first(rows, firsts, known)
         return array
 
     def _object(
@@ -103,7 +107,7 @@ class Survey:
             for index, name in enumerate(names)
         ]
         if any(len(field) != len(array) for field in fields):
-            raise DistrustedError("fields are missing")
+            raise FallBackToRows("fields are missing")
         to = pa.struct([(name, field.type) for name, field in zip(names, fields, strict=True)])
         return pa.Array.from_buffers(to, len(array), array.buffers()[:1], children=fields)
 
@@ -113,12 +117,12 @@ class Survey:
         offsets = np.frombuffer(array.buffers()[1], np.int32)[: len(array) + 1]
         lengths = np.diff(offsets)
         if known.elements is None and lengths.any():
-            self.witnesses.add(int(rows[np.argmax(lengths > 0)]))
+            self.indexes.add(int(rows[np.argmax(lengths > 0)]))
         elements = array.values
         if pa.types.is_null(elements.type):  # pyarrow.json makes too few of these
             elements = pa.nulls(int(offsets[-1]))
         if len(elements) != offsets[-1]:  # and of objects that hold nothing
-            raise DistrustedError("elements are missing")
+            raise FallBackToRows("elements are missing")
         elements = self._value(
             elements, (*path, None), np.repeat(rows, lengths), known.elements or Observed(), types
         )
@@ -137,46 +141,46 @@ class Survey:
             return strings
         return without_empty(strings)
 
-    def _witness(self, rows: Numbers, firsts: Firsts, known: Observed) -> None:
-        self.witnesses.update(
+    def _add_first(self, rows: Numbers, firsts: FirstIndexByKind, known: Observed) -> None:
+        self.indexes.update(
             int(rows[first]) for kind, first in firsts.items() if kind not in known.kinds
         )
 
-    def _witness_doubles(
-        self, found: Doubles, path: KeyPath, rows: Numbers, known: Observed
-    ) -> None:
+    def _add_doubles(self, found: Doubles, path: KeyPath, rows: Numbers, known: Observed) -> None:
         last = len(self._rows)
         if ValueKind.FRACTION not in known.kinds:
             if len(found.fractions):
                 last = int(rows[found.fractions[0]])
-                self.witnesses.add(last)
+                self.indexes.add(last)
             whole = distinct(rows[found.whole])
-            self._witness_number(
+            self._add_first_number(
                 path, whole[whole < last], row_patterns.FRACTION, ValueKind.FRACTION
             )
         if ValueKind.INTEGER not in known.kinds:
             whole = distinct(rows[found.whole])
-            self._witness_number(path, whole, row_patterns.INTEGER, ValueKind.INTEGER)
+            self._add_first_number(path, whole, row_patterns.INTEGER, ValueKind.INTEGER)
         for doubtful, number in (
             (found.large, row_patterns.INTEGER),
             (found.zeros, row_patterns.NOT_PLAINLY_ZERO),
         ):
             if len(doubtful):
                 pattern = row_patterns.number_pattern(path, number)
-                self.witnesses.update(
-                    self._rows.matching(pattern, distinct(rows[doubtful])).tolist()
-                )
+                self.indexes.update(self._rows.matching(pattern, distinct(rows[doubtful])).tolist())
 
-    def _witness_number(self, path: KeyPath, within: Numbers, number: str, kind: ValueKind) -> None:
+    def _add_first_number(
+        self, path: KeyPath, within: Numbers, number: str, kind: ValueKind
+    ) -> None:
         if not len(within):
             return
         for row in self._rows.matching(row_patterns.number_pattern(path, number), within).tolist():
             values = row_patterns.values_at(self._rows.row(row), path)
             if any(value is not None and kind_of_value(value) == kind for value in values):
-                self.witnesses.add(row)
+                self.indexes.add(row)
                 return
 
-    def _witness_key(self, array: pa.Array, path: KeyPath, rows: Numbers, holders: Numbers) -> None:
+    def _add_first_with_key(
+        self, array: pa.Array, path: KeyPath, rows: Numbers, holders: Numbers
+    ) -> None:
         """The first row that has the key, be it with null: there Arrow cannot tell."""
         first = int(holders[0])
         if not self._has(first, path):
@@ -191,13 +195,13 @@ class Survey:
             if found is None:
                 return  # it was only expected
             first = found
-        self.witnesses.add(first)
+        self.indexes.add(first)
 
     def _has(self, row: int, path: KeyPath) -> bool:
         return any(True for _ in row_patterns.values_at(self._rows.row(row), path))
 
 
-def _first(array: pa.Array) -> Firsts:
+def _first(array: pa.Array) -> FirstIndexByKind:
     """Of what is of one kind."""
     kinds = ((k, is_of) for k, is_of in _KINDS if is_of(array.type))
     valid = positions(array)[:1]

@@ -59,17 +59,19 @@ def _conflicting_lines(
     observed: Observed, types: DeclaredTypes, known: pa.DataType
 ) -> Iterator[int]:
     if pa.types.is_struct(known):
-        fitting = {ValueKind.OBJECT}
+        caster = {ValueKind.OBJECT}
         by_name = _by_name(observed, types, known)
-        for part in known:
-            if column := by_name.get(fold_name(part.name)):
-                yield from _conflicting_lines(column.observed, column.declared_types, part.type)
+        for known_field in known:
+            if column := by_name.get(fold_name(known_field.name)):
+                yield from _conflicting_lines(
+                    column.observed, column.declared_types, known_field.type
+                )
     elif pa.types.is_list(known):
-        fitting = {ValueKind.ARRAY}
+        caster = {ValueKind.ARRAY}
         if observed.elements is not None:
             yield from _conflicting_lines(observed.elements, types, known.value_type)
     else:
-        fitting = _ACCEPTED_KINDS.get(
+        caster = _ACCEPTED_KINDS.get(
             known, set()
         )  # a declared type: no value says that it would fit
-    yield from (line for kind, line in observed.kinds.items() if kind not in fitting)
+    yield from (line for kind, line in observed.kinds.items() if kind not in caster)

@@ -20,7 +20,7 @@ _Fields = Iterable[pa.Field]  # of a schema or a struct
 _Resolved = tuple[pa.DataType | None, tuple["Column", ...]]
 
 
-def resolve(
+def infer_type(
     observed: Observed,
     types: DeclaredTypes = NO_DECLARED_TYPES,
     known: pa.DataType | None = None,

@@ -1,4 +1,4 @@
-"""The columns of a table and of the records in it, by their dotted paths."""
+"""Columns and the fields nested in them, listed by dotted path."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from feed_assets.schema.datatypes import TEXTS
 
 
 @dataclass(frozen=True)
-class Place:
-    """A column's path as the feed sent it, its path as it is stored, and its type."""
+class ColumnPath:
+    """A column's path by the feed's keys, its path by stored names, and its type."""
 
-    sent: str
+    source: str
     stored: str
     type: pa.DataType | None
     declared: DeclaredType | None
 
 
-def places(columns: Sequence[Column]) -> Iterator[Place]:
-    """Every column, records before what they hold; nothing inside a column without a type."""
+def walk_columns(columns: Sequence[Column]) -> Iterator[ColumnPath]:
+    """Yield every column, a record before its fields; no fields of a column without a type."""
     for column in columns:
-        yield Place(column.key, column.name, column.type, column.declared)
+        yield ColumnPath(column.key, column.name, column.type, column.declared)
         if column.type is not None:
-            for inner in places(column.fields):
-                sent, stored = f"{column.key}.{inner.sent}", f"{column.name}.{inner.stored}"
-                yield Place(sent, stored, inner.type, inner.declared)
+            for inner in walk_columns(column.fields):
+                source, stored = f"{column.key}.{inner.source}", f"{column.name}.{inner.stored}"
+                yield ColumnPath(source, stored, inner.type, inner.declared)
 
 
-def keyed(columns: Sequence[Column]) -> pa.Schema:
-    """The columns that have a type, each with its key where that is not its name."""
+def schema_with_keys(columns: Sequence[Column]) -> pa.Schema:
+    """Return the columns that have a type, each with its key where that differs from its name."""
     return pa.schema(_fields(columns))
 
 
@@ -54,38 +54,38 @@ def _type(column: Column, of: pa.DataType) -> pa.DataType:
     return pa.list_(_type(column, of.value_type)) if pa.types.is_list(of) else of
 
 
-def named(columns: Sequence[Column]) -> pa.Schema:
-    """Every column that the feed names or declares, of type null where no row has a value."""
-    return pa.schema([pa.field(each.name, _named(each, each.type)) for each in columns])
+def schema_of_keys(columns: Sequence[Column]) -> pa.Schema:
+    """Return every column the feed sends or declares, of type null where no row has a value."""
+    return pa.schema([pa.field(each.name, _type_or_null(each, each.type)) for each in columns])
 
 
-def _named(column: Column, of: pa.DataType | None) -> pa.DataType:
+def _type_or_null(column: Column, of: pa.DataType | None) -> pa.DataType:
     if of is not None and pa.types.is_list(of):
-        return pa.list_(_named(column, of.value_type))
+        return pa.list_(_type_or_null(column, of.value_type))
     if of is not None and not pa.types.is_struct(of):
         return of
-    fields = [pa.field(each.name, _named(each, each.type)) for each in column.fields]
+    fields = [pa.field(each.name, _type_or_null(each, each.type)) for each in column.fields]
     return pa.struct(fields) if fields else pa.null()
 
 
-def untyped(columns: Sequence[Column]) -> tuple[str, ...]:
-    """Columns seen with nothing but null, [] and {}, by path as sent."""
-    return tuple(place.sent for place in places(columns) if place.type is None)
+def untyped_paths(columns: Sequence[Column]) -> tuple[str, ...]:
+    """Return the feed's paths of columns that hold only null, [] and {}."""
+    return tuple(path.source for path in walk_columns(columns) if path.type is None)
 
 
-def renamed(columns: Sequence[Column]) -> dict[str, str]:
-    """Path as stored by path as sent, where a name had to change."""
+def renamed_paths(columns: Sequence[Column]) -> dict[str, str]:
+    """Return stored path by source path, where the two differ."""
     return {
-        place.sent: place.stored
-        for place in places(columns)
-        if place.type is not None and place.sent != place.stored
+        path.source: path.stored
+        for path in walk_columns(columns)
+        if path.type is not None and path.source != path.stored
     }
 
 
-def texts(columns: Sequence[Column]) -> dict[str, str]:
-    """What the text of a column is, where Arrow has no type for it, by path as stored."""
+def text_types(columns: Sequence[Column]) -> dict[str, str]:
+    """Return JSON or GEOGRAPHY by stored path, for the columns that Arrow stores as text."""
     return {
-        place.stored: place.declared.name
-        for place in places(columns)
-        if place.declared is not None and place.declared.name in TEXTS
+        path.stored: path.declared.name
+        for path in walk_columns(columns)
+        if path.declared is not None and path.declared.name in TEXTS
     }

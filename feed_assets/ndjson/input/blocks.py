@@ -44,7 +44,9 @@ class Block:
         return Block(self.data[:cut], self.start), Block(self.data[cut:], self.start + cut)
 
 
-def extents(source: ByteSource, *, size: int, first: int, max_line_bytes: int) -> Iterator[Extent]:
+def block_extents(
+    source: ByteSource, *, size: int, first: int, max_line_bytes: int
+) -> Iterator[Extent]:
     """Lines that are together of about that size, or a single one that is larger.
 
     Those of the `first` size tell what to expect of the others. A line beyond `max_line_bytes` may

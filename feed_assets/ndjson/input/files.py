@@ -19,10 +19,10 @@ _GZIP = b"\x1f\x8b"
 
 
 @contextmanager
-def opened(path_or_file: str | os.PathLike[str] | IO[bytes] | IO[str]) -> Iterator[ByteSource]:
+def open_source(path_or_file: str | os.PathLike[str] | IO[bytes] | IO[str]) -> Iterator[ByteSource]:
     """What a file holds, a gzip file unzipped; of one that is open, what is left of it."""
     if isinstance(path_or_file, str | os.PathLike):
-        with Path(path_or_file).open("rb") as file, unzipped(file) as source:
+        with Path(path_or_file).open("rb") as file, open_decompressed(file) as source:
             yield source
     else:
         with _arriving(path_or_file) as arriving:
@@ -30,7 +30,7 @@ def opened(path_or_file: str | os.PathLike[str] | IO[bytes] | IO[str]) -> Iterat
 
 
 @contextmanager
-def unzipped(file: IO[bytes]) -> Iterator[ByteSource]:
+def open_decompressed(file: IO[bytes]) -> Iterator[ByteSource]:
     """A complete file from its first byte on, unzipped if it is gzip."""
     source = ByteSource(file)
     if source.read(0, len(_GZIP)) != _GZIP:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from feed_assets.byte_source import ByteSource
 from feed_assets.errors import NotNdjson
-from feed_assets.ndjson.input.blocks import extents
+from feed_assets.ndjson.input.blocks import block_extents
 
 BOM = b"\xef\xbb\xbf"
 JSON_SPACE = b" \t\r\n"
@@ -23,14 +23,14 @@ def lines(source: ByteSource, *, max_bytes: int) -> Iterator[tuple[int, bytes]]:
     NotNdjson at a line that is longer, since what follows in it cannot be trusted to be a row.
     """
     before = 0
-    for extent in extents(source, size=_PIECE, first=_PIECE, max_line_bytes=max_bytes):
+    for extent in block_extents(source, size=_PIECE, first=_PIECE, max_line_bytes=max_bytes):
         data = extent.read(source).data
-        for number, line in lines_in(data, max_bytes=max_bytes, marked=not extent.start):
+        for number, line in split_lines(data, max_bytes=max_bytes, marked=not extent.start):
             yield before + number, line
         before += data.count(b"\n")
 
 
-def lines_in(data: bytes, *, max_bytes: int, marked: bool = True) -> Iterator[tuple[int, bytes]]:
+def split_lines(data: bytes, *, max_bytes: int, marked: bool = True) -> Iterator[tuple[int, bytes]]:
     """The same for bytes; no byte order mark is dropped from what is not `marked`.
 
     A run of blank lines, of which there can be millions, is one step.

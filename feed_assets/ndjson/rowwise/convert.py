@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from feed_assets.ndjson.columnar.crowd import CellLimit
+from feed_assets.ndjson.columnar.cell_limits import CellLimit
 from feed_assets.ndjson.datatypes.datetimes import microseconds, parse_datetime
 from feed_assets.ndjson.datatypes.kinds import DeclaredType, is_empty
 from feed_assets.ndjson.inference.infer import Column

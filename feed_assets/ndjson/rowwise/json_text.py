@@ -17,7 +17,7 @@ _JSON_SPACE = " \t\r\n"
 
 
 @dataclass(frozen=True)
-class Cuts:
+class RawTextPaths:
     """The paths on which text is to be cut out: here, in fields, in elements.
 
     That of objects and arrays; and of `strings`, quotes included, where a column is JSON. Of
@@ -27,68 +27,68 @@ class Cuts:
     here: bool = False
     strings: bool = False
     empty: tuple[type, ...] = ()
-    fields: Mapping[str, Cuts] = field(default_factory=dict)
-    elements: Cuts | None = None
+    fields: Mapping[str, RawTextPaths] = field(default_factory=dict)
+    elements: RawTextPaths | None = None
 
 
-def cuts_in(columns: Sequence[Column]) -> Cuts | None:
+def find_raw_text_paths(columns: Sequence[Column]) -> RawTextPaths | None:
     """Where objects with these columns hold text to cut out; None if they nowhere do."""
     found = {column.key: _in_value(column, column.type, column.observed) for column in columns}
-    fields = {key: cuts for key, cuts in found.items() if cuts is not None}
-    return Cuts(fields=fields) if fields else None
+    fields = {key: paths for key, paths in found.items() if paths is not None}
+    return RawTextPaths(fields=fields) if fields else None
 
 
-def cut(text: str, row: Row, cuts: Cuts) -> None:
+def keep_raw_text(text: str, row: Row, paths: RawTextPaths) -> None:
     """Puts the text of each such value into `row`, in its place."""
-    if any(_may_hold_text(row.get(key), inside) for key, inside in cuts.fields.items()):
-        _cut_fields(text, 0, row, cuts)
+    if any(_may_hold_text(row.get(key), inside) for key, inside in paths.fields.items()):
+        _keep_fields(text, 0, row, paths)
 
 
-def _in_value(column: Column, to: pa.DataType | None, observed: Observed) -> Cuts | None:
+def _in_value(column: Column, to: pa.DataType | None, observed: Observed) -> RawTextPaths | None:
     if to is None:
         return None
     if column.declared is JSON:
-        return Cuts(here=True, strings=True, empty=(dict, list))
+        return RawTextPaths(here=True, strings=True, empty=(dict, list))
     if to == pa.string():
         empty = (dict, list) if column.declared and column.declared.keeps_empty else ()
         holds_some = observed.kinds.keys() & {ValueKind.OBJECT, ValueKind.ARRAY}
-        return Cuts(here=True, empty=empty) if holds_some else None
+        return RawTextPaths(here=True, empty=empty) if holds_some else None
     if pa.types.is_struct(to):
-        return cuts_in(column.fields)
+        return find_raw_text_paths(column.fields)
     if pa.types.is_list(to) and observed.elements is not None:
         elements = _in_value(column, to.value_type, observed.elements)
         if elements and elements.here and observed.elements.kinds.keys() == {ValueKind.ARRAY}:
             elements = replace(elements, empty=(list,))
-        return Cuts(elements=elements) if elements else None
+        return RawTextPaths(elements=elements) if elements else None
     return None
 
 
-def _cut_value(text: str, start: int, value: Any, cuts: Cuts | None) -> tuple[Any, int]:
+def _keep_value(text: str, start: int, value: Any, paths: RawTextPaths | None) -> tuple[Any, int]:
     """What to store for the value that begins at `start`, and where it ends."""
-    if cuts is None or not _may_hold_text(value, cuts):
+    if paths is None or not _may_hold_text(value, paths):
         return value, decode_value(text, start)[1]
-    if cuts.here:
+    if paths.here:
         end = decode_value(text, start)[1]
         return text[start:end], end
     if type(value) is dict:
-        return value, _cut_fields(text, start, value, cuts)
-    return value, _cut_elements(text, start, value, cuts.elements)
+        return value, _keep_fields(text, start, value, paths)
+    return value, _keep_elements(text, start, value, paths.elements)
 
 
-def _cut_fields(text: str, start: int, row: Row, cuts: Cuts) -> int:
+def _keep_fields(text: str, start: int, row: Row, paths: RawTextPaths) -> int:
     at = _next(text, start + 1)
     while text[at] != "}":
         key, at = decode_value(text, at)
         at = _next(text, _next(text, at) + 1)  # past the colon
-        row[key], at = _cut_value(text, at, row[key], cuts.fields.get(key))
+        row[key], at = _keep_value(text, at, row[key], paths.fields.get(key))
         at = _after_comma(text, at)
     return at + 1
 
 
-def _cut_elements(text: str, start: int, array: list[Any], cuts: Cuts | None) -> int:
+def _keep_elements(text: str, start: int, array: list[Any], paths: RawTextPaths | None) -> int:
     at = _next(text, start + 1)
     for index, value in enumerate(array):
-        array[index], at = _cut_value(text, at, value, cuts)
+        array[index], at = _keep_value(text, at, value, paths)
         at = _after_comma(text, at)
     return at + 1
 
@@ -104,7 +104,7 @@ def _next(text: str, at: int) -> int:
     return at
 
 
-def _may_hold_text(value: Any, cuts: Cuts) -> bool:
+def _may_hold_text(value: Any, paths: RawTextPaths) -> bool:
     if is_empty(value):
-        return type(value) in cuts.empty
-    return type(value) is dict or type(value) is list or (cuts.strings and type(value) is str)
+        return type(value) in paths.empty
+    return type(value) is dict or type(value) is list or (paths.strings and type(value) is str)

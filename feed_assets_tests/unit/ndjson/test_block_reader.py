@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from feed_assets.errors import FeedAssetsError
 from feed_assets.ndjson import Reading, block_reader
 from feed_assets.ndjson import reader as reading
-from feed_assets.ndjson.block_reader import Part, PartReader
+from feed_assets.ndjson.block_reader import BlockReader, BlockResult
 from feed_assets.ndjson.columnar.arrow_json import Hints
-from feed_assets.ndjson.columnar.guards import DistrustedError
+from feed_assets.ndjson.columnar.guards import FallBackToRows
 from feed_assets.ndjson.datatypes.kinds import TYPES
 from feed_assets.ndjson.inference.observed import Observed
 from feed_assets.ndjson.input.blocks import Block
@@ -30,9 +30,11 @@ from feed_assets_tests.unit.ndjson.feeds import made_up, made_up_in_plenty, read
 def blocks_of(size: int, smallest: int = 1) -> Iterator[list[tuple[int, bool]]]:
     """Blocks of so many bytes; tells the bytes of each part, and whether it was read at once."""
     found: list[tuple[int, bool]] = []
-    original = PartReader._parts
+    original = BlockReader._results
 
-    def noted(self: PartReader, block: Block, hints: Hints, known: Observed) -> Iterator[Part]:
+    def noted(
+        self: BlockReader, block: Block, hints: Hints, known: Observed
+    ) -> Iterator[BlockResult]:
         for part in original(self, block, hints, known):
             if part.extent == block.extent:
                 found.append((part.extent.size, part.batch is not None))
@@ -41,7 +43,7 @@ def blocks_of(size: int, smallest: int = 1) -> Iterator[list[tuple[int, bool]]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "_BLOCK_BYTES", size)
         patch.setattr(block_reader, "SMALLEST", smallest)
-        patch.setattr(PartReader, "_parts", noted)
+        patch.setattr(BlockReader, "_results", noted)
         yield found
 
 
@@ -50,10 +52,10 @@ def line_by_line() -> Iterator[None]:
     """Nothing is read at once."""
 
     def refuse(*_: object) -> None:
-        raise DistrustedError
+        raise FallBackToRows
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PartReader, "_at_once", refuse)
+        patch.setattr(BlockReader, "_read_columnar", refuse)
         yield
 
 

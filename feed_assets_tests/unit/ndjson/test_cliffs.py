@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from feed_assets.errors import ContentError, NotNdjson
 from feed_assets.ndjson import strict_json
-from feed_assets.ndjson.columnar.crowd import CellLimit, cells_of
+from feed_assets.ndjson.columnar.cell_limits import CellLimit, count_cells
 from feed_assets.ndjson.inference.infer import columns
-from feed_assets.ndjson.input.lines import BOM, JSON_SPACE, lines_in
+from feed_assets.ndjson.input.lines import BOM, JSON_SPACE, split_lines
 from feed_assets.ndjson.rowwise import arrow_builders
 from feed_assets_tests.unit.ndjson.feeds import made_up, read_bytes, read_lines, values_of
 from feed_assets_tests.unit.ndjson.test_block_reader import blocks_of, line_by_line
-from feed_assets_tests.unit.ndjson.test_crowd import rows_with_keys
+from feed_assets_tests.unit.ndjson.test_cell_limits import rows_with_keys
 
 
 def one_of(keys: int, rows: int) -> bytes:
@@ -77,7 +77,7 @@ def test_a_table_may_have_a_number_of_cells_or_that_for_each_byte(
 ) -> None:
     reading = read_lines('{"a":{"b":1,"c":2}}')
     limit = CellLimit(size, columns(reading.observed))
-    assert limit.width == 3
+    assert limit.columns_per_row == 3
     if is_refused:
         with pytest.raises(ContentError, match=f"{cells:,} cells or more.*a has 2 different keys"):
             limit.check(cells)
@@ -88,7 +88,7 @@ def test_a_table_may_have_a_number_of_cells_or_that_for_each_byte(
 def test_cells_are_counted_in_records_and_arrays() -> None:
     table = read_lines('{"a":[1,2],"o":{"b":1},"r":[{"x":1},{"x":2},{}]}', '{"n":1}').table
     (batch,) = table.to_batches()
-    found = dict(zip(batch.schema.names, map(cells_of, batch.columns), strict=True))
+    found = dict(zip(batch.schema.names, map(count_cells, batch.columns), strict=True))
     assert found == {"a": 2 + 2, "o": 2 + 2, "r": 2 + 3 + 3, "n": 2}
 
 
@@ -144,12 +144,12 @@ def test_lines_are_numbered_and_bounded_whatever_blank_ones_are_between(
         longest = max(longest, len(each.rstrip(b"\r")))
         if text := each.removeprefix(mark if number == 1 else b"").strip(JSON_SPACE):
             want.append((number, text))
-    assert list(lines_in(data, max_bytes=99)) == want
+    assert list(split_lines(data, max_bytes=99)) == want
     if longest > most:
         with pytest.raises(NotNdjson, match=f"is longer than {most} bytes"):
-            list(lines_in(data, max_bytes=most))
+            list(split_lines(data, max_bytes=most))
     else:
-        assert list(lines_in(data, max_bytes=most)) == want
+        assert list(split_lines(data, max_bytes=most)) == want
 
 
 @made_up
@@ -178,7 +178,7 @@ def test_small_feeds_take_little_memory(name: str) -> None:
     program = f"""
 from pathlib import Path
 from feed_assets_tests.unit.ndjson.feeds import read_bytes
-from feed_assets_tests.unit.ndjson.test_crowd import rows_with_keys
+from feed_assets_tests.unit.ndjson.test_cell_limits import rows_with_keys
 from feed_assets_tests.unit.ndjson.test_cliffs import one_of
 from bench.peak import watched
 with watched() as peak:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feed_assets.errors import ContentError
-from feed_assets.ndjson.columnar.crowd import keys_in
+from feed_assets.ndjson.columnar.cell_limits import distinct_keys
 from feed_assets_tests.unit.ndjson.feeds import read_bytes
 
 
@@ -57,7 +57,7 @@ def test_all_keys_are_found_whatever_stands_in_keys_and_strings(
     rows: list[dict[str, object]], colon: str
 ) -> None:
     lines = [json.dumps(row, separators=(",", colon)) for row in rows]
-    found = keys_in("\n".join(lines).encode())
+    found = distinct_keys("\n".join(lines).encode())
     assert {key.decode() for key in found} == {
         json.dumps(key)[1:-1] for row in rows for key in _keys(row)
     }
@@ -74,7 +74,7 @@ def test_keys_that_are_data_take_no_more_memory_than_others() -> None:
 from pathlib import Path
 from feed_assets.errors import ContentError
 from feed_assets_tests.unit.ndjson.feeds import read_bytes
-from feed_assets_tests.unit.ndjson.test_crowd import rows_with_keys
+from feed_assets_tests.unit.ndjson.test_cell_limits import rows_with_keys
 data = rows_with_keys(60_000, 10**9, 2)
 try:
     read_bytes(data)

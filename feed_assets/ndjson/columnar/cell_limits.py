@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from feed_assets.errors import ContentError
 from feed_assets.ndjson.columnar.buffers import count_of
-from feed_assets.ndjson.columnar.guards import DistrustedError, Rows
+from feed_assets.ndjson.columnar.guards import FallBackToRows, Rows
 from feed_assets.ndjson.inference.infer import Column
 
 _MOST_CELLS, _CELLS_PER_BYTE = 8 << 20, 2
@@ -26,31 +26,33 @@ _STRINGS = re.compile(rb'("(?:[^"\\]++|\\.)*+")(\s*+:)?+')
 _PLAIN_KEYS, _APART = re.compile(rb'"([^"]*+)":'), re.compile(rb'"\s+:')
 
 
-class CrowdedError(Exception):
+class TooManyColumns(Exception):
     """There are so many columns that the rows are better read one by one."""
 
 
-def refuse_crowd(rows: Rows, columns: int) -> None:
+def check_column_count(rows: Rows, columns: int) -> None:
     """For a block with that many columns; raises CrowdedError, or DistrustedError if large."""
     if columns * _BYTES_PER_COLUMN > max(len(rows.data), _LEAST_BYTES):
-        raise CrowdedError
+        raise TooManyColumns
     most = max(_MOST_CELLS, _CELLS_PER_BYTE * len(rows.data))  # more for a huge line
     if columns * len(rows) > most or columns * count_of("{", rows.data) > most:
-        raise DistrustedError("it may have too many cells")
+        raise FallBackToRows("it may have too many cells")
 
 
-def refuse_new_crowd(rows: Rows) -> None:
+def check_key_count(rows: Rows) -> None:
     """The same for a block of which the columns are not known: as many as it has keys."""
     data = rows.data
     if len(data) <= _LARGEST_SEARCHED:
-        keys = keys_in(data)
+        keys = distinct_keys(data)
     else:  # a huge line, of which samples will do
         starts = (data.find(b'{"', at) for at in range(0, len(data), len(data) // _SAMPLES))
-        keys = set().union(*(keys_in(data[at : at + _SAMPLE_BYTES]) for at in starts if at >= 0))
-    refuse_crowd(rows, len(keys))
+        keys = set().union(
+            *(distinct_keys(data[at : at + _SAMPLE_BYTES]) for at in starts if at >= 0)
+        )
+    check_column_count(rows, len(keys))
 
 
-def keys_in(data: bytes) -> set[bytes]:
+def distinct_keys(data: bytes) -> set[bytes]:
     """The keys of JSON. The usual way takes a third of the time, and sees where it does not do."""
     if b"\\" not in data and not _APART.search(data):
         keys = _PLAIN_KEYS.findall(data)
@@ -72,9 +74,9 @@ class CellLimit:
     columns: Sequence[Column]
 
     @property
-    def width(self) -> int:
+    def columns_per_row(self) -> int:
         """Columns outside of arrays: the cells of a row, at the least."""
-        return sum(_flat_width(each.type) for each in self.columns if each.type is not None)
+        return sum(_count_flat_columns(each.type) for each in self.columns if each.type is not None)
 
     def check(self, cells: int) -> None:
         """Raises ContentError for a table with at least so many cells."""
@@ -114,26 +116,26 @@ def _widest(path: str, columns: Sequence[Column]) -> tuple[str, int]:
     return max(((path, len(columns)), *inside), key=lambda found: found[1])
 
 
-def cells_of(array: pa.Array) -> int:
+def count_cells(array: pa.Array) -> int:
     """Of a column and the columns inside it."""
     if pa.types.is_list(array.type):
-        return len(array) + cells_of(array.values)
+        return len(array) + count_cells(array.values)
     if pa.types.is_struct(array.type):
         fields = range(array.type.num_fields)
-        return len(array) + sum(cells_of(array.field(index)) for index in fields)
+        return len(array) + sum(count_cells(array.field(index)) for index in fields)
     return len(array)
 
 
-def _flat_width(of: pa.DataType) -> int:
+def _count_flat_columns(of: pa.DataType) -> int:
     if not pa.types.is_struct(of):
         return 1
-    return 1 + sum(_flat_width(of.field(index).type) for index in range(of.num_fields))
+    return 1 + sum(_count_flat_columns(of.field(index).type) for index in range(of.num_fields))
 
 
-def width(schema: pa.Schema) -> int:
+def count_columns(schema: pa.Schema) -> int:
     """Nested ones included."""
-    return sum(_count(field.type) for field in schema)
+    return sum(_count_type_columns(field.type) for field in schema)
 
 
-def _count(of: pa.DataType) -> int:
-    return 1 + sum(_count(of.field(index).type) for index in range(of.num_fields))
+def _count_type_columns(of: pa.DataType) -> int:
+    return 1 + sum(_count_type_columns(of.field(index).type) for index in range(of.num_fields))
