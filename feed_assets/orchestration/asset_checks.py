@@ -66,7 +66,9 @@ def evaluations(
     ]
 
 
-def targeted(check: dg.AssetCheckEvaluation, record: dg.EventLogRecord) -> dg.AssetCheckEvaluation:
+def with_target(
+    check: dg.AssetCheckEvaluation, record: dg.EventLogRecord
+) -> dg.AssetCheckEvaluation:
     """The check as one of that very materialization, which Dagster has by its place in the log."""
     target = AssetCheckEvaluationTargetMaterializationData(
         storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp

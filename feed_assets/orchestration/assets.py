@@ -7,7 +7,7 @@ import dagster as dg
 from feed_assets.config.feed import Feed
 from feed_assets.orchestration.asset_checks import check_specs
 from feed_assets.orchestration.freshness import freshness_policy
-from feed_assets.orchestration.import_run import BY_ITSELF, Deliveries
+from feed_assets.orchestration.import_run import SUPPRESS_FINAL_MATERIALIZATION, ImportRun
 from feed_assets.orchestration.metadata import view_metadata
 from feed_assets.orchestration.resources import (
     WarehouseResource,
@@ -46,10 +46,12 @@ def feed_asset(feed: Feed) -> dg.AssetsDefinition:
     )
     def import_feed(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]  # Dagster would take the annotation for the type that downstream assets load
         keys = context.partition_keys if feed.partition_by_date else [None]
-        deliveries = Deliveries(context, feed, [key and parse_day(key) for key in keys])
-        yield dg.Output(deliveries, metadata=BY_ITSELF if len(keys) > 1 else None)
+        import_run = ImportRun(context, feed, [key and parse_day(key) for key in keys])
+        yield dg.Output(
+            import_run, metadata=SUPPRESS_FINAL_MATERIALIZATION if len(keys) > 1 else None
+        )
         if len(keys) == 1:
-            deliveries.log_checks()
+            import_run.log_checks()
         for spec in specs:  # of several days, logged as each was stored
             yield dg.Output(None, spec.get_python_identifier())
 

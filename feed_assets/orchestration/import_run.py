@@ -1,4 +1,4 @@
-"""What a feed's asset returns: its days, fetched while they are stored, each on its own."""
+"""One run's import of a feed: download its days ahead, store and record each on its own."""
 
 from __future__ import annotations
 
@@ -20,44 +20,45 @@ from feed_assets.orchestration.asset_checks import (
     check_specs,
     evaluations,
     last_evaluations,
-    targeted,
+    with_target,
 )
 from feed_assets.orchestration.feed_slot import feed_slot
 from feed_assets.orchestration.metadata import import_metadata, masked, summary
 from feed_assets.orchestration.not_modified import LastImport, last_import
 from feed_assets.orchestration.progress import Progress
-from feed_assets.orchestration.retries import MAX_RETRIES, recorded_days, retried
+from feed_assets.orchestration.retries import MAX_RETRIES, as_retry_request, recorded_days
 
 if TYPE_CHECKING:
     from feed_assets.download.prefetch import PrefetchedDay
     from feed_assets.warehouse.base import Warehouse
 
-GivenUp = dict[str | None, FeedAssetsError]
-"""Days that failed for good, and why."""
+PermanentFailures = dict[str | None, FeedAssetsError]
+"""The permanent error of each day (None: the snapshot) that cannot succeed on a retry."""
 
-BY_ITSELF = {"__source_asset_observation__": True}
-"""Has Dagster record nothing at the end of a run of many days, which records each as it is stored.
+SUPPRESS_FINAL_MATERIALIZATION = {"__source_asset_observation__": True}
+"""Output metadata that stops Dagster from recording all days again at the end of a run.
 
-Else it would record all of them once more, also those that an earlier attempt has imported. This
-is what Dagster marks the outputs of steps with that have recorded what they did:
+A run of several days records each day as soon as it is stored. Dagster sets this mark itself on
+the outputs of steps that have logged their own events:
 `dagster._core.definitions.source_asset.SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION`.
 """
-SMALL = 8 << 20
-"""Bytes of a day that is read while the warehouse is held."""
-_UNRECORDED = 4  # days that may be stored and not yet recorded
+SMALL_BYTES = 8 << 20
+"""Largest download to read while the warehouse stays open."""
+MAX_UNRECORDED = 4
+"""Days that may be stored before the first of them is recorded in the event log."""
 
 
 @dataclass(frozen=True)
-class Deliveries:
-    """The days of one run; of a snapshot, the one `None`. Nothing is fetched before `store`.
+class ImportRun:
+    """The days of one run; `[None]` for a snapshot. Nothing is downloaded before `store`.
 
-    Errors, log lines, metadata and checks of the import leave it here, with secrets masked.
+    Masks secrets in every error, log line, metadata entry and check result of the import.
     """
 
     context: dg.AssetExecutionContext
     feed: Feed
     days: Sequence[date | None]
-    _to_log: list[dg.AssetCheckEvaluation] = field(default_factory=list)
+    _pending_checks: list[dg.AssetCheckEvaluation] = field(default_factory=list)
 
     @cached_property
     def _mask(self) -> SecretMask:
@@ -67,28 +68,28 @@ class Deliveries:
     def _log(self) -> MaskedLog:
         return MaskedLog(self.context.log, self._mask)
 
-    def retried(self) -> AbstractContextManager[None]:
-        """Has Dagster run the step again where that can help."""
+    def as_retry_request(self) -> AbstractContextManager[None]:
+        """Turn a transient failure into a request to run the step again."""
         limit = self.context.run.tags.get(MAX_RETRIES, "")
         update = {"run_retries": int(limit)} if limit.isdecimal() else {}
-        return retried(self.feed.model_copy(update=update), self.context.retry_number)
+        return as_retry_request(self.feed.model_copy(update=update), self.context.retry_number)
 
     def slot(self) -> AbstractContextManager[None]:
-        """Occupy the feed's slot, so that no other run imports it meanwhile."""
+        """Occupy the feed's slot, so that no other run imports the feed at the same time."""
         return feed_slot(self.context, self.feed.name)
 
-    def store(self, warehouse: Warehouse, given_up: GivenUp) -> None:
-        """Fetches and stores each day, and goes on with the others where one fails.
+    def store(self, warehouse: Warehouse, permanent_failures: PermanentFailures) -> None:
+        """Download and store each day; continue with the others when one fails.
 
-        Of several, each is recorded as materialized when it is stored, and left out where this run
-        or one that it resumes has recorded it, or where it is among `given_up`, to which those are
-        added that fail for good. Raises ImportFailed naming all that failed.
+        Record each of several days as materialized as soon as it is stored. Skip days that this
+        run, or a run that it resumes, has recorded, and days in `permanent_failures`; add new
+        permanent failures to it. Raises ImportFailed with every day that failed.
         """
-        failed = dict(given_up)
-        done = self._recorded()
+        failed = dict(permanent_failures)
+        done = self._days_recorded()
         days = [day for day in self.days if _key(day) not in done and _key(day) not in failed]
         if len(days) < len(self.days):
-            self._log.info(f"{len(days)} of {len(self.days)} days are left to be imported")
+            self._log.info(f"{len(days)} of {len(self.days)} days are left to import")
         try:
             with self._mask.errors():
                 self.feed.credentials()
@@ -97,22 +98,25 @@ class Deliveries:
             failed |= dict.fromkeys(map(_key, days), failure)
             raise ImportFailed(self.feed.name, failed) from None
         failed |= self._store_all(days, before, warehouse)
-        given_up |= {key: why for key, why in failed.items() if not why.transient}
+        permanent_failures |= {key: why for key, why in failed.items() if not why.transient}
         if failed:
             raise ImportFailed(self.feed.name, failed)
 
     def _store_all(
         self, days: Sequence[date | None], before: LastImport | None, warehouse: Warehouse
     ) -> dict[str | None, FeedAssetsError]:
-        """Those that fail. What is stored is recorded, also when the run is ended from outside."""
+        """Store the days and return the errors of those that failed.
+
+        A day that is stored is also recorded, even if the run is terminated in between.
+        """
         from feed_assets.download import as_feed_assets_error
         from feed_assets.download.prefetch import prefetch_days
         from feed_assets.warehouse.lease import Turns
 
         log, failed = self._log, dict[str | None, FeedAssetsError]()
         progress = Progress(log, len(days))
-        under_way: deque[Future[None]] = deque()
-        # In a thread of its own, as a signal may end whatever the main thread is doing
+        recording_days: deque[Future[None]] = deque()
+        # In its own thread: a signal can interrupt the main thread between storing and recording
         with ThreadPoolExecutor(1, "record") as recording, Turns(warehouse) as turns:
             unless = before.validators if before else None
             arriving = prefetch_days(
@@ -122,7 +126,7 @@ class Deliveries:
                 for day, delivered in arriving:
                     key = _key(day)
                     try:
-                        turns.go_on() if _is_small(delivered) else turns.end()
+                        turns.go_on() if _is_small_and_complete(delivered) else turns.end()
                         metadata, checks, said = self._store(delivered, before, warehouse)
                     except Exception as failure:  # noqa: BLE001  (the other days go on)
                         turns.end()
@@ -130,27 +134,27 @@ class Deliveries:
                         error.mask = self._mask
                         progress.failed(str(ImportFailed(self.feed.name, {key: error})))
                         continue
-                    under_way.append(recording.submit(self._record, key, metadata, checks))
+                    recording_days.append(recording.submit(self._record, key, metadata, checks))
                     progress.stored(metadata["dagster/row_count"], said)
-                    while len(under_way) > _UNRECORDED:
-                        under_way.popleft().result()
-            for each in under_way:
+                    while len(recording_days) > MAX_UNRECORDED:
+                        recording_days.popleft().result()
+            for each in recording_days:
                 each.result()
         return failed
 
     def _store(
         self, delivered: PrefetchedDay, before: LastImport | None, warehouse: Warehouse
     ) -> tuple[dict[str, Any], Sequence[dg.AssetCheckEvaluation], str]:
-        """What to record of one day, and to say."""
+        """Store one day. Return its metadata, its checks and the text of its log line."""
         from feed_assets.download import Unchanged
         from feed_assets.importing.import_feed import store
 
         if isinstance(delivered, FeedAssetsError):
             raise delivered
         if isinstance(delivered, Unchanged):
-            assert before is not None  # else nobody asked
+            assert before is not None  # the request was conditional
             checks = last_evaluations(self.context, check_specs(self.feed, None))
-            return before.metadata, checks, f"{delivered.url} is unchanged, so nothing is loaded"
+            return before.metadata, checks, f"{delivered.url} is unchanged; nothing to load"
         attempt = f"{self.context.run.run_id} {self.context.retry_number}"
         imported = store(delivered, warehouse, attempt=attempt)
         checked = [
@@ -166,9 +170,9 @@ class Deliveries:
         metadata: dict[str, Any],
         checks: Sequence[dg.AssetCheckEvaluation],
     ) -> None:
-        """Records one of several days as materialized; one alone Dagster records, with versions."""
+        """Record one of several days as materialized. Dagster itself records a single day."""
         if len(self.days) == 1:
-            self._to_log.extend(checks)
+            self._pending_checks.extend(checks)
             self.context.add_asset_metadata(metadata, partition_key=key)
             version = dg.DataVersion(metadata["content hash"])
             self.context.set_data_version(self.context.asset_key, version)
@@ -177,16 +181,17 @@ class Deliveries:
             "dagster/data_version": metadata["content hash"],
             "dagster/code_version": self.feed.code_version,
         }
-        self._materialized(key, metadata, tags, checks)
+        self._log_materialization(key, metadata, tags, checks)
 
     def log_checks(self) -> None:
-        """Of one day alone, once Dagster has recorded it."""
-        self._log_checks(_key(self.days[0]), self._to_log)
+        """Log the checks of a single-day run, after Dagster has recorded the materialization."""
+        self._log_checks(_key(self.days[0]), self._pending_checks)
 
-    def _recorded(self) -> set[str | None]:
-        """The days of this run that are imported; those by a run that it resumes are its own now.
+    def _days_recorded(self) -> set[str | None]:
+        """Return the days already imported by this run or by a run that it resumes.
 
-        Dagster would else show as failed, should this run fail, what it has planned and not done.
+        Record the days of a resumed run again under this run: if this run fails, Dagster would
+        otherwise show them as failed, because this run planned them.
         """
         recorded = recorded_days(self.context) if len(self.days) > 1 else {}
         wanted = set(map(_key, self.days))
@@ -194,10 +199,10 @@ class Deliveries:
         for key, each in found.items():
             if each.run_id != self.context.run.run_id:
                 by = {"imported in": dg.MetadataValue.dagster_run(each.run_id)}
-                self._materialized(key, {**by, **each.metadata}, each.tags, each.checks)
+                self._log_materialization(key, {**by, **each.metadata}, each.tags, each.checks)
         return set(found)
 
-    def _materialized(
+    def _log_materialization(
         self,
         key: str | None,
         metadata: Mapping[str, Any],
@@ -212,21 +217,21 @@ class Deliveries:
         self._log_checks(key, checks)
 
     def _log_checks(self, key: str | None, checks: Sequence[dg.AssetCheckEvaluation]) -> None:
-        """As checks of what is recorded: else the UI takes them for those of something older."""
+        """Log the checks with the materialization they belong to; the UI ignores them otherwise."""
         asset = self.context.asset_key
         chosen = dg.AssetRecordsFilter(asset, [key] if key else None)
         (record,) = self.context.instance.fetch_materializations(chosen, limit=1).records
         for check in checks:
-            self.context.log_event(targeted(check, record))
+            self.context.log_event(with_target(check, record))
 
 
 def _key(day: date | None) -> str | None:
     return day.isoformat() if day else None
 
 
-def _is_small(delivered: PrefetchedDay) -> bool:
-    """Whether it is here info, and soon read."""
+def _is_small_and_complete(delivered: PrefetchedDay) -> bool:
+    """Return whether the body is completely downloaded and at most SMALL_BYTES long."""
     from feed_assets.download.prefetch import PendingDay
 
     info = delivered.download.info if isinstance(delivered, PendingDay) else None
-    return bool(info and info.done() and info.result().bytes < SMALL)
+    return bool(info and info.done() and info.result().bytes < SMALL_BYTES)

@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from feed_assets.errors import FeedAssetsError, SettingError
-from feed_assets.orchestration.import_run import Deliveries, GivenUp
+from feed_assets.orchestration.import_run import ImportRun, PermanentFailures
 from feed_assets.orchestration.metadata import stored_metadata
 from feed_assets.orchestration.resources import WarehouseResource, as_failure
 from feed_assets.schema.table import Table, parse_day
@@ -35,22 +35,22 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
     """
 
     warehouse: WarehouseResource
-    _given_up: dict[dg.AssetKey, GivenUp] = PrivateAttr(default_factory=dict)
+    _permanent_failures: dict[dg.AssetKey, PermanentFailures] = PrivateAttr(default_factory=dict)
     """What failed for good in earlier attempts of this run, whose steps share a process."""
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        if isinstance(obj, Deliveries):
-            given_up = self._given_up.setdefault(context.asset_key, {})
+        if isinstance(obj, ImportRun):
+            permanent_failures = self._permanent_failures.setdefault(context.asset_key, {})
             from feed_assets.warehouse.store import finish_pending
 
             opened = self.warehouse.open(context.log)
-            with obj.slot(), obj.retried(), as_failure(), opened as warehouse:
+            with obj.slot(), obj.as_retry_request(), as_failure(), opened as warehouse:
                 if obj.feed.partition_by_date:  # whatever becomes of this run's own days
                     try:
                         finish_pending(warehouse, obj.feed.destination)
                     except FeedAssetsError as failure:  # which those days meet again
                         context.log.warning(str(failure))
-                obj.store(warehouse, given_up)
+                obj.store(warehouse, permanent_failures)
             return
         with as_failure(), self.warehouse.open(context.log) as warehouse:
             for key, frame in _frames(context, obj).items():

@@ -28,7 +28,7 @@ RESUMES = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
 
 
 @contextmanager
-def retried(feed: Feed, attempt: int) -> Iterator[None]:
+def as_retry_request(feed: Feed, attempt: int) -> Iterator[None]:
     """Asks Dagster to run the step again, later, where its failure may pass by itself.
 
     `attempt` counts from 0. The step asks, and the asset has no RetryPolicy, because under a policy
@@ -45,7 +45,7 @@ def retried(feed: Feed, attempt: int) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedDay:
     """What was recorded of a day, and the run that imported it."""
 
     run_id: str
@@ -54,7 +54,7 @@ class Recorded:
     checks: Sequence[dg.AssetCheckEvaluation] = ()
 
 
-def recorded_days(context: dg.AssetExecutionContext) -> Mapping[str, Recorded]:
+def recorded_days(context: dg.AssetExecutionContext) -> Mapping[str, RecordedDay]:
     """The days that earlier attempts of this run have imported, and the runs that it resumes."""
     runs = [context.run] if context.retry_number else []
     run = context.run
@@ -63,7 +63,7 @@ def recorded_days(context: dg.AssetExecutionContext) -> Mapping[str, Recorded]:
         if parent is None:  # deleted
             break
         runs.append(run := parent)
-    found: dict[str, Recorded] = {}
+    found: dict[str, RecordedDay] = {}
     for each in reversed(runs):
         checks = defaultdict[str, list[dg.AssetCheckEvaluation]](list)
         for entry in context.instance.all_logs(each.run_id, of_type=RECORDED):
@@ -76,7 +76,7 @@ def recorded_days(context: dg.AssetExecutionContext) -> Mapping[str, Recorded]:
                 checks[made.partition].append(made)
                 continue
             which = checks[made.partition]
-            found[made.partition] = Recorded(each.run_id, made.metadata, _versions(made), which)
+            found[made.partition] = RecordedDay(each.run_id, made.metadata, _versions(made), which)
     return found
 
 

@@ -24,7 +24,7 @@ from feed_assets.download.prefetch import prefetch_days
 from feed_assets.orchestration import progress
 from feed_assets.orchestration.assets import feed_asset
 from feed_assets.orchestration.progress import Progress
-from feed_assets.orchestration.retries import retried
+from feed_assets.orchestration.retries import as_retry_request
 from feed_assets.orchestration.run_launcher import CheckedRunLauncher
 from feed_assets.schema.table import Table
 from feed_assets.warehouse import lease
@@ -168,7 +168,7 @@ def test_no_wait_is_longer_than_an_hour_unless_the_first_is(
         run_retries=10_000,
         run_retry_wait=declared,
     )
-    with pytest.raises(dg.RetryRequested) as asked, retried(feed, attempt):
+    with pytest.raises(dg.RetryRequested) as asked, as_retry_request(feed, attempt):
         raise dg.Failure("no", allow_retries=True)
     assert longest / 2 <= (asked.value.seconds_to_wait or 0) <= longest
 

@@ -93,7 +93,7 @@ def test_it_is_recorded_as_unchanged_again_and_again(
         assert metadata["unchanged"] is True
         for name in ("dagster/row_count", "dagster/table_name", "content hash"):
             assert metadata[name] == loaded[name]
-        assert "is unchanged, so nothing is loaded" in log(project, run)
+        assert "is unchanged; nothing to load" in log(project, run)
     assert version(project) == first
 
 
