@@ -1,1 +1,1 @@
-"""Alerts: what they say, whether one is due, and how they are sent. Knows no Dagster."""
+"""Alerts: their text, their state, and how they are sent. Imports no Dagster."""

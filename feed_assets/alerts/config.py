@@ -1,4 +1,4 @@
-"""Alerts as their user declares them."""
+"""The declaration of alerts in YAML."""
 
 from __future__ import annotations
 
@@ -19,37 +19,39 @@ LATE_AFTER_HOURS = 3
 
 
 class Alerts(Declared):
-    """Where alerts go, and what they link to."""
+    """Where alerts go and what they link to."""
 
     urls_env: str = Field(
         "FEED_ASSETS_ALERTS",
         validate_default=True,
         examples=["TEAM_ALERTS"],
-        description="Environment variable holding Apprise URLs, with spaces or lines between.",
+        description="Environment variable with Apprise URLs, separated by spaces or line breaks.",
     )
     ui_url: str = Field(
         "",
         examples=["https://dagster.example.com"],
-        description=f"Where the Dagster UI is, for links. Default: what {UI_URL} holds.",
+        description=f"URL of the Dagster UI, for links. Default: the value of {UI_URL}.",
     )
     late_after_hours: float = Field(
         LATE_AFTER_HOURS,
         gt=0,
         le=8760,
         examples=[12],
-        description="A feed not imported so long after its schedule is late.",
+        description="Hours after its schedule at which a feed that is not imported counts as late.",
     )
     name: str = Field(
         "import_alerts",
         examples=["team_alerts"],
-        description="Names the sensor, if there are several.",
+        description="Name of the sensor; required to differ if there are several.",
     )
 
     @field_validator("urls_env")
     @classmethod
     def _holds_urls(cls, value: str) -> str:
         if not re.fullmatch(NAME, value):
-            raise ValueError("is no name of an environment variable; put the URLs into one")
+            raise ValueError(
+                "is not the name of an environment variable; set one to the URLs, and give its name"
+            )
         try:
             addresses(value)
         except SettingError as mistake:
@@ -60,25 +62,25 @@ class Alerts(Declared):
     @classmethod
     def _is_http(cls, value: str) -> str:
         if value and _ui(value) is None:
-            raise ValueError("is no http or https URL of a Dagster UI")
+            raise ValueError("is not an http or https URL of a Dagster UI")
         return value
 
     @field_validator("name")
     @classmethod
     def _is_a_name(cls, value: str) -> str:
         if not NAME.fullmatch(value):
-            raise ValueError(f"{value!r} must be of letters, digits and _")
+            raise ValueError(f"{value!r} must consist of letters, digits and _")
         return value
 
-    @model_validator(mode="wrap")  # around the others, so it is the last
+    @model_validator(mode="wrap")  # wraps the other validators, so it comes last
     @classmethod
     def _quotes_no_input(cls, value: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
         return validate_without_input(value, validate)
 
-    def link(self, path: str, else_: str) -> str:
-        """Where to look in the UI; where that is not known, what to look for."""
+    def link(self, path: str, default: str) -> str:
+        """Return the URL of a page of the UI, or `default` if the UI's URL is not known."""
         ui = _ui(self.ui_url or os.environ.get(UI_URL, ""))
-        return f"{ui.full.rstrip('/')}/{path}" if ui else else_
+        return f"{ui.full.rstrip('/')}/{path}" if ui else default
 
 
 def _ui(url: str) -> Url | None:

@@ -1,4 +1,4 @@
-"""Days as a person names them, and as many of them are kept in little room."""
+"""Ranges of days: to name them in a message, and to store many in little space."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DAY = timedelta(days=1)
 
 
 def spans(days: Iterable[str]) -> Sequence[tuple[date, date]]:
-    """Days (YYYY-MM-DD, in any order) as the first and last of each unbroken stretch."""
+    """Return the first and last day of each unbroken range of days (YYYY-MM-DD, any order)."""
     found: list[tuple[date, date]] = []
     for day in sorted({date.fromisoformat(text) for text in days}):
         if found and day - found[-1][1] == DAY:
@@ -20,21 +20,21 @@ def spans(days: Iterable[str]) -> Sequence[tuple[date, date]]:
 
 
 def between(first: str, last: str) -> Sequence[str]:
-    """Each day from the first to the last."""
+    """Return every day from the first to the last, both included, as YYYY-MM-DD."""
     start, end = date.fromisoformat(first), date.fromisoformat(last)
     return [(start + DAY * number).isoformat() for number in range((end - start).days + 1)]
 
 
-def packed(items: Iterable[str]) -> tuple[str, ...]:
-    """Days as ISO 8601 intervals, `2024-05-01/2024-05-07`; whatever is no day, as it is."""
+def pack(items: Iterable[str]) -> tuple[str, ...]:
+    """Write days as ISO 8601 intervals (`2024-05-01/2024-05-07`); keep other items unchanged."""
     found = set(items)
     days = {item for item in found if is_day(item)}
     stretches = (str(first) if first == last else f"{first}/{last}" for first, last in spans(days))
     return (*sorted(found - days), *stretches)
 
 
-def unpacked(items: Iterable[str]) -> set[str]:
-    """What was packed."""
+def unpack(items: Iterable[str]) -> set[str]:
+    """Return the items that `pack` was called with."""
     found: set[str] = set()
     for item in items:
         first, slash, last = item.partition("/")
@@ -43,7 +43,7 @@ def unpacked(items: Iterable[str]) -> set[str]:
 
 
 def is_day(text: str) -> bool:
-    """Whether it is one, written YYYY-MM-DD."""
+    """Return whether the text is a day written YYYY-MM-DD."""
     try:
         return date.fromisoformat(text).isoformat() == text
     except ValueError:

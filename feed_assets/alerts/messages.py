@@ -1,8 +1,8 @@
-"""What an alert says: plain text that reads well in a chat, in a mail and on a pager."""
+"""The text of alerts: plain, for chats, mails and pagers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -10,33 +10,33 @@ from typing import Literal
 from feed_assets.alerts.day_ranges import spans
 
 Kind = Literal["failure", "warning", "success"]
-"""As Apprise calls them, and services color or page by."""
+"""Apprise's names; services choose colors and pagers by them."""
 
-NAMED = 3
-"""Reasons, and assets in a title, that a message spells out; the run has them all."""
+MAX_NAMED = 3
+"""Reasons in a message, and assets in its title; the run's log has all."""
 
-SPANS_NAMED = 4
-LONGEST_REASON = 500  # characters
+MAX_SPANS = 4
+MAX_REASON = 500  # characters
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One reason why an asset was not imported, or a check of it that failed.
+    """A reason why an import failed, or a failed check.
 
-    `days` (YYYY-MM-DD) are those it happened to, of a snapshot none. `todo` is what the reason
-    does not say by itself.
+    `days` are written YYYY-MM-DD; empty for a snapshot. `next_step` says what to do, if `reason`
+    does not.
     """
 
     asset: str
     reason: str
     days: tuple[str, ...] = ()
     check: str = ""
-    todo: str = ""
+    next_step: str = ""
 
 
 @dataclass(frozen=True)
 class Message:
-    """A title of one line, and a body."""
+    """A one-line title and a body."""
 
     title: str
     body: str
@@ -44,65 +44,69 @@ class Message:
 
 
 def failed(problems: Sequence[Problem], link: str, *, backfill: bool = False) -> Message:
-    """Of one import, of one run with several, or of a backfill. `link` is where to look."""
+    """Build the alert for a failed run or backfill, of one asset or several."""
     assets = list(dict.fromkeys(problem.asset for problem in problems))
     if len(assets) == 1:
-        title = f"{assets[0]}: {_what(problems, backfill)}"
+        title = f"{assets[0]}: {_title(problems, backfill)}"
     else:
         imports = "backfills" if backfill else "imports"
         if all(problem.check for problem in problems):
             imports = "assets with checks that"
         title = f"{len(assets)} {imports} failed: {_listed(assets)}"
-    lines = [_reason(problem, len(assets) > 1) for problem in problems[:NAMED]]
-    if len(problems) > NAMED:
-        lines.append(f"... and {len(problems) - NAMED} reasons more, which the run tells.")
-    return Message(title, _body(*lines, _todo(problems, assets), link), "failure")
+    lines = [_reason(problem, len(assets) > 1) for problem in problems[:MAX_NAMED]]
+    if len(problems) > MAX_NAMED:
+        lines.append(f"... and {len(problems) - MAX_NAMED} more reasons; see the run's log.")
+    return Message(title, _body(*lines, _next_steps(problems, assets), link), "failure")
 
 
 def late(feed: str, day: str, due: datetime, last: datetime | None, link: str) -> Message:
-    """A feed is stale: what was due (`day`; of a snapshot, "") has not been imported since."""
-    what = f"{day} of {feed}" if day else feed
-    before = f"the last import was {_moment(last)}" if last else "it has never been imported"
+    """Build the alert for a feed that is late. `day` is the day that was due, "" for a snapshot."""
+    subject = f"{day} of {feed}" if day else feed
+    before = f"the last import was at {_local_time(last)}" if last else "there was no import yet"
     return Message(
-        f"{feed}: nothing arrived, and it was due {_moment(due)}",
+        f"{feed}: late, due since {_local_time(due)}",
         _body(
-            f"{what} should have been imported {_moment(due)}; {before}.",
-            "See in the Dagster UI that the feed's schedule is on, that the daemon runs, and "
-            "whether a run is waiting or has not ended yet.",
+            f"{subject} was due at {_local_time(due)} and is not imported; {before}.",
+            "In the Dagster UI, check that the feed's schedule is on, that the daemon runs, and "
+            "that no run is queued or hangs.",
             link,
         ),
         "warning",
     )
 
 
-def recovered(asset: str, items: Iterable[str], link: str, *, was_late: bool = False) -> Message:
-    """What an alert was sent for is well again: days, "" for a snapshot, `check NAME`."""
-    all_items = sorted(items)
-    checks = [item for item in all_items if item.startswith("check ")]
-    days = [item for item in all_items if item and item not in checks]
-    said = []
-    if days or "" in all_items:
-        what = f"{named(days)} of {asset}" if days else asset
-        had = "was late" if was_late else "had failed"
-        said.append(f"{what}, whose import {had}, {'is' if not days else 'has been'} imported now.")
+def recovered(asset: str, items: Collection[str], link: str, *, was_late: bool = False) -> Message:
+    """Build the message for resolved items: days, "" for a snapshot, or `check NAME`."""
+    checks = sorted(item.removeprefix("check ") for item in items if item.startswith("check "))
+    imports = [item for item in items if not item.startswith("check ")]
+    days = [item for item in imports if item]
+    sentences = []
+    if imports:
+        subject = f"{asset}: {named(days)}" if days else asset
+        had = (
+            "was late" if was_late and len(days) < 2 else "were late" if was_late else "had failed"
+        )
+        are = "are" if len(days) > 1 else "is"
+        sentences.append(f"{subject}, which {had}, {are} now imported.")
     if checks:
-        said.append(f"What failed before passes now: {', '.join(checks)}.")
-    return Message(f"{asset}: recovered", _body(*said, link), "success")
+        sentences.append(f"Checks that pass again: {', '.join(checks)}.")
+    return Message(f"{asset}: recovered", _body(*sentences, link), "success")
 
 
 def named(days: Iterable[str]) -> str:
-    """Days in words: `2024-05-01 to 2024-05-07, 2024-05-09 and 12 days more`."""
+    """Write days as text: `2024-05-01 to 2024-05-07, 2024-05-09 and 12 more days`."""
     stretches = spans(days)
-    shown = [
+    texts = [
         str(first) if first == last else f"{first} to {last}"
-        for first, last in stretches[:SPANS_NAMED]
+        for first, last in stretches[:MAX_SPANS]
     ]
-    more = sum((last - first).days + 1 for first, last in stretches[SPANS_NAMED:])
-    return ", ".join(shown) + (f" and {more} days more" if more else "")
+    more = sum((last - first).days + 1 for first, last in stretches[MAX_SPANS:])
+    texts += [f"{more} more day{'s' if more > 1 else ''}"] if more else []
+    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
-def _what(problems: Sequence[Problem], backfill: bool) -> str:
-    """The title, of one asset."""
+def _title(problems: Sequence[Problem], backfill: bool) -> str:
+    """Return the title, without the asset's name, for problems of one asset."""
     imports = [problem for problem in problems if not problem.check]
     checks = list(dict.fromkeys(problem.check for problem in problems if problem.check))
     days = sorted({day for problem in imports or problems for day in problem.days})
@@ -123,31 +127,33 @@ def _reason(problem: Problem, several: bool) -> str:
         if part
     )
     reason = problem.reason
-    if len(reason) > LONGEST_REASON:
-        reason = f"{reason[:LONGEST_REASON]}..."
+    if len(reason) > MAX_REASON:
+        reason = f"{reason[:MAX_REASON]}..."
     return f"{subject}: {reason}" if subject else reason
 
 
-def _todo(problems: Sequence[Problem], assets: Sequence[str]) -> str:
-    said = list(dict.fromkeys(problem.todo for problem in problems if problem.todo))
+def _next_steps(problems: Sequence[Problem], assets: Sequence[str]) -> str:
+    steps = list(dict.fromkeys(problem.next_step for problem in problems if problem.next_step))
     if imports := [problem for problem in problems if not problem.check]:
         days = sorted({day for problem in imports for day in problem.days})
-        what = f"{named(days)} of {_listed(assets)}" if days else _listed(assets)
         tables = "Tables are" if len(assets) > 1 or len(days) > 1 else "The table is"
-        said.append(f"{tables} as before. Once the cause is gone, materialize {what} again.")
+        of_days = f" for {named(days)}" if days else ""
+        steps.append(
+            f"{tables} unchanged. Fix the cause, then materialize {_listed(assets)} again{of_days}."
+        )
     else:
-        said.append("The rows are in the table. The asset's checks show the figures.")
-    return " ".join(said)
+        steps.append("The rows are stored. See the asset's checks for the figures.")
+    return " ".join(steps)
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more
 
 
 def _body(*parts: str) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _moment(moment: datetime) -> str:
+def _local_time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M %Z}".strip()

@@ -1,4 +1,4 @@
-"""Sends messages through Apprise, and lets no URL of theirs be seen."""
+"""Send messages through Apprise, without ever logging their URLs."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from feed_assets.alerts.messages import Message
 from feed_assets.errors import SettingError
 
 SCHEME = re.compile(r"([A-Za-z0-9]{1,20})://")
-ANSWERED = re.compile(r"error=(\d{3})\b")
-TRIES = 3
-"""Messages an address may refuse in a row before the others wait until the next time."""
+STATUS = re.compile(r"error=(\d{3})\b")
+MAX_REFUSALS = 3
+"""Consecutive refusals after which an address gets no more messages in this tick."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where alerts go. `label` is fit to be shown: the URL's scheme, numbered if it has several."""
+    """Where alerts go. `label` is safe to log: the URL's scheme, numbered if not unique."""
 
     label: str
     service: Any = field(repr=False)
 
 
 @dataclass
-class Sent:
-    """What became of messages sent to one address: their places, and why the others were not."""
+class SendResult:
+    """The positions of messages that one address received, and the errors of the others."""
 
     done: list[int] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
 
 
 def addresses(variable: str) -> Sequence[Address]:
-    """Those whose Apprise URLs an environment variable holds; none where it is not set.
+    """Return the addresses in an environment variable of Apprise URLs; none if it is not set.
 
-    Raises SettingError for a URL that Apprise does not know.
+    Raises SettingError for a URL that Apprise does not recognize.
     """
     urls = os.environ.get(variable, "").split()
     if not urls:
         return ()
-    import apprise  # late, as it takes a third of a second
+    import apprise  # here, because it takes a third of a second
 
-    _keep_quiet()
+    _silence_logs()
     found: list[Address] = []
     seen: dict[str, int] = {}
     for number, url in enumerate(urls, 1):
@@ -55,14 +55,14 @@ def addresses(variable: str) -> Sequence[Address]:
         name = scheme[1].lower() if scheme else ""
         try:
             service = apprise.Apprise.instantiate(url, suppress_exceptions=True)
-        except Exception:  # noqa: BLE001  (a parser may raise anything, and what it says has the URL)
+        except Exception:  # noqa: BLE001  (parsers raise anything, with the URL in the message)
             service = None
         if service is None:
             which = f"URL {number} of {len(urls)}" if len(urls) > 1 else "a URL"
             begins = f" (it begins with {name}://)" if name else " (it has no scheme)"
             raise SettingError(
                 f"the environment variable {variable} holds {which} that Apprise does not "
-                f"know{begins}; see https://github.com/caronc/apprise/wiki for what to write"
+                f"recognize{begins}; see https://github.com/caronc/apprise/wiki for the formats"
             )
         seen[name] = seen.get(name, 0) + 1
         found.append(Address(name if seen[name] == 1 else f"{name} {seen[name]}", service))
@@ -71,13 +71,12 @@ def addresses(variable: str) -> Sequence[Address]:
 
 def send(
     to: Sequence[Address], messages: Mapping[str, Sequence[tuple[int, Message]]], seconds: float
-) -> Mapping[str, Sent]:
-    """Sends to each address, by its label, its messages, which are known by their places.
+) -> Mapping[str, SendResult]:
+    """Send messages, given by label of the address with their positions, to all addresses at once.
 
-    All addresses at once, so that none waits for another; what is not done after `seconds` counts
-    as not sent. Raises nothing.
+    Messages not sent within `seconds` count as failed. Raises nothing.
     """
-    sent = {address.label: Sent() for address in to}
+    sent = {address.label: SendResult() for address in to}
     deadline = time.monotonic() + seconds
     threads = [
         Thread(
@@ -92,18 +91,18 @@ def send(
         thread.start()
     for thread in threads:
         thread.join(max(0, deadline - time.monotonic()))
-    # A thread that goes on is not waited for, and what it does from now on is not looked at
-    return {label: Sent(list(each.done), dict(each.failed)) for label, each in sent.items()}
+    # Copies, because threads past the deadline may still write
+    return {label: SendResult(list(each.done), dict(each.failed)) for label, each in sent.items()}
 
 
 def _send_all(
-    address: Address, messages: Sequence[tuple[int, Message]], sent: Sent, deadline: float
+    address: Address, messages: Sequence[tuple[int, Message]], sent: SendResult, deadline: float
 ) -> None:
     refused = 0
     for place, message in messages:
-        if refused == TRIES or time.monotonic() > deadline:
+        if refused == MAX_REFUSALS or time.monotonic() > deadline:
             return
-        sent.failed[place] = "it took too long"  # unless it is heard of in time
+        sent.failed[place] = "timeout"  # until it is sent
         why = _send(address, message)
         if why is None:
             sent.done.append(place)
@@ -115,13 +114,13 @@ def _send_all(
 
 
 def _send(address: Address, message: Message) -> str | None:
-    """None, or why it could not be sent. What Apprise itself says of that can hold the URL."""
+    """Return None, or the reason for a failure. Apprise's own messages may contain the URL."""
     import apprise
 
     one = apprise.Apprise()
     one.add(address.service)
-    heard: list[str] = []
-    _heard.set(heard)
+    statuses: list[str] = []
+    _statuses.set(statuses)
     try:
         done = one.notify(
             title=message.title,
@@ -129,25 +128,27 @@ def _send(address: Address, message: Message) -> str | None:
             notify_type=apprise.NotifyType(message.kind),
             body_format=apprise.NotifyFormat.TEXT,
         )
-    except Exception as failure:  # noqa: BLE001 - a service of Apprise may raise anything
+    except Exception as failure:  # noqa: BLE001 - services raise anything
         return f"Apprise raised {type(failure).__name__}"
     if done:
         return None
-    return f"it answered {heard[-1]}" if heard else "it was not reached, or refused it"
+    return (
+        f"it answered {statuses[-1]}" if statuses else "it is not reachable, or refused the message"
+    )
 
 
-_heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
-"""The HTTP statuses that Apprise told its log while a message was sent; it copies the context."""
+_statuses: ContextVar[list[str] | None] = ContextVar("statuses", default=None)
+"""HTTP statuses in Apprise's log while a message is sent. Apprise copies the context."""
 
 
-def _keep_quiet() -> None:
-    """Apprise logs URLs, and urllib3 (when it debugs) their paths: from here that goes nowhere."""
+def _silence_logs() -> None:
+    """Drop log records of Apprise and, for its requests, urllib3: they contain URLs."""
     for name in ("apprise", "urllib3.connectionpool"):
-        logging.getLogger(name).addFilter(_is_heard)  # once only, however often it is added
+        logging.getLogger(name).addFilter(_record_status)  # added once, even if repeated
 
 
-def _is_heard(record: logging.LogRecord) -> bool:
-    heard = _heard.get()
-    if heard is not None and (answered := ANSWERED.search(record.getMessage())):
-        heard.append(answered[1])
-    return heard is None and record.name != "apprise"
+def _record_status(record: logging.LogRecord) -> bool:
+    statuses = _statuses.get()
+    if statuses is not None and (answered := STATUS.search(record.getMessage())):
+        statuses.append(answered[1])
+    return statuses is None and record.name != "apprise"

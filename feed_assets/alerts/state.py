@@ -1,4 +1,4 @@
-"""What is remembered from one look to the next: who was told what, and what is still to be sent."""
+"""State between two ticks: open alerts, unsent messages, and runs to look at again."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel, Field
 
-from feed_assets.alerts.day_ranges import packed, unpacked
+from feed_assets.alerts.day_ranges import pack, unpack
 from feed_assets.alerts.messages import Kind, Message, Problem
-from feed_assets.alerts.notifier import Sent
+from feed_assets.alerts.notifier import SendResult
 from feed_assets.config.auth import Declared
 
-GIVE_UP = timedelta(days=1)
-"""How long a message that cannot be sent is tried again."""
+RESEND_PERIOD = timedelta(days=1)
+"""Time after which a message that cannot be sent is dropped."""
 
-MOST_PENDING = 100
-"""Messages kept for that; they are in the sensor's cursor, which should stay small."""
+MAX_PENDING = 100
+"""Most unsent messages; they are in the sensor's cursor, which has to stay small."""
 
 
 class Waiting(Declared):
-    """A run with problems that are not told yet: it will be retried, or its backfill goes on."""
+    """A failed run not reported yet: Dagster will retry it, or its backfill is running."""
 
     run: str
     backfill: str = ""
     since: datetime
 
 
-class Trouble(Declared):
-    """What an alert was sent for and is not well yet: days, "" for a snapshot, `check NAME`."""
+class OpenAlert(Declared):
+    """Unresolved items of an alert: days, "" for a snapshot, or `check NAME`."""
 
     asset: str
     items: tuple[str, ...]
-    well: tuple[str, ...] = ()
-    """What has become so of the items there were."""
+    resolved: tuple[str, ...] = ()
+    """Items of the alert that are resolved already."""
     late: bool = False
 
 
 class Pending(Declared):
-    """A message and the addresses it has not reached yet."""
+    """A message and the addresses that have not received it yet."""
 
     title: str
     body: str
@@ -49,62 +49,63 @@ class Pending(Declared):
 
 
 class State(BaseModel):
-    """Kept as JSON in the sensor's cursor. `after` is the last end of a run that was looked at."""
+    """JSON in the sensor's cursor. `after` is the event log position of the last run seen."""
 
     after: int
     waiting: list[Waiting] = Field(default_factory=list)
     due: dict[str, datetime] = Field(default_factory=dict)
-    """By feed, the last moment it was due that was looked at."""
-    troubles: list[Trouble] = Field(default_factory=list)
+    """The last due time that was looked at, by feed."""
+    open_alerts: list[OpenAlert] = Field(default_factory=list)
     outbox: list[Pending] = Field(default_factory=list)
 
-    def keep_only(self, assets: Collection[str]) -> None:
-        """Forgets what is remembered of others, which are no more."""
+    def forget_other_assets(self, assets: Collection[str]) -> None:
+        """Drop what belongs to assets that no longer exist."""
         self.due = {feed: moment for feed, moment in self.due.items() if feed in assets}
-        self.troubles = [each for each in self.troubles if each.asset in assets]
+        self.open_alerts = [each for each in self.open_alerts if each.asset in assets]
 
-    def add_trouble(self, asset: str, items: Iterable[str], *, late: bool = False) -> None:
-        """What fails again belongs to the newer alert alone."""
+    def open_alert(self, asset: str, items: Iterable[str], *, late: bool = False) -> None:
+        """Open an alert; items that are in an older alert move to the new one."""
         new = set(items)
         kept = [
-            self._fewer(each, new) if (each.asset, each.late) == (asset, late) else each
-            for each in self.troubles
+            self._without_items(each, new) if (each.asset, each.late) == (asset, late) else each
+            for each in self.open_alerts
         ]
-        added = Trouble(asset=asset, items=packed(new), late=late)
-        self.troubles = [each for each in [*kept, added] if each.items]
+        added = OpenAlert(asset=asset, items=pack(new), late=late)
+        self.open_alerts = [each for each in [*kept, added] if each.items]
 
-    def settle(self, asset: str, done: set[str]) -> tuple[set[str], bool]:
-        """What is well now that an asset's items are: those of each alert that is settled wholly.
+    def resolve(self, asset: str, done: set[str]) -> tuple[set[str], bool]:
+        """Mark an asset's items as resolved; close the alerts that have no other items left.
 
-        And whether it was only late. A feed that was late is on time again with any later day.
+        Return all items of the closed alerts, and whether all of these were about lateness. Any
+        later day resolves an alert about lateness.
         """
-        well: set[str] = set()
+        resolved: set[str] = set()
         only_late = True
-        kept: list[Trouble] = []
+        kept: list[OpenAlert] = []
         days = {item for item in done if not item.startswith("check ")}
-        for each in self.troubles:
-            items = unpacked(each.items)
-            settled = (
+        for each in self.open_alerts:
+            items = unpack(each.items)
+            newly_resolved = (
                 {item for item in items if any(day >= item for day in days)}
                 if each.late
                 else items & done
             )
-            if each.asset != asset or not settled:
+            if each.asset != asset or not newly_resolved:
                 kept.append(each)
-            elif rest := items - settled:
-                so_far = packed(unpacked(each.well) | settled)
-                kept.append(each.model_copy(update={"items": packed(rest), "well": so_far}))
+            elif rest := items - newly_resolved:
+                so_far = pack(unpack(each.resolved) | newly_resolved)
+                kept.append(each.model_copy(update={"items": pack(rest), "resolved": so_far}))
             else:
-                well |= unpacked(each.well) | settled
+                resolved |= unpack(each.resolved) | newly_resolved
                 only_late = only_late and each.late
-        self.troubles = kept
-        return well, only_late
+        self.open_alerts = kept
+        return resolved, only_late
 
-    def troubled(self, asset: str, item: str) -> bool:
-        """Whether somebody was told of that already, or that the feed is late."""
+    def has_open_alert(self, asset: str, item: str) -> bool:
+        """Return whether an alert about the item, or about the asset being late, is open."""
         return any(
-            each.asset == asset and (each.late or item in unpacked(each.items))
-            for each in self.troubles
+            each.asset == asset and (each.late or item in unpack(each.items))
+            for each in self.open_alerts
         )
 
     def post(self, message: Message, to: Sequence[str], now: datetime) -> None:
@@ -119,7 +120,7 @@ class State(BaseModel):
         )
 
     def to_send(self, to: Sequence[str]) -> Mapping[str, Sequence[tuple[int, Message]]]:
-        """By address, the messages for it and their places: those least often tried come first."""
+        """Return the messages for each address, with their positions, least tried ones first."""
         ordered = sorted(enumerate(self.outbox), key=lambda each: each[1].tries)
         return {
             label: [
@@ -130,55 +131,57 @@ class State(BaseModel):
             for label in to
         }
 
-    def was_sent(self, sent: Mapping[str, Sent], now: datetime) -> Sequence[str]:
-        """Keeps what is to be tried again; returns what to log of the rest, and of failures."""
-        said: list[str] = []
+    def record_results(self, sent: Mapping[str, SendResult], now: datetime) -> Sequence[str]:
+        """Remove the messages that were sent or are too old. Return log lines about failures."""
+        logged: list[str] = []
         kept: list[Pending] = []
         for place, pending in enumerate(self.outbox):
             rest = []
             for label in pending.to:
                 if label not in sent:
-                    said.append(f"{pending.title!r} was not sent to {label}, which is gone")
+                    logged.append(
+                        f"{pending.title!r} was not sent to {label}, which is no longer configured"
+                    )
                 elif place not in sent[label].done:
                     rest.append(label)
-                    why = sent[label].failed.get(place, "others were not sent before")
-                    said.append(f"{pending.title!r} could not be sent to {label}: {why}")
-            if rest and now - pending.since >= GIVE_UP:
-                said.append(f"{pending.title!r} is given up after {GIVE_UP.days} day")
+                    why = sent[label].failed.get(place, "messages before it failed")
+                    logged.append(f"{pending.title!r} could not be sent to {label}: {why}")
+            if rest and now - pending.since >= RESEND_PERIOD:
+                logged.append(f"{pending.title!r} is dropped after {RESEND_PERIOD.days} day")
             elif rest:
                 tried = {"to": tuple(rest), "tries": pending.tries + 1}
                 kept.append(pending.model_copy(update=tried))
-        said.extend(
-            f"{pending.title!r} is given up: {MOST_PENDING} newer messages wait"
-            for pending in kept[:-MOST_PENDING]
+        logged.extend(
+            f"{pending.title!r} is dropped: {MAX_PENDING} newer messages wait"
+            for pending in kept[:-MAX_PENDING]
         )
-        self.outbox = kept[-MOST_PENDING:]
-        return said
+        self.outbox = kept[-MAX_PENDING:]
+        return logged
 
-    def outcome(self, titles: Sequence[str], sent: Mapping[str, Sent]) -> str:
-        """What a tick did with the messages of those titles, and what it waits for."""
+    def outcome(self, titles: Sequence[str], sent: Mapping[str, SendResult]) -> str:
+        """Summarize a tick: titles of messages sent and not sent, and runs waited for."""
         reached = {place for each in sent.values() for place in each.done}
-        told = [title for place, title in enumerate(titles) if place in reached]
+        received = [title for place, title in enumerate(titles) if place in reached]
         unsent = [pending.title for pending in self.outbox]
-        parts = [f"sent: {', '.join(told)}"] if told else []
+        parts = [f"sent: {', '.join(received)}"] if received else []
         parts += [f"not sent yet: {', '.join(unsent)}"] if unsent else []
         if self.waiting:
             count = len(self.waiting)
-            parts.append(f"failed runs that may be retried, or whose backfill goes on: {count}")
-        return "; ".join(parts) or "nothing to tell"
+            parts.append(f"failed runs waiting for a retry or the end of a backfill: {count}")
+        return "; ".join(parts) or "nothing to report"
 
     @staticmethod
-    def _fewer(trouble: Trouble, gone: set[str]) -> Trouble:
-        return trouble.model_copy(update={"items": packed(unpacked(trouble.items) - gone)})
+    def _without_items(alert: OpenAlert, gone: set[str]) -> OpenAlert:
+        return alert.model_copy(update={"items": pack(unpack(alert.items) - gone)})
 
 
 def items_of(problem: Problem) -> Sequence[str]:
-    """What has to be well for the problem to be gone."""
+    """Return the items that resolve the problem."""
     if problem.check:
         return [check_item(problem.check, day) for day in problem.days or ("",)]
     return problem.days or [""]
 
 
 def check_item(name: str, day: str | None) -> str:
-    """How a check is remembered, of a day or of the whole asset."""
+    """Return the item for a check, of one day or of the whole asset."""
     return f"check {name} {day}" if day else f"check {name}"

@@ -1,4 +1,4 @@
-"""Alerts in YAML, as Dagster's component, and the sensor that sends them."""
+"""The ImportAlerts component, and its sensor, which sends alerts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from feed_assets.alerts import messages
 from feed_assets.alerts.config import Alerts
 from feed_assets.alerts.messages import Message, Problem
-from feed_assets.alerts.notifier import Sent, addresses, send
+from feed_assets.alerts.notifier import SendResult, addresses, send
 from feed_assets.alerts.state import State, Waiting, items_of
 from feed_assets.config.feed import Feed
 from feed_assets.orchestration.component import JsonFeed, declared_in
@@ -21,34 +21,34 @@ from feed_assets.orchestration.lateness import is_late, last_due, last_import
 from feed_assets.orchestration.run_outcomes import (
     RETRY,
     WILL_RETRY,
-    Ended,
-    ends,
-    last_end,
+    RunOutcome,
+    ended_runs,
+    last_ended_position,
     read_run,
 )
 from feed_assets.orchestration.scaffold import AlertsScaffolder
 
-FOR_RETRY = timedelta(hours=1)
-"""How long a promised retry of a run is waited for before the failure is told."""
+RETRY_PATIENCE = timedelta(hours=1)
+"""Time to wait for the retry of a failed run before reporting the failure."""
 
-FOR_BACKFILL = timedelta(days=1)
-"""How long the end of a backfill is waited for before its failures so far are told."""
+BACKFILL_PATIENCE = timedelta(days=1)
+"""Time to wait for the end of a backfill before reporting its failures so far."""
 
-MOST_NEWER = 1000
-"""Imports that are looked at for what put a problem right before it was told."""
+MAX_NEWER_IMPORTS = 1000
+"""Most imports to search for one that resolved a problem before it was reported."""
 
-SECONDS = 25.0
-"""To send in one tick, which Dagster ends after sixty."""
+SEND_SECONDS = 25.0
+"""Time to send messages in one tick; Dagster ends a tick after sixty."""
 
-ENDED = ("COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "CANCELED", "FAILED")
+FINISHED_BACKFILL = ("COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "CANCELED", "FAILED")
 
 
 @dg.scaffold_with(AlertsScaffolder)
 class ImportAlerts(dg.Component):
-    """Tells people when an import has failed, a check has, or a feed is late - and when it is well.
+    """Alert people when an import or a check fails, when a feed is late, and on recovery.
 
-    Through Apprise (https://github.com/caronc/apprise): chats, mail, pagers, webhooks. One message
-    for a failed import, one for a backfill, none for a run that Dagster will retry.
+    Sent through Apprise (https://github.com/caronc/apprise): chats, mail, pagers, webhooks. One
+    message per failed import or backfill; none for a run that Dagster will retry.
     """
 
     def __init__(self, alerts: Alerts, file: str = "") -> None:
@@ -70,20 +70,20 @@ class ImportAlerts(dg.Component):
 
 
 def now_utc() -> datetime:
-    """The time of a tick."""
+    """Return the current time; tests pass another clock."""
     return datetime.now(UTC)
 
 
 def alert_sensor(
     alerts: Alerts, feeds: Sequence[Feed], clock: Callable[[], datetime] = now_utc
 ) -> dg.SensorDefinition:
-    """The sensor that alerts of those feeds."""
+    """Build the sensor that reports failures, late imports and recoveries of these feeds."""
 
     @dg.sensor(
         name=alerts.name,
         description=(
-            f"Tells whom {alerts.urls_env} names of imports that failed, checks that did not pass, "
-            f"feeds that are late, and when all is well again."
+            f"Sends failed imports, failed checks, late feeds and recoveries to the addresses in "
+            f"{alerts.urls_env}."
         ),
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,
@@ -91,36 +91,38 @@ def alert_sensor(
     def alert(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         to = addresses(alerts.urls_env)
         now = clock()
-        state = _remembered(context)
+        state = _load_state(context)
         labels = [address.label for address in to]
         tick = _Tick(context, alerts, state, labels, now)
-        tick.look(feeds)
-        sent: dict[str, Sent] = {}
+        tick.evaluate(feeds)
+        sent: dict[str, SendResult] = {}
         titles = [pending.title for pending in state.outbox]
         if titles and to:
-            sent = dict(send(to, state.to_send(labels), SECONDS))
-        for said in state.was_sent(sent, now):
-            context.log.error(said)
+            sent = dict(send(to, state.to_send(labels), SEND_SECONDS))
+        for line in state.record_results(sent, now):
+            context.log.error(line)
         context.update_cursor(state.model_dump_json())
         if not to:
-            return dg.SkipReason(f"{alerts.urls_env} is not set, so no alert is sent")
+            return dg.SkipReason(f"{alerts.urls_env} is not set; no alert is sent")
         return dg.SkipReason(state.outcome(titles, sent))
 
     return alert
 
 
-def _remembered(context: dg.SensorEvaluationContext) -> State:
-    """The cursor; without one, what ended before now is nobody's alert any more."""
+def _load_state(context: dg.SensorEvaluationContext) -> State:
+    """Read the cursor. Without one, start with the runs that end from now on."""
     if context.cursor:
         try:
             return State.model_validate_json(context.cursor)
         except ValidationError:
-            context.log.error("The cursor cannot be read, so alerts begin anew with what ends now.")
-    return State(after=last_end(context.instance))
+            context.log.error(
+                "The cursor is unreadable; alerts start again with the runs that end from now on."
+            )
+    return State(after=last_ended_position(context.instance))
 
 
 class _Tick:
-    """One look at what has happened; posts messages and remembers, in `state`."""
+    """One evaluation of the sensor; updates `state` and adds messages to its outbox."""
 
     def __init__(
         self,
@@ -137,47 +139,49 @@ class _Tick:
         self.to = to
         self.now = now
 
-    def look(self, feeds: Sequence[Feed]) -> None:
+    def evaluate(self, feeds: Sequence[Feed]) -> None:
         assets = {feed.name for feed in feeds}
         assets |= {f"{feed.name}_latest" for feed in feeds if feed.has_latest}
-        self.state.keep_only(assets)
-        found, complete = ends(self.instance, self.state.after, self.now)
+        self.state.forget_other_assets(assets)
+        found, complete = ended_runs(self.instance, self.state.after, self.now)
         for place, run_id in found:
             self.state.after = place
             if run := self.instance.get_run_by_id(run_id):
-                self._ended(read_run(self.instance, run, assets))
-        if complete:  # else what is known is not what is
-            self._waited(assets)
+                self._handle_run(read_run(self.instance, run, assets))
+        if complete:  # else the state is behind the event log
+            self._report_waiting(assets)
             for feed in feeds:
-                self._late(feed)
+                self._check_lateness(feed)
 
-    def _ended(self, ended: Ended) -> None:
-        for asset, done in ended.done.items():
-            well, was_late = self.state.settle(asset, done)
-            if well:
-                self._post(messages.recovered(asset, well, self._run(ended), was_late=was_late))
-        if not ended.problems:
+    def _handle_run(self, outcome: RunOutcome) -> None:
+        for asset, done in outcome.done.items():
+            resolved, was_late = self.state.resolve(asset, done)
+            if resolved:
+                self._post(
+                    messages.recovered(asset, resolved, self._run(outcome), was_late=was_late)
+                )
+        if not outcome.problems:
             return
-        if ended.backfill or _promised(ended.run):
-            waiting = Waiting(run=ended.run.run_id, backfill=ended.backfill, since=self.now)
+        if outcome.backfill or _will_be_retried(outcome.run):
+            waiting = Waiting(run=outcome.run.run_id, backfill=outcome.backfill, since=self.now)
             self.state.waiting.append(waiting)
         else:
-            self._tell(ended.problems, self._run(ended))
+            self._report(outcome.problems, self._run(outcome))
 
-    def _waited(self, assets: set[str]) -> None:
-        """Tells of the runs that nothing more is to be waited for, of a backfill together."""
+    def _report_waiting(self, assets: set[str]) -> None:
+        """Report the failed runs whose wait is over; those of a backfill in one message."""
         kept: list[Waiting] = []
         together: dict[str, list[Waiting]] = {}
         for each in self.state.waiting:
             run = self.instance.get_run_by_id(each.run)
-            if run is None or run.tags.get(RETRY):  # whose retry will be told of itself
+            if run is None or run.tags.get(RETRY):  # the retry is a run of its own
                 continue
-            if _promised(run) and self.now - each.since < FOR_RETRY:
+            if _will_be_retried(run) and self.now - each.since < RETRY_PATIENCE:
                 kept.append(each)
             else:
                 together.setdefault(each.backfill, []).append(each)
         for backfill, waited in together.items():
-            if backfill and self._goes_on(backfill, waited):
+            if backfill and self._is_running(backfill, waited):
                 kept.extend(waited)
                 continue
             read = [
@@ -187,65 +191,65 @@ class _Tick:
             ]
             if backfill:
                 link = f"Backfill: {self.alerts.link(f'runs/b/{backfill}', backfill)}"
-                left = [problem for ended in read for problem in self._left(ended)]
-                self._tell(left, link, backfill=True)
+                left = [problem for outcome in read for problem in self._unresolved(outcome)]
+                self._report(left, link, backfill=True)
             else:
-                for ended in read:
-                    self._tell(list(self._left(ended)), self._run(ended))
+                for outcome in read:
+                    self._report(list(self._unresolved(outcome)), self._run(outcome))
         self.state.waiting = kept
 
-    def _left(self, ended: Ended) -> Iterator[Problem]:
-        """The problems of a run that was waited for which nobody has put right meanwhile."""
-        record = self.instance.get_run_record_by_id(ended.run.run_id)
+    def _unresolved(self, outcome: RunOutcome) -> Iterator[Problem]:
+        """Yield the run's problems, without days that were imported after it ended."""
+        record = self.instance.get_run_record_by_id(outcome.run.run_id)
         since = record.end_time if record else None
-        for problem in ended.problems:
+        for problem in outcome.problems:
             if problem.check or since is None:
                 yield problem
                 continue
             chosen = dg.AssetRecordsFilter(
                 dg.AssetKey(problem.asset), list(problem.days) or None, after_timestamp=since
             )
-            newer = self.instance.fetch_materializations(chosen, limit=MOST_NEWER).records
+            newer = self.instance.fetch_materializations(chosen, limit=MAX_NEWER_IMPORTS).records
             done = {record.partition_key or "" for record in newer}
             if left := tuple(day for day in problem.days or ("",) if day not in done):
                 yield replace(problem, days=left if problem.days else ())
 
-    def _goes_on(self, backfill: str, waited: Sequence[Waiting]) -> bool:
+    def _is_running(self, backfill: str, waited: Sequence[Waiting]) -> bool:
         found = self.instance.get_backfill(backfill)
-        if found is None or found.status.value in ENDED:
+        if found is None or found.status.value in FINISHED_BACKFILL:
             return False
-        return self.now - min(each.since for each in waited) < FOR_BACKFILL
+        return self.now - min(each.since for each in waited) < BACKFILL_PATIENCE
 
-    def _late(self, feed: Feed) -> None:
+    def _check_lateness(self, feed: Feed) -> None:
         due = last_due(feed, self.now - timedelta(hours=self.alerts.late_after_hours))
         looked = self.state.due.get(feed.name)
         if due is None or looked == due.moment:
             return
         self.state.due[feed.name] = due.moment
-        if looked is None:  # a feed that is new to us, which may not have been there then
+        if looked is None:  # a new feed, which may not have existed then
             return
         last = last_import(self.instance, feed)
         of_day = last_import(self.instance, feed, due.day) if due.day else last
-        if is_late(due, of_day) and not self.state.troubled(feed.name, due.day):
-            self.state.add_trouble(feed.name, [due.day], late=True)
+        if is_late(due, of_day) and not self.state.has_open_alert(feed.name, due.day):
+            self.state.open_alert(feed.name, [due.day], late=True)
             where = self.alerts.link(f"assets/{feed.name}", feed.name)
             self._post(messages.late(feed.name, due.day, due.moment, last, f"Asset: {where}"))
 
-    def _tell(self, problems: Sequence[Problem], link: str, *, backfill: bool = False) -> None:
+    def _report(self, problems: Sequence[Problem], link: str, *, backfill: bool = False) -> None:
         if not problems:
             return
         merged: dict[tuple[str, ...], Problem] = {}
-        for problem in problems:  # the same reason in several runs of a backfill is one
-            same = (problem.asset, problem.reason, problem.check, problem.todo)
+        for problem in problems:  # one entry per reason, over all runs of a backfill
+            same = (problem.asset, problem.reason, problem.check, problem.next_step)
             days = (*merged[same].days, *problem.days) if same in merged else problem.days
-            merged[same] = Problem(*same[:2], days=days, check=same[2], todo=same[3])
+            merged[same] = Problem(*same[:2], days=days, check=same[2], next_step=same[3])
         for asset in dict.fromkeys(problem.asset for problem in problems):
             items = [item for p in problems if p.asset == asset for item in items_of(p)]
-            self.state.add_trouble(asset, items)
+            self.state.open_alert(asset, items)
         self._post(messages.failed(list(merged.values()), link, backfill=backfill))
 
-    def _run(self, ended: Ended) -> str:
-        return f"Run: {self.alerts.link(f'runs/{ended.run.run_id}', ended.run.run_id)}"
+    def _run(self, outcome: RunOutcome) -> str:
+        return f"Run: {self.alerts.link(f'runs/{outcome.run.run_id}', outcome.run.run_id)}"
 
     def _post(self, message: Message) -> None:
         level: Any = self.log.info if message.kind == "success" else self.log.warning
@@ -254,6 +258,6 @@ class _Tick:
             self.state.post(message, self.to, self.now)
 
 
-def _promised(run: dg.DagsterRun) -> bool:
-    """Whether Dagster says that it will retry a run, or has."""
+def _will_be_retried(run: dg.DagsterRun) -> bool:
+    """Return whether Dagster marked the run to be retried."""
     return run.tags.get(WILL_RETRY) == "true"

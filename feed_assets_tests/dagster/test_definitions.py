@@ -87,7 +87,10 @@ def test_an_alert_url_that_apprise_does_not_know_is_refused_by_component_and_fie
     said = "".join(traceback.format_exception(refused.value))
     assert "attributes.urls_env at" in said
     assert "defs/alerts/defs.yaml" in said
-    assert f"{ALERTS} holds URL 2 of 2 that Apprise does not know (it begins with slak://)" in said
+    assert (
+        f"{ALERTS} holds URL 2 of 2 that Apprise does not recognize (it begins with slak://)"
+        in said
+    )
     assert "hunter2" not in said
 
 

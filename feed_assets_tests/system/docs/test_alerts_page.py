@@ -13,7 +13,7 @@ from dagster._core.execution.backfill import BulkActionStatus
 from feed_assets.alerts.config import LATE_AFTER_HOURS, Alerts
 from feed_assets.alerts.notifier import addresses
 from feed_assets.config.feed import Feed
-from feed_assets_tests.dagster.test_alerts import UI, Office
+from feed_assets_tests.dagster.test_alerts import UI, AlertScenario
 from feed_assets_tests.support.servers.feed import Answer, FeedServer, lines
 from feed_assets_tests.support.servers.receivers import webhook
 from feed_assets_tests.system.docs.pages import code, page, shown_in
@@ -40,7 +40,7 @@ def test_the_default_lateness_is_the_one_that_is_told() -> None:
     assert "`late_after_hours` (3)" in ALERTS.prose
 
 
-class PageOffice(Office):
+class PageScenario(AlertScenario):
     """The page's feeds."""
 
     @property
@@ -59,43 +59,43 @@ class PageOffice(Office):
 
 
 @pytest.fixture
-def office(
+def scenario(
     server: FeedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[PageOffice]:
+) -> Iterator[PageScenario]:
     with webhook() as hook, dg.DagsterInstance.ephemeral() as instance:
         monkeypatch.setenv("FEED_ASSETS_ALERTS", hook.url)
-        office = PageOffice(instance, server, hook, f"duckdb://{tmp_path}/warehouse.duckdb")
-        office.alerts = Alerts(ui_url=UI)
-        assert office.told() == []
-        yield office
+        scenario = PageScenario(instance, server, hook, f"duckdb://{tmp_path}/warehouse.duckdb")
+        scenario.alerts = Alerts(ui_url=UI)
+        assert scenario.new_alerts() == []
+        yield scenario
 
 
-def test_messages_are_those_that_arrive(office: PageOffice) -> None:
-    office.server.answer = lambda path: lines({"orderId": "N1"}, "[1, 2")
-    office.run_orders("2020-01-20")
-    office.tick()
+def test_messages_are_those_that_arrive(scenario: PageScenario) -> None:
+    scenario.server.answer = lambda path: lines({"orderId": "N1"}, "[1, 2")
+    scenario.run_orders("2020-01-20")
+    scenario.tick()
 
-    backfill = office.backfill(BulkActionStatus.REQUESTED)
+    backfill = scenario.backfill(BulkActionStatus.REQUESTED)
     absent = Answer(b"", 404)
     good = lines({"orderId": "N1", "updatedAt": "2020-01-03"})
-    office.server.answer = lambda path: good if path.endswith(("01", "03")) else absent
-    office.run_orders("2020-01-01", "2020-01-04", backfill=backfill)
-    office.backfill(BulkActionStatus.COMPLETED_FAILED)
-    office.tick()
-    office.server.answer = lambda path: good
-    office.run_orders("2020-01-01", "2020-01-04")
-    office.tick()
+    scenario.server.answer = lambda path: good if path.endswith(("01", "03")) else absent
+    scenario.run_orders("2020-01-01", "2020-01-04", backfill=backfill)
+    scenario.backfill(BulkActionStatus.COMPLETED_FAILED)
+    scenario.tick()
+    scenario.server.answer = lambda path: good
+    scenario.run_orders("2020-01-01", "2020-01-04")
+    scenario.tick()
 
-    office.server.answer = lambda path: lines(*({"leadId": each} for each in "AAB"))
-    office.run(assets=["leads"])
-    office.tick()
-    office.later += timedelta(days=2)
-    office.tick()
+    scenario.server.answer = lambda path: lines(*({"leadId": each} for each in "AAB"))
+    scenario.run(assets=["leads"])
+    scenario.tick()
+    scenario.later += timedelta(days=2)
+    scenario.tick()
 
-    arrived = [f"{each['title']}\n\n{each['message']}" for each in office.hook.received]
+    arrived = [f"{each['title']}\n\n{each['message']}" for each in scenario.hook.received]
     for block in ALERTS.of("text"):
         assert any(
-            shown_in(unwrapped(block.text), unwrapped(each).replace(office.server.url, SHOWN_URL))
+            shown_in(unwrapped(block.text), unwrapped(each).replace(scenario.server.url, SHOWN_URL))
             for each in arrived
         ), f"{block}\n{block.text}\n" + "\n---\n".join(arrived)
     assert len(ALERTS.of("text")) == 5

@@ -1,4 +1,4 @@
-"""What alerts say, and how what they were sent for is remembered. Pure, so in tables."""
+"""The text of alerts, and the state of the alert sensor."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feed_assets.alerts.day_ranges import packed, unpacked
+from feed_assets.alerts.day_ranges import pack, unpack
 from feed_assets.alerts.messages import Problem, failed, late, named, recovered
-from feed_assets.alerts.notifier import Sent
-from feed_assets.alerts.state import GIVE_UP, MOST_PENDING, State
+from feed_assets.alerts.notifier import SendResult
+from feed_assets.alerts.state import MAX_PENDING, RESEND_PERIOD, State
 
 NOW = datetime(2024, 5, 2, 8, 0, tzinfo=UTC)
 LINK = "Run: https://dagster.example.com/runs/6f"
@@ -20,15 +20,15 @@ BAD = "line 812 is not a JSON object (got an array): [1,2"
 REFUSED = "https://example.com/feed answered 401 Unauthorized; check CRM_FEED_PASSWORD"
 
 
-def test_one_day_that_failed_is_told_as_a_whole() -> None:
-    todo = "Have the lines corrected."
-    message = failed([Problem("crm_orders", BAD, ("2024-05-01",), todo=todo)], LINK)
+def test_the_whole_alert_for_a_failed_day() -> None:
+    next_step = "Have the lines corrected."
+    message = failed([Problem("crm_orders", BAD, ("2024-05-01",), next_step=next_step)], LINK)
     assert message.kind == "failure"
     assert message.title == "crm_orders: import of 2024-05-01 failed"
     assert message.body == (
         f"2024-05-01: {BAD}\n\n"
-        "Have the lines corrected. The table is as before. Once the cause is gone, materialize "
-        f"2024-05-01 of crm_orders again.\n\n{LINK}"
+        "Have the lines corrected. The table is unchanged. Fix the cause, then materialize "
+        f"crm_orders again for 2024-05-01.\n\n{LINK}"
     )
 
 
@@ -39,19 +39,19 @@ def test_one_day_that_failed_is_told_as_a_whole() -> None:
             [Problem("orders", REFUSED)],
             False,
             "orders: import failed",
-            f"{REFUSED}\n\nThe table is as before. Once the cause is gone, materialize orders",
+            f"{REFUSED}\n\nThe table is unchanged. Fix the cause, then materialize orders again.",
         ),
         (
             [Problem("orders", REFUSED, WEEK)],
             False,
             "orders: import of 7 days failed",
-            f"2024-05-01 to 2024-05-07: {REFUSED}\n\nTables are as before.",
+            f"2024-05-01 to 2024-05-07: {REFUSED}\n\nTables are unchanged.",
         ),
         (
             [Problem("orders", REFUSED, WEEK)],
             True,
             "orders: backfill of 7 days failed",
-            "materialize 2024-05-01 to 2024-05-07 of orders again.",
+            "materialize orders again for 2024-05-01 to 2024-05-07.",
         ),
         (
             [Problem("orders", REFUSED, WEEK[:1]), Problem("leads", BAD)],
@@ -63,13 +63,13 @@ def test_one_day_that_failed_is_told_as_a_whole() -> None:
             [Problem(f"feed{number}", BAD) for number in range(5)],
             False,
             "5 imports failed: feed0, feed1, feed2 and 2 more",
-            "... and 2 reasons more, which the run tells.",
+            "... and 2 more reasons; see the run's log.",
         ),
         (
             [Problem("orders", "3 of 10 keys came twice", WEEK[:1], "key_is_unique")],
             False,
             "orders: check key_is_unique of 2024-05-01 failed",
-            "2024-05-01 check key_is_unique: 3 of 10 keys came twice\n\nThe rows are in the table.",
+            "2024-05-01 check key_is_unique: 3 of 10 keys came twice\n\nThe rows are stored.",
         ),
         (
             [Problem("orders", "x" * 9000)],
@@ -79,7 +79,7 @@ def test_one_day_that_failed_is_told_as_a_whole() -> None:
         ),
     ],
 )
-def test_failures_as_they_are_told(
+def test_alerts_for_failures(
     problems: list[Problem], backfill: bool, title: str, says: str
 ) -> None:
     message = failed(problems, LINK, backfill=backfill)
@@ -89,27 +89,32 @@ def test_failures_as_they_are_told(
     assert len(message.body) < 2500
 
 
-def test_a_late_feed_is_told_with_when_it_was_due_and_last_came() -> None:
+def test_the_alert_for_a_late_feed_says_when_it_was_due_and_last_imported() -> None:
     last = NOW - timedelta(days=1)
     message = late("crm_orders", "2024-05-02", NOW, last, "Asset: crm_orders")
-    assert message.title == "crm_orders: nothing arrived, and it was due 2024-05-02 08:00 UTC"
+    assert message.title == "crm_orders: late, due since 2024-05-02 08:00 UTC"
     assert message.body.startswith(
-        "2024-05-02 of crm_orders should have been imported 2024-05-02 08:00 UTC; the last import "
-        "was 2024-05-01 08:00 UTC.\n\nSee in the Dagster UI"
+        "2024-05-02 of crm_orders was due at 2024-05-02 08:00 UTC and is not imported; the last "
+        "import was at 2024-05-01 08:00 UTC.\n\nIn the Dagster UI, check"
     )
-    assert "it has never been imported" in late("orders", "", NOW, None, "").body
+    assert "there was no import yet" in late("orders", "", NOW, None, "").body
 
 
 @pytest.mark.parametrize(
     ("items", "was_late", "says"),
     [
-        ({"2024-05-01"}, False, "2024-05-01 of orders, whose import had failed, has been imported"),
-        ({"2024-05-01"}, True, "2024-05-01 of orders, whose import was late, has been imported"),
-        ({""}, False, "orders, whose import had failed, is imported now."),
-        ({"check rows"}, False, "What failed before passes now: check rows."),
+        ({"2024-05-01"}, False, "orders: 2024-05-01, which had failed, is now imported."),
+        ({"2024-05-01"}, True, "orders: 2024-05-01, which was late, is now imported."),
+        (
+            {"2024-05-01", "2024-05-03"},
+            False,
+            "orders: 2024-05-01 and 2024-05-03, which had failed, are now imported.",
+        ),
+        ({""}, False, "orders, which had failed, is now imported."),
+        ({"check rows"}, False, "Checks that pass again: rows."),
     ],
 )
-def test_a_recovery_tells_what_is_well(items: set[str], was_late: bool, says: str) -> None:
+def test_a_recovery_names_what_is_resolved(items: set[str], was_late: bool, says: str) -> None:
     message = recovered("orders", items, LINK, was_late=was_late)
     assert (message.title, message.kind) == ("orders: recovered", "success")
     assert message.body.startswith(says)
@@ -120,14 +125,14 @@ def test_a_recovery_tells_what_is_well(items: set[str], was_late: bool, says: st
     [
         ([], ""),
         (["2024-02-28", "2024-02-29", "2024-03-01"], "2024-02-28 to 2024-03-01"),
-        (["2024-05-03", "2024-05-01"], "2024-05-01, 2024-05-03"),
+        (["2024-05-03", "2024-05-01"], "2024-05-01 and 2024-05-03"),
         (
             [f"2024-05-{day:02}" for day in (1, 3, 5, 7, 9, 10)],
-            "2024-05-01, 2024-05-03, 2024-05-05, 2024-05-07 and 2 days more",
+            "2024-05-01, 2024-05-03, 2024-05-05, 2024-05-07 and 2 more days",
         ),
     ],
 )
-def test_days_are_named_by_their_stretches(days: list[str], text: str) -> None:
+def test_days_are_named_as_ranges(days: list[str], text: str) -> None:
     assert named(days) == text
 
 
@@ -137,74 +142,78 @@ def test_days_are_named_by_their_stretches(days: list[str], text: str) -> None:
         | st.sampled_from(["", "check rows", "check key 2024-05-01", "check a/b"])
     )
 )
-def test_what_is_packed_is_unpacked(items: set[str]) -> None:
-    assert unpacked(packed(items)) == items
+def test_unpack_reverses_pack(items: set[str]) -> None:
+    assert unpack(pack(items)) == items
 
 
-def test_three_thousand_days_take_little_room() -> None:
+def test_three_thousand_days_pack_into_one_range() -> None:
     days = {(date(2016, 1, 1) + timedelta(days=number)).isoformat() for number in range(3000)}
-    assert packed(days) == ("2016-01-01/2024-03-18",)
+    assert pack(days) == ("2016-01-01/2024-03-18",)
 
 
-def test_an_alert_is_settled_once_all_its_days_are() -> None:
+def test_an_alert_is_resolved_when_all_its_days_are() -> None:
     state = State(after=0)
-    state.add_trouble("orders", WEEK[:2])
-    assert state.settle("orders", {WEEK[0]}) == (set(), True)
-    assert state.settle("leads", {WEEK[1]}) == (set(), True)
-    assert state.settle("orders", {WEEK[1], WEEK[5]}) == (set(WEEK[:2]), False)
-    assert state.troubles == []
+    state.open_alert("orders", WEEK[:2])
+    assert state.resolve("orders", {WEEK[0]}) == (set(), True)
+    assert state.resolve("leads", {WEEK[1]}) == (set(), True)
+    assert state.resolve("orders", {WEEK[1], WEEK[5]}) == (set(WEEK[:2]), False)
+    assert state.open_alerts == []
 
 
-def test_a_day_that_stays_away_for_good_keeps_no_later_one_from_recovering() -> None:
+def test_a_day_that_never_recovers_does_not_block_later_alerts() -> None:
     state = State(after=0)
-    state.add_trouble("orders", [WEEK[0]])
-    state.add_trouble("orders", [WEEK[3]])
-    assert state.settle("orders", {WEEK[3]}) == ({WEEK[3]}, False)
-    assert state.troubled("orders", WEEK[0])
+    state.open_alert("orders", [WEEK[0]])
+    state.open_alert("orders", [WEEK[3]])
+    assert state.resolve("orders", {WEEK[3]}) == ({WEEK[3]}, False)
+    assert state.has_open_alert("orders", WEEK[0])
 
 
 def test_a_day_that_fails_again_recovers_once() -> None:
     state = State(after=0)
-    state.add_trouble("orders", [WEEK[0], WEEK[1]])
-    state.add_trouble("orders", [WEEK[1]])
-    assert state.settle("orders", {WEEK[1]}) == ({WEEK[1]}, False)
-    assert state.settle("orders", {WEEK[0]}) == ({WEEK[0]}, False)
+    state.open_alert("orders", [WEEK[0], WEEK[1]])
+    state.open_alert("orders", [WEEK[1]])
+    assert state.resolve("orders", {WEEK[1]}) == ({WEEK[1]}, False)
+    assert state.resolve("orders", {WEEK[0]}) == ({WEEK[0]}, False)
 
 
-@pytest.mark.parametrize(("done", "well"), [(0, False), (1, True), (2, True)])
-def test_a_feed_that_was_late_is_on_time_with_its_day_or_a_later_one(done: int, well: bool) -> None:
+@pytest.mark.parametrize(("done", "resolved"), [(0, False), (1, True), (2, True)])
+def test_a_feed_that_was_late_is_on_time_with_its_day_or_a_later_one(
+    done: int, resolved: bool
+) -> None:
     state = State(after=0)
-    state.add_trouble("orders", [WEEK[1]], late=True)
-    assert state.troubled("orders", "2024-06-01")
-    assert state.settle("orders", {WEEK[done]}) == ({WEEK[1]} if well else set(), True)
+    state.open_alert("orders", [WEEK[1]], late=True)
+    assert state.has_open_alert("orders", "2024-06-01")
+    assert state.resolve("orders", {WEEK[done]}) == ({WEEK[1]} if resolved else set(), True)
 
 
 def test_a_feed_that_is_removed_is_forgotten() -> None:
     state = State(after=0, due={"orders": NOW, "leads": NOW})
-    state.add_trouble("orders", WEEK)
-    state.keep_only({"leads", "leads_latest"})
+    state.open_alert("orders", WEEK)
+    state.forget_other_assets({"leads", "leads_latest"})
     assert state == State(after=0, due={"leads": NOW})
 
 
-def test_a_message_is_kept_for_whom_it_has_not_reached_until_it_is_given_up() -> None:
+def test_a_message_waits_for_addresses_that_failed_until_it_is_dropped() -> None:
     state = State(after=0)
     message = recovered("orders", {""}, LINK)
     state.post(message, ["slack", "mailto", "json"], NOW)
 
-    said = state.was_sent({"slack": Sent(done=[0]), "mailto": Sent(failed={0: "no"})}, NOW)
+    logged = state.record_results(
+        {"slack": SendResult(done=[0]), "mailto": SendResult(failed={0: "no"})}, NOW
+    )
     assert state.outbox[0].to == ("mailto",)
-    assert said == [
+    assert logged == [
         "'orders: recovered' could not be sent to mailto: no",
-        "'orders: recovered' was not sent to json, which is gone",
+        "'orders: recovered' was not sent to json, which is no longer configured",
     ]
     assert state.to_send(["slack", "mailto"]) == {"slack": [], "mailto": [(0, message)]}
-    said = state.was_sent({"mailto": Sent(failed={0: "no"})}, NOW + GIVE_UP)
-    assert said[-1] == "'orders: recovered' is given up after 1 day"
+    logged = state.record_results({"mailto": SendResult(failed={0: "no"})}, NOW + RESEND_PERIOD)
+    assert logged[-1] == "'orders: recovered' is dropped after 1 day"
     assert state.outbox == []
 
 
-def test_what_was_tried_least_is_sent_first() -> None:
-    """So that a message which is refused for what it is holds up no other."""
+def test_the_message_tried_least_is_sent_first() -> None:
+    """A message that is always refused then does not delay the others."""
     state = State(after=0)
     for asset in ("a", "b"):
         state.post(recovered(asset, {""}, LINK), ["json"], NOW)
@@ -212,11 +221,11 @@ def test_what_was_tried_least_is_sent_first() -> None:
     assert [place for place, _ in state.to_send(["json"])["json"]] == [1, 0]
 
 
-def test_of_more_messages_than_are_kept_the_oldest_are_given_up() -> None:
+def test_when_too_many_messages_wait_the_oldest_are_dropped() -> None:
     state = State(after=0)
-    for number in range(MOST_PENDING + 1):
+    for number in range(MAX_PENDING + 1):
         state.post(recovered(f"feed{number}", {""}, LINK), ["json"], NOW)
-    said = state.was_sent({"json": Sent()}, NOW)
-    assert said[-1] == f"'feed0: recovered' is given up: {MOST_PENDING} newer messages wait"
-    assert len(state.outbox) == MOST_PENDING
+    logged = state.record_results({"json": SendResult()}, NOW)
+    assert logged[-1] == f"'feed0: recovered' is dropped: {MAX_PENDING} newer messages wait"
+    assert len(state.outbox) == MAX_PENDING
     assert State.model_validate_json(state.model_dump_json()) == state

@@ -1,4 +1,4 @@
-"""Alerts are sent, and received: by a real webhook and a real mail server."""
+"""Sending alerts to a real webhook and a real mail server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from feed_assets.alerts import notifier
 from feed_assets.alerts.messages import Message
-from feed_assets.alerts.notifier import Address, Sent, addresses, send
+from feed_assets.alerts.notifier import Address, SendResult, addresses, send
 from feed_assets.errors import SettingError
 from feed_assets_tests.support.servers.receivers import mail_server, webhook
 
@@ -21,17 +21,17 @@ MESSAGE = Message(
 SECRET = "hunter2"
 
 
-def sent(to: Sequence[Address], *messages: Message, seconds: float = 60) -> dict[str, Sent]:
+def sent(to: Sequence[Address], *messages: Message, seconds: float = 60) -> dict[str, SendResult]:
     numbered = list(enumerate(messages))
     return dict(send(to, {address.label: numbered for address in to}, seconds))
 
 
-def test_a_chat_and_a_mailbox_get_the_same_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_webhook_and_a_mailbox_get_the_same_text(monkeypatch: pytest.MonkeyPatch) -> None:
     with webhook() as hook, mail_server() as mailbox:
         monkeypatch.setenv(VARIABLE, f"{hook.url}\n  {mailbox.url}")
         assert sent(addresses(VARIABLE), MESSAGE) == {
-            "json": Sent(done=[0]),
-            "mailto": Sent(done=[0]),
+            "json": SendResult(done=[0]),
+            "mailto": SendResult(done=[0]),
         }
     (posted,), (mail,) = hook.received, mailbox.received
     assert (posted["title"], posted["message"]) == (MESSAGE.title, MESSAGE.body)
@@ -40,37 +40,37 @@ def test_a_chat_and_a_mailbox_get_the_same_words(monkeypatch: pytest.MonkeyPatch
     assert mail.get_content().replace("\r\n", "\n").strip() == MESSAGE.body
 
 
-def test_who_cannot_be_reached_keeps_nobody_else_from_being_told(
+def test_an_address_that_fails_does_not_affect_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with webhook() as well, webhook() as ill, socket.create_server(("127.0.0.1", 0)) as mute:
-        ill.status = 403
+    with webhook() as working, webhook() as broken, socket.create_server(("127.0.0.1", 0)) as mute:
+        broken.status = 403
         silent = f"json://127.0.0.1:{mute.getsockname()[1]}/{SECRET}?rto=0.2"
         gone = f"json://127.0.0.1:1/{SECRET}"
-        monkeypatch.setenv(VARIABLE, f"{ill.url} {silent} {gone} {well.url}")
-        became = sent(addresses(VARIABLE), MESSAGE)
-    assert became == {
-        "json": Sent(failed={0: "it answered 403"}),
-        "json 2": Sent(failed={0: "it was not reached, or refused it"}),
-        "json 3": Sent(failed={0: "it was not reached, or refused it"}),
-        "json 4": Sent(done=[0]),
+        monkeypatch.setenv(VARIABLE, f"{broken.url} {silent} {gone} {working.url}")
+        results = sent(addresses(VARIABLE), MESSAGE)
+    assert results == {
+        "json": SendResult(failed={0: "it answered 403"}),
+        "json 2": SendResult(failed={0: "it is not reachable, or refused the message"}),
+        "json 3": SendResult(failed={0: "it is not reachable, or refused the message"}),
+        "json 4": SendResult(done=[0]),
     }
-    assert well.titles == [MESSAGE.title]
+    assert working.titles == [MESSAGE.title]
 
 
-def test_a_service_that_does_not_come_back_is_not_waited_for(
+def test_sending_stops_waiting_for_a_service_after_the_time_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with webhook() as hook, socket.create_server(("127.0.0.1", 0)) as mute:
         silent = f"json://127.0.0.1:{mute.getsockname()[1]}/?rto=3"
         monkeypatch.setenv(VARIABLE, f"{silent} {hook.url}")
         to = addresses(VARIABLE)
-        became = sent(to, MESSAGE, seconds=1)
-    assert became["json"] == Sent(failed={0: "it took too long"})
-    assert became["json 2"] == Sent(done=[0])
+        results = sent(to, MESSAGE, seconds=1)
+    assert results["json"] == SendResult(failed={0: "timeout"})
+    assert results["json 2"] == SendResult(done=[0])
 
 
-def test_a_service_that_raises_is_a_service_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_of_a_service_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     import apprise
 
     def raises(*args: object, **kwargs: object) -> bool:
@@ -79,30 +79,33 @@ def test_a_service_that_raises_is_a_service_that_failed(monkeypatch: pytest.Monk
     monkeypatch.setattr(apprise.Apprise, "notify", raises)
     monkeypatch.setenv(VARIABLE, f"json://127.0.0.1/{SECRET}")
     assert sent(addresses(VARIABLE), MESSAGE) == {
-        "json": Sent(failed={0: "Apprise raised RuntimeError"})
+        "json": SendResult(failed={0: "Apprise raised RuntimeError"})
     }
 
 
-def test_an_address_that_refuses_three_is_left_alone_until_the_next_time(
+def test_an_address_that_refuses_three_messages_gets_no_more_in_this_tick(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with webhook() as hook:
         hook.status = 500
         monkeypatch.setenv(VARIABLE, hook.url)
-        became = sent(addresses(VARIABLE), *[MESSAGE] * 9)
-    assert list(became["json"].failed) == [0, 1, 2]
-    assert hook.refused == notifier.TRIES
+        results = sent(addresses(VARIABLE), *[MESSAGE] * 9)
+    assert list(results["json"].failed) == [0, 1, 2]
+    assert hook.refused == notifier.MAX_REFUSALS
 
 
 @pytest.mark.parametrize(
     ("urls", "says"),
     [
-        (f"slak://{SECRET}/b", r"holds a URL that Apprise does not know \(it begins with slak://"),
+        (
+            f"slak://{SECRET}/b",
+            r"holds a URL that Apprise does not recognize \(it begins with slak://",
+        ),
         (f"json://localhost {SECRET}", r"holds URL 2 of 2 that .* \(it has no scheme\)"),
-        (f"slack://{SECRET}", "a URL that Apprise does not know"),
+        (f"slack://{SECRET}", "a URL that Apprise does not recognize"),
     ],
 )
-def test_a_url_that_apprise_does_not_know_is_refused_without_showing_it(
+def test_an_unknown_url_is_refused_without_showing_it(
     urls: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, urls)
@@ -112,7 +115,7 @@ def test_a_url_that_apprise_does_not_know_is_refused_without_showing_it(
 
 
 @pytest.mark.parametrize("urls", [None, "", " \n"])
-def test_without_urls_there_is_nobody_to_tell(
+def test_without_urls_there_are_no_addresses(
     urls: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if urls is None:
@@ -122,7 +125,7 @@ def test_without_urls_there_is_nobody_to_tell(
     assert addresses(VARIABLE) == ()
 
 
-def test_no_log_shows_a_url_whatever_happens(
+def test_no_log_shows_a_url(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(1)
