@@ -25,7 +25,7 @@ from feed_assets_tests.support.servers.feed import FeedServer, feed_server, line
 if TYPE_CHECKING:
     from feed_assets_tests.support.bigquery.fault_proxy import FaultProxy
     from feed_assets_tests.support.dagster.project import Project
-    from feed_assets_tests.support.dagster.running import Office
+    from feed_assets_tests.support.dagster.running import RunningDagster
 
 for name in ("http_proxy", "HTTP_PROXY"):
     os.environ.pop(name, None)  # tests use plain http on this machine only
@@ -109,9 +109,9 @@ def by_date(project: Callable[..., Project]) -> Project:
 
 
 @pytest.fixture(scope="session")
-def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+def running_dagster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDagster]:
     """The one real Dagster of all tests that look at it, which are of one group for xdist."""
-    from feed_assets_tests.support.dagster.running import opened_office
+    from feed_assets_tests.support.dagster.running import start_dagster
 
-    with opened_office(tmp_path_factory.mktemp("office")) as opened:
+    with start_dagster(tmp_path_factory.mktemp("dagster")) as opened:
         yield opened

@@ -1,4 +1,4 @@
-"""The project as a user has it: a folder of its own, in which commands are run."""
+"""A copy of the project in its own folder, to run commands in as a user does."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ TREE = (
     *("feed_assets", "pyproject.toml", "requirements.lock", "workspace.yaml"),
     *("Makefile", "setup.sh", "deploy"),
 )
-KEPT = {"PATH", "HOME", "LANG"}
+KEPT_VARIABLES = {"PATH", "HOME", "LANG"}
 
 
-def make_clone(path: Path) -> dict[str, str]:
-    """Copies the project as it stands to `path`, with this .venv and free ports.
+def copy_project(path: Path) -> dict[str, str]:
+    """Copy the project to `path`, with this .venv and free ports.
 
-    Returns what the ports are that its files name: port as published -> port here.
+    Return the ports in the copied files, by the port in the project's files.
     """
     for name in TREE:
         copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy2
@@ -42,13 +42,13 @@ def make_clone(path: Path) -> dict[str, str]:
 
 
 def declare_example(path: Path) -> None:
-    """Declare the example's feeds as those of the user to whom the clone belongs."""
+    """Copy the example's feeds into the copy's own `defs`."""
     package = path / "feed_assets"
     shutil.copytree(package / "demo" / "defs", package / "defs", dirs_exist_ok=True)
 
 
 def _link_environment(path: Path) -> None:
-    """Give the clone a .venv that counts as ready, and that its `make setup` cannot empty."""
+    """Link a .venv that counts as set up, and that `make setup` in the copy cannot delete."""
     environment = path / ".venv"
     environment.mkdir()
     for each in (PROJECT / ".venv").iterdir():
@@ -65,17 +65,21 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def started(
-    command: str, clone: Path, environment: Mapping[str, str] | None = None
+def start_command(
+    command: str, project_copy: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[str]:
-    """The command as typed there, in a session of its own; with what a user's shell has set."""
-    kept = {name: value for name, value in os.environ.items() if name in KEPT}
+    """Start a command in the copy, in its own session, with a user's few variables."""
+    kept = {name: value for name, value in os.environ.items() if name in KEPT_VARIABLES}
     return subprocess.Popen(
         command,
         shell=True,
         executable="/bin/bash",
-        cwd=clone,
-        env={**kept, "PYTHONPATH": str(clone), **(environment or {})},  # else the installed one
+        cwd=project_copy,
+        env={
+            **kept,
+            "PYTHONPATH": str(project_copy),
+            **(environment or {}),
+        },  # not the installed package
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -22,7 +22,7 @@ sys.addaudithook(_audit)
 
 @pytest.fixture(autouse=True)
 def in_this_process() -> Iterator[None]:
-    """Watch each test."""
+    """Fail the test if it starts a process or imports a slow package."""
     global _running
     before = SLOW & sys.modules.keys()
     _running = True

@@ -15,7 +15,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from feed_assets_tests.support.dagster.browser import opened_page, pictured, screenshot
 from feed_assets_tests.support.dagster.client import waited_for
-from feed_assets_tests.support.dagster.running import SHOP_DAYS, Office, shop_orders
+from feed_assets_tests.support.dagster.running import SHOP_DAYS, RunningDagster, shop_orders
 
 pytestmark = [
     pytest.mark.timeout(900),  # beside other tests, a run takes a minute to start
@@ -33,8 +33,8 @@ BAD_LINE = (
 
 
 @pytest.fixture(scope="module")
-def window(office: Office) -> Iterator[Page]:
-    with opened_page(office.dagster.url) as page:
+def window(running_dagster: RunningDagster) -> Iterator[Page]:
+    with opened_page(running_dagster.client.url) as page:
         page.goto("/")
         yield page
 
@@ -57,10 +57,10 @@ def one_day(window: Page) -> None:
 
 
 @pytest.fixture(scope="module")
-def backfilled(window: Page, office: Office, one_day: None) -> str:
+def backfilled(window: Page, running_dagster: RunningDagster, one_day: None) -> str:
     """All days as a backfill, one of them bad; its id."""
     good = list(shop_orders(BAD))
-    office.answers[BAD] = [*good[:6], {**good[6], "total": float("nan")}]
+    running_dagster.answers[BAD] = [*good[:6], {**good[6], "total": float("nan")}]
     open_tab(window, "shop_orders", "Partitions")
     with pictured(window, "backfilled"):
         launch(window, RANGE)
@@ -71,22 +71,22 @@ def backfilled(window: Page, office: Office, one_day: None) -> str:
 
 
 @pytest.fixture(scope="module")
-def alerted(office: Office, backfilled: str) -> str:
+def alerted(running_dagster: RunningDagster, backfilled: str) -> str:
     """The message of the backfill."""
-    return waited_for("the alert", lambda: message(office, ALERT))
+    return waited_for("the alert", lambda: message(running_dagster, ALERT))
 
 
 @pytest.fixture(scope="module")
-def mended(window: Page, office: Office, alerted: str) -> list[date]:
+def mended(window: Page, running_dagster: RunningDagster, alerted: str) -> list[date]:
     """The bad day is corrected, and what failed is run again; the days that were requested."""
-    del office.answers[BAD]
-    office.asked.clear()
+    del running_dagster.answers[BAD]
+    running_dagster.requested_days.clear()
     open_tab(window, "shop_orders", "Partitions")
     with pictured(window, "mended"):
         launch(window, RANGE, only_failed_and_missing=True)
         expect(count(window, "Materialized", len(SHOP_DAYS))).to_be_visible()
         expect(count(window, "Failed", 0)).to_be_visible()
-    return list(office.asked)
+    return list(running_dagster.requested_days)
 
 
 def test_the_catalog_shows_each_feed_with_its_kind_and_group(page: Page) -> None:
@@ -182,14 +182,16 @@ def test_the_checks_tab_shows_each_check_passed_for_each_day(page: Page) -> None
 
 
 @pytest.mark.usefixtures("mended")
-def test_that_all_is_well_again_is_told_too(office: Office) -> None:
-    well = waited_for("the message", lambda: message(office, "shop_orders: recovered"))
-    assert well.startswith(f"{BAD} of shop_orders, whose import had failed, has been imported now.")
+def test_that_all_is_well_again_is_told_too(running_dagster: RunningDagster) -> None:
+    recovery = waited_for("the message", lambda: message(running_dagster, "shop_orders: recovered"))
+    assert recovery.startswith(f"shop_orders: {BAD}, which had failed, is now imported.")
 
 
-def message(office: Office, title: str) -> str | None:
+def message(running_dagster: RunningDagster, title: str) -> str | None:
     """What was received under a title, if it was."""
-    return next((sent["message"] for sent in office.hook.received if sent["title"] == title), None)
+    return next(
+        (sent["message"] for sent in running_dagster.hook.received if sent["title"] == title), None
+    )
 
 
 def go_to(page: Page, name: str) -> None:

@@ -26,10 +26,10 @@ from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.project_copy import (
     PROJECT,
+    copy_project,
     declare_example,
     free_ports,
-    make_clone,
-    started,
+    start_command,
 )
 from feed_assets_tests.support.servers.feed import feed_server, lines
 
@@ -51,8 +51,8 @@ COMMANDS = [line.removeprefix("$ ") for block in blocks("console") for line in b
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    make_clone(tmp_path)
+def project_copy(tmp_path: Path) -> Path:
+    copy_project(tmp_path)
     return tmp_path
 
 
@@ -67,15 +67,15 @@ def test_every_command_is_tried() -> None:
     }
 
 
-def test_make_demo_imports_the_example_and_shows_it(clone: Path) -> None:
-    with started("make demo", clone) as demo:
+def test_make_demo_imports_the_example_and_shows_it(project_copy: Path) -> None:
+    with start_command("make demo", project_copy) as demo:
         shown, _ = demo.communicate(timeout=120)
 
     assert demo.returncode == 0, shown
     for text in ("crm.orders_20200115", "N1 delivered, N2 received", "refunded", "make ui"):
         assert text in shown
     assert blocks("")[0] in "\n".join(map(str.rstrip, shown.splitlines()))
-    tables = DuckDBWarehouse(clone / "var" / "demo" / "warehouse.duckdb")
+    tables = DuckDBWarehouse(project_copy / "var" / "demo" / "warehouse.duckdb")
     with tables:
         rows = duckdb_rows(tables, "orders")
         assert rows == duckdb_rows(tables, "current_orders")
@@ -89,49 +89,57 @@ def test_make_demo_imports_the_example_and_shows_it(clone: Path) -> None:
 ASSETS = "{assetNodes {assetKey {path}}}"
 
 
-def test_make_ui_shows_the_example_even_if_a_users_feed_is_broken(clone: Path) -> None:
-    port = (clone / "feed_assets" / "demo" / "__main__.py").read_text().partition("UI_PORT = ")[2]
-    broken = clone / "feed_assets" / "defs" / "broken" / "defs.yaml"
+def test_make_ui_shows_the_example_even_if_a_users_feed_is_broken(project_copy: Path) -> None:
+    port = (
+        (project_copy / "feed_assets" / "demo" / "__main__.py")
+        .read_text()
+        .partition("UI_PORT = ")[2]
+    )
+    broken = project_copy / "feed_assets" / "defs" / "broken" / "defs.yaml"
     broken.parent.mkdir()
     broken.write_text("type: feed_assets.JsonFeed\nattributes: {name: broken}\n")
     example = {"crm_orders", "crm_orders_latest", "crm_orders_snapshot"}
-    assert shown_assets("make ui", port.split()[0], clone) == example
+    assert shown_assets("make ui", port.split()[0], project_copy) == example
 
 
-def test_make_dev_shows_the_feeds_of_this_page_and_not_the_example(clone: Path) -> None:
-    declare_readmes_feeds(clone)
+def test_make_dev_shows_the_feeds_of_this_page_and_not_the_example(project_copy: Path) -> None:
+    declare_readmes_feeds(project_copy)
     port = free_ports(1)[0]
-    assert shown_assets(f"make dev PORT={port}", str(port), clone) == {
+    assert shown_assets(f"make dev PORT={port}", str(port), project_copy) == {
         "orders",
         "crm_orders",
         "crm_orders_latest",
     }
 
 
-def declare_readmes_feeds(clone: Path) -> None:
+def declare_readmes_feeds(project_copy: Path) -> None:
     for block in blocks("yaml"):
         document = yaml.safe_load(block)
         if document.get("type") == "feed_assets.JsonFeed":
-            path = clone / "feed_assets" / "defs" / document["attributes"]["name"] / "defs.yaml"
+            path = (
+                project_copy / "feed_assets" / "defs" / document["attributes"]["name"] / "defs.yaml"
+            )
             path.parent.mkdir()
             path.write_text(block)
 
 
-def test_the_step_to_bigquery_imports_a_feed_of_this_page(clone: Path, bigquery: Emulator) -> None:
+def test_the_step_to_bigquery_imports_a_feed_of_this_page(
+    project_copy: Path, bigquery: Emulator
+) -> None:
     """The commands as printed; the emulator is the project at Google."""
     exported = next(each for each in COMMANDS if each.startswith("export FEED_ASSETS_WAREHOUSE"))
     checked = next(each for each in COMMANDS if "dg check" in each)
     with feed_server() as server:
         server.answer = lambda path: lines({"orderId": "N1", "total": 1.5})
-        declare_readmes_feeds(clone)
-        feed = clone / "feed_assets" / "defs" / "orders" / "defs.yaml"
+        declare_readmes_feeds(project_copy)
+        feed = project_copy / "feed_assets" / "defs" / "orders" / "defs.yaml"
         feed.write_text(feed.read_text().replace("https://example.com/feed.ndjson", server.url))
         command = f"{exported} && {checked} && .venv/bin/dg launch --assets orders"
         environment = {
             "BIGQUERY_EMULATOR_HOST": bigquery.url,
-            "DAGSTER_HOME": str(clone / "var" / "dagster"),
+            "DAGSTER_HOME": str(project_copy / "var" / "dagster"),
         }
-        with started(f"make setup && {command}", clone, environment) as dg:
+        with start_command(f"make setup && {command}", project_copy, environment) as dg:
             printed, _ = dg.communicate(timeout=200)
     assert dg.returncode == 0, printed
     client = bigquery.client(project="my-project")
@@ -140,9 +148,9 @@ def test_the_step_to_bigquery_imports_a_feed_of_this_page(clone: Path, bigquery:
     ]
 
 
-def shown_assets(command: str, port: str, clone: Path) -> set[str]:
+def shown_assets(command: str, port: str, project_copy: Path) -> set[str]:
     """The assets that the UI shows which a command starts."""
-    with started(command, clone) as ui:
+    with start_command(command, project_copy) as ui:
         try:
             deadline = time.monotonic() + 100
             while True:
@@ -171,12 +179,12 @@ def duckdb_rows(tables: DuckDBWarehouse, name: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: str(row["orderId"]))
 
 
-def test_dg_check_points_at_a_mistake_by_file_line_and_attribute(clone: Path) -> None:
-    declare_example(clone)
-    mistaken = clone / "feed_assets" / "defs" / "crm_orders" / "defs.yaml"
+def test_dg_check_points_at_a_mistake_by_file_line_and_attribute(project_copy: Path) -> None:
+    declare_example(project_copy)
+    mistaken = project_copy / "feed_assets" / "defs" / "crm_orders" / "defs.yaml"
     mistaken.write_text(mistaken.read_text().replace("dataset: crm", "datset: crm"))
 
-    with started(".venv/bin/dg check defs", clone) as dg:
+    with start_command(".venv/bin/dg check defs", project_copy) as dg:
         said, _ = dg.communicate(timeout=120)
 
     assert dg.returncode != 0
@@ -185,17 +193,19 @@ def test_dg_check_points_at_a_mistake_by_file_line_and_attribute(clone: Path) ->
     assert "datset" in said
 
 
-def test_dg_scaffold_writes_what_dg_finds_valid(clone: Path) -> None:
+def test_dg_scaffold_writes_what_dg_finds_valid(project_copy: Path) -> None:
     scaffold = " && ".join(command for command in COMMANDS if "scaffold" in command)
-    with started(f"{scaffold} && .venv/bin/dg check yaml && .venv/bin/dg check defs", clone) as dg:
+    with start_command(
+        f"{scaffold} && .venv/bin/dg check yaml && .venv/bin/dg check defs", project_copy
+    ) as dg:
         said, _ = dg.communicate(timeout=120)
 
     assert "All definitions loaded successfully" in said, said
-    written = (clone / "feed_assets" / "defs" / "shop_orders" / "defs.yaml").read_text()
+    written = (project_copy / "feed_assets" / "defs" / "shop_orders" / "defs.yaml").read_text()
     assert written == feed_yaml("shop_orders")
     for attribute in Feed.model_fields:
         assert f" {attribute}:" in written
-    alerts = (clone / "feed_assets" / "defs" / "team_alerts" / "defs.yaml").read_text()
+    alerts = (project_copy / "feed_assets" / "defs" / "team_alerts" / "defs.yaml").read_text()
     assert alerts == alerts_yaml("team_alerts")
     for attribute in Alerts.model_fields:
         assert f" {attribute}: " in alerts
@@ -243,10 +253,10 @@ def test_the_example_day_becomes_the_table_it_shows(tmp_path: Path) -> None:
     ]
 
 
-def test_a_preview_prints_what_the_readme_shows(clone: Path) -> None:
-    (clone / "orders.ndjson").write_text(blocks("json")[1])
+def test_a_preview_prints_what_the_readme_shows(project_copy: Path) -> None:
+    (project_copy / "orders.ndjson").write_text(blocks("json")[1])
     (command,) = (each for each in COMMANDS if "preview" in each)
-    with started(command, clone) as preview:
+    with start_command(command, project_copy) as preview:
         said, _ = preview.communicate(timeout=60)
 
     assert said in blocks("")

@@ -27,7 +27,7 @@ from feed_assets_tests.support.dagster.browser import (
     installed,
     provide,
 )
-from feed_assets_tests.support.project_copy import PROJECT, make_clone, started
+from feed_assets_tests.support.project_copy import PROJECT, copy_project, start_command
 
 NONE = "/nonexistent/python"
 SCRIPTS = ("Makefile", "setup.sh", ".ci/run")
@@ -35,17 +35,17 @@ CURL = PROJECT / "feed_assets_tests" / "docs" / "curl.py"
 
 
 @pytest.fixture(params=["project", "a company's #1 $HOME 100% project"])
-def clone(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+def project_copy(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A clone that is set up, in a folder whose name is plain or is not."""
     folder = tmp_path / str(request.param)
     folder.mkdir()
-    make_clone(folder)
+    copy_project(folder)
     return folder
 
 
 def make(target: str, folder: Path, **environment: str) -> tuple[int, str]:
     """The exit status and the output of a make target."""
-    with started(f"make {target}", folder, environment) as process:
+    with start_command(f"make {target}", folder, environment) as process:
         printed, _ = process.communicate(timeout=120)
     return process.returncode, printed
 
@@ -54,55 +54,57 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_setup_is_done_once_and_writes_only_inside_the_checkout(clone: Path) -> None:
-    before = files(clone.parent)
-    assert make("setup", clone, PYTHON=NONE) == (0, "")
-    assert {path.removeprefix(clone.name) for path in files(clone.parent) - before} == {
+def test_setup_is_done_once_and_writes_only_inside_the_checkout(project_copy: Path) -> None:
+    before = files(project_copy.parent)
+    assert make("setup", project_copy, PYTHON=NONE) == (0, "")
+    assert {
+        path.removeprefix(project_copy.name) for path in files(project_copy.parent) - before
+    } == {
         "/var/dagster/dagster.yaml",
         "/var/demo/dagster/dagster.yaml",
     }
-    configured = clone / "var" / "dagster" / "dagster.yaml"
+    configured = project_copy / "var" / "dagster" / "dagster.yaml"
     configured.write_text("a user's own")
-    assert make("setup", clone, PYTHON=NONE) == (0, "")
+    assert make("setup", project_copy, PYTHON=NONE) == (0, "")
     assert configured.read_text() == "a user's own"
 
 
-def test_setup_uses_the_folder_that_dagster_home_names(clone: Path) -> None:
-    home = clone.parent / "a home"
-    assert make("setup", clone, DAGSTER_HOME=str(home)) == (0, "")
+def test_setup_uses_the_folder_that_dagster_home_names(project_copy: Path) -> None:
+    home = project_copy.parent / "a home"
+    assert make("setup", project_copy, DAGSTER_HOME=str(home)) == (0, "")
     assert (home / "dagster.yaml").exists()
-    assert not (clone / "var" / "dagster").exists()
+    assert not (project_copy / "var" / "dagster").exists()
 
 
-def interrupted(clone: Path) -> Path:
-    (clone / ".venv" / ".ready").unlink()
-    return clone
+def interrupted(project_copy: Path) -> Path:
+    (project_copy / ".venv" / ".ready").unlink()
+    return project_copy
 
 
-def changed(clone: Path) -> Path:
-    with (clone / "requirements.lock").open("a") as lock:
+def changed(project_copy: Path) -> Path:
+    with (project_copy / "requirements.lock").open("a") as lock:
         lock.write("# another version\n")
-    return clone
+    return project_copy
 
 
-def moved(clone: Path) -> Path:
-    return clone.rename(clone.parent / "elsewhere")
+def moved(project_copy: Path) -> Path:
+    return project_copy.rename(project_copy.parent / "elsewhere")
 
 
-def without_interpreter(clone: Path) -> Path:
-    programs = clone / ".venv" / "bin"
+def without_interpreter(project_copy: Path) -> Path:
+    programs = project_copy / ".venv" / "bin"
     programs.unlink()
     programs.mkdir()
     (programs / "python").symlink_to(NONE)
-    return clone
+    return project_copy
 
 
 @pytest.mark.parametrize("state", [interrupted, changed, moved, without_interpreter])
 def test_an_environment_that_is_not_whole_or_not_of_this_folder_is_built_again(
-    state: object, clone: Path
+    state: object, project_copy: Path
 ) -> None:
     assert callable(state)
-    status, printed = make("setup", state(clone), PYTHON=NONE)
+    status, printed = make("setup", state(project_copy), PYTHON=NONE)
     assert status != 0
     assert f"found none of {NONE}; install one" in printed
 
@@ -124,7 +126,7 @@ MISSING = "raise ImportError\n"
 def test_a_python_that_does_not_fit_is_named_with_the_reason_in_one_line(
     module: str, text: str, reason: str, tmp_path: Path
 ) -> None:
-    make_clone(tmp_path)
+    copy_project(tmp_path)
     (tmp_path / ".venv" / ".ready").unlink()
     (tmp_path / "python" / module).parent.mkdir()
     (tmp_path / "python" / f"{module}.py").write_text(text)
@@ -175,7 +177,7 @@ def test_packages_that_an_index_of_ones_own_lacks_end_setup_in_one_sentence(
     index: tuple[str, list[str]], tmp_path: Path
 ) -> None:
     url, requested = index
-    make_clone(tmp_path)
+    copy_project(tmp_path)
     shutil.rmtree(tmp_path / ".venv")
     status, printed = make("setup", tmp_path, PIP_INDEX_URL=url, PIP_FIND_LINKS="")
     assert status != 0
@@ -218,7 +220,7 @@ def test_the_lock_has_a_hash_of_each_package_and_no_address() -> None:
 
 
 def test_a_port_of_the_example_that_is_taken_ends_the_demo_in_one_sentence(tmp_path: Path) -> None:
-    port = int(make_clone(tmp_path)[str(PORT)])
+    port = int(copy_project(tmp_path)[str(PORT)])
     with create_server((HOST, port)):
         status, printed = make("demo", tmp_path)
     assert status != 0
@@ -229,8 +231,8 @@ def test_a_port_of_the_example_that_is_taken_ends_the_demo_in_one_sentence(tmp_p
 def test_a_demo_that_is_interrupted_ends_in_one_sentence_and_the_next_one_works(
     tmp_path: Path,
 ) -> None:
-    make_clone(tmp_path)
-    with started("make demo", tmp_path) as demo:
+    copy_project(tmp_path)
+    with start_command("make demo", tmp_path) as demo:
         assert demo.stdout is not None
         first = demo.stdout.readline()
         os.killpg(demo.pid, signal.SIGINT)

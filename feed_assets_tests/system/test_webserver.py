@@ -12,7 +12,7 @@ import pytest
 
 from feed_assets.demo import crm
 from feed_assets_tests.support.dagster.client import Asset, Backfill, Run, waited_for
-from feed_assets_tests.support.dagster.running import Office
+from feed_assets_tests.support.dagster.running import RunningDagster
 
 pytestmark = [
     pytest.mark.timeout(900),  # beside other tests, a run takes a minute to start
@@ -68,13 +68,13 @@ class Imported:
 
 
 @pytest.fixture(scope="module")
-def imported(office: Office) -> Imported:
-    dagster = office.dagster
+def imported(running_dagster: RunningDagster) -> Imported:
+    dagster = running_dagster.client
     backfill_id = dagster.launch_backfill("crm_orders", DAYS)
     snapshot_id = dagster.launch_run("crm_orders_snapshot")
     backfill = dagster.backfill(backfill_id)
     snapshot = dagster.run(snapshot_id)
-    return Imported(backfill, dagster.asset("crm_orders"), snapshot, tables(office.file))
+    return Imported(backfill, dagster.asset("crm_orders"), snapshot, tables(running_dagster.file))
 
 
 def tables(file: Path) -> Tables:
@@ -103,7 +103,7 @@ def test_eleven_days_picked_in_the_ui_are_backfilled_in_one_run(imported: Import
 
 
 def test_each_backfilled_day_shows_as_materialized_with_its_own_figures(
-    imported: Imported, office: Office
+    imported: Imported, running_dagster: RunningDagster
 ) -> None:
     orders = imported.orders
     assert orders.statuses == [("MATERIALIZED", DAYS[0], DAYS[-1])]
@@ -115,17 +115,19 @@ def test_each_backfilled_day_shows_as_materialized_with_its_own_figures(
         assert metadata["dagster/column_schema"] == {
             "columns": [{"name": name, "type": kind} for name, kind, _ in COLUMNS]
         }
-        assert metadata["url"] == f"{office.url}/feed.ndjson?date={suffix}"
+        assert metadata["url"] == f"{running_dagster.url}/feed.ndjson?date={suffix}"
         assert (metadata["bytes"] > 0) == bool(rows)
         assert metadata["bad lines"] == 0
 
 
 @pytest.mark.usefixtures("imported")
-def test_the_checks_tab_has_each_day_and_the_feed_its_deadline(office: Office) -> None:
+def test_the_checks_tab_has_each_day_and_the_feed_its_deadline(
+    running_dagster: RunningDagster,
+) -> None:
     all_days = [("SUCCEEDED", DAYS[0], DAYS[-1])]
     names = ("rows", "key", "updated_at", "schema")
-    assert office.dagster.checks("crm_orders") == dict.fromkeys(names, all_days)
-    assert office.dagster.deadline("crm_orders_snapshot")["deadlineCron"] == "0 3 29 2 *"
+    assert running_dagster.client.checks("crm_orders") == dict.fromkeys(names, all_days)
+    assert running_dagster.client.deadline("crm_orders_snapshot")["deadlineCron"] == "0 3 29 2 *"
 
 
 def test_each_day_has_its_shard_and_the_snapshot_its_table(imported: Imported) -> None:
@@ -139,28 +141,30 @@ def test_each_day_has_its_shard_and_the_snapshot_its_table(imported: Imported) -
 
 
 def test_a_password_missing_or_wrong_fails_the_run_and_not_the_code_location(
-    office: Office,
+    running_dagster: RunningDagster,
 ) -> None:
-    run = office.dagster.run(office.dagster.launch_run("crm_leads", "crm_returns"))
+    run = running_dagster.client.run(running_dagster.client.launch_run("crm_leads", "crm_returns"))
     assert run.status == "FAILURE"
     assert run.failures == {
         "crm_leads": "crm_leads: the environment variable CRM_LEADS_PASSWORD is not set; "
         "the feed's basic_auth reads it",
-        "crm_returns": f"crm_returns: {office.url}/feed.ndjson answered 401 Unauthorized; "
+        "crm_returns": f"crm_returns: {running_dagster.url}/feed.ndjson answered 401 Unauthorized; "
         "check what the environment has in CRM_FEED_USERNAME and CRM_FEED_USERNAME",
     }
-    assert office.dagster.location() == "LOADED"
+    assert running_dagster.client.location() == "LOADED"
 
 
 def test_a_bad_day_of_a_backfill_fails_alone_and_its_table_stays(
-    imported: Imported, office: Office
+    imported: Imported, running_dagster: RunningDagster
 ) -> None:
     (order,) = crm.updated_on(date(2020, 1, 10))
-    office.answers[date(2020, 1, 14)] = [order]
-    office.answers[date(2020, 1, 15)] = [order, {"orderId": "N4", "total": float("nan")}]
-    backfill = office.dagster.backfill(office.dagster.launch_backfill("crm_orders", DAYS[4:7]))
-    orders = office.dagster.asset("crm_orders")
-    held = tables(office.file).rows
+    running_dagster.answers[date(2020, 1, 14)] = [order]
+    running_dagster.answers[date(2020, 1, 15)] = [order, {"orderId": "N4", "total": float("nan")}]
+    backfill = running_dagster.client.backfill(
+        running_dagster.client.launch_backfill("crm_orders", DAYS[4:7])
+    )
+    orders = running_dagster.client.asset("crm_orders")
+    held = tables(running_dagster.file).rows
 
     (run,) = backfill.runs
     assert (backfill.status, run.status) == ("COMPLETED_FAILED", "FAILURE")
@@ -177,25 +181,29 @@ def test_a_bad_day_of_a_backfill_fails_alone_and_its_table_stays(
 
 
 @pytest.mark.usefixtures("imported")
-def test_the_view_of_the_latest_state_comes_by_itself_and_by_hand(office: Office) -> None:
-    by_itself = office.dagster.sensor_run("crm_orders_latest", sensor="latest_state")
-    before = tables(office.file)
-    by_hand = office.dagster.run(office.dagster.launch_run("crm_orders_latest"))
-    after = tables(office.file)
+def test_the_view_of_the_latest_state_comes_by_itself_and_by_hand(
+    running_dagster: RunningDagster,
+) -> None:
+    by_itself = running_dagster.client.sensor_run("crm_orders_latest", sensor="latest_state")
+    before = tables(running_dagster.file)
+    by_hand = running_dagster.client.run(running_dagster.client.launch_run("crm_orders_latest"))
+    after = tables(running_dagster.file)
     assert by_itself.status == by_hand.status == "SUCCESS"
     assert before.rows["orders"] == after.rows["orders"] == NOW
     assert before.columns["orders"] == after.columns["orders"] == TYPES
 
 
-def test_what_fails_is_told_to_the_chat_and_by_mail(office: Office) -> None:
-    office.answers[date(2020, 1, 15)] = [{"orderId": "N4", "total": float("nan")}]
-    backfill_id = office.dagster.launch_backfill("crm_orders", ["2020-01-15"])
-    run_id = office.dagster.launch_run("crm_leads")
-    assert office.dagster.backfill(backfill_id).status == "COMPLETED_FAILED"
-    assert office.dagster.run(run_id).status == "FAILURE"
+def test_what_fails_is_told_to_the_chat_and_by_mail(running_dagster: RunningDagster) -> None:
+    running_dagster.answers[date(2020, 1, 15)] = [{"orderId": "N4", "total": float("nan")}]
+    backfill_id = running_dagster.client.launch_backfill("crm_orders", ["2020-01-15"])
+    run_id = running_dagster.client.launch_run("crm_leads")
+    assert running_dagster.client.backfill(backfill_id).status == "COMPLETED_FAILED"
+    assert running_dagster.client.run(run_id).status == "FAILURE"
 
     def told(link: str) -> dict[str, Any] | None:
-        return next((sent for sent in office.hook.received if link in sent["message"]), None)
+        return next(
+            (sent for sent in running_dagster.hook.received if link in sent["message"]), None
+        )
 
     backfill = waited_for("the alert of the backfill", lambda: told(f"/runs/b/{backfill_id}"))
     assert backfill["title"] == "crm_orders: backfill of 2020-01-15 failed"
@@ -204,9 +212,10 @@ def test_what_fails_is_told_to_the_chat_and_by_mail(office: Office) -> None:
     assert alert["title"] == "crm_leads: import failed"
     assert alert["message"] == (
         "the environment variable CRM_LEADS_PASSWORD is not set; the feed's basic_auth reads it"
-        "\n\nThe table is as before. Once the cause is gone, materialize crm_leads again."
+        "\n\nThe table is unchanged. Fix the cause, then materialize crm_leads again."
         f"\n\nRun: https://dagster.example.com/runs/{run_id}"
     )
     assert waited_for(
-        "the mail", lambda: any(run_id in mail.get_content() for mail in office.mailbox.received)
+        "the mail",
+        lambda: any(run_id in mail.get_content() for mail in running_dagster.mailbox.received),
     )

@@ -18,7 +18,13 @@ from feed_assets.warehouse.base import Pending, Warehouse
 from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.support.bigquery.emulator import Emulator
-from feed_assets_tests.support.killable import Rows, Transport, import_day, into_duckdb, survives
+from feed_assets_tests.support.killable_import import (
+    HookedTransport,
+    Rows,
+    import_day,
+    import_into_duckdb,
+    survives,
+)
 
 PARTS = 2
 FIRST, DAY, NEXT = (date(2020, 1, day) for day in (1, 2, 3))
@@ -75,7 +81,7 @@ def test_an_import_between_any_two_calls_of_another(
             if number == at:
                 import_day(BigQueryWarehouse(client), orders, *other, "other")
 
-        sending = Transport(before)
+        sending = HookedTransport(before)
         import_day(BigQueryWarehouse(sending.client(bigquery)), orders, *one, "one")
 
         if sending.calls < at:
@@ -122,7 +128,7 @@ def test_processes(name: str, tmp_path: Path) -> None:
     import_day(DuckDBWarehouse(path), orders, FIRST, PLAIN, "first")
 
     imports: list[Callable[[], bool]] = [
-        partial(survives, into_duckdb, path, orders, day, rows) for day, rows in BOTH[name]
+        partial(survives, import_into_duckdb, path, orders, day, rows) for day, rows in BOTH[name]
     ]
     with ThreadPoolExecutor(2) as pool:
         assert all(pool.map(operator.call, imports))

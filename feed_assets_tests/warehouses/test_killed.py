@@ -19,11 +19,11 @@ from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.read import read_table
 from feed_assets_tests.support.bigquery.emulator import Emulator
-from feed_assets_tests.support.killable import (
+from feed_assets_tests.support.killable_import import (
+    HookedTransport,
     Killed,
-    Transport,
     import_day,
-    into_duckdb,
+    import_into_duckdb,
     killed_copies,
     survives,
 )
@@ -111,7 +111,7 @@ def test_killed_at_any_call_to_bigquery(
             if number >= at:
                 raise Killed
 
-        sending = Transport(die, CHANGING)
+        sending = HookedTransport(die, CHANGING)
         dying = BigQueryWarehouse(sending.client(bigquery))
         survived = True
         try:
@@ -169,7 +169,7 @@ def test_a_killed_process_leaves_the_files_that_were_copied(file: Path, tmp_path
     copies = killed_copies(file, tmp_path / "copies", ORDERS, DAY, AFTER)
     last = copies[-1]  # when all is written, and the file not closed yet
 
-    assert not survives(into_duckdb, killed / file.name, ORDERS, DAY, AFTER, len(copies))
+    assert not survives(import_into_duckdb, killed / file.name, ORDERS, DAY, AFTER, len(copies))
 
     assert files(killed) == files(last.parent)
     assert set(files(killed)) > {file.name}  # there was a log to recover from

@@ -10,7 +10,7 @@ from feed_assets.schema.table import Table
 from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.dagster.client import PROJECT
-from feed_assets_tests.support.killable import import_day
+from feed_assets_tests.support.killable_import import import_day
 
 DAYS = {
     date(2019, 12, 30): [("N1", "2019-12-30", 10.0, "received")],

@@ -1,4 +1,4 @@
-"""One real Dagster for the tests that look at it, with a CRM, a shop, and somebody to alert."""
+"""A running Dagster for system tests, with a CRM, a shop, a webhook and a mail server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from feed_assets_tests.support.dagster.client import Dagster, copied_project, da
 from feed_assets_tests.support.servers.receivers import Mailbox, Webhook, mail_server, webhook
 
 SHOP_DAYS = [datetime.now(UTC).date() - timedelta(days=ago) for ago in range(14, 0, -1)]
-"""Those of a feed that goes on: of one with an end, Dagster has no plots over partitions."""
+"""Days of a feed without an end date; Dagster plots over partitions only for these."""
 BASIC_AUTH = {"username_env": "CRM_FEED_USERNAME", "password_env": "CRM_FEED_PASSWORD"}
 MORE_FEEDS: dict[str, dict[str, Any]] = {
     "crm_leads": {"basic_auth": {**BASIC_AUTH, "password_env": "CRM_LEADS_PASSWORD"}},
@@ -37,27 +37,28 @@ MORE_FEEDS: dict[str, dict[str, Any]] = {
 
 
 @dataclass
-class Office:
-    """All that runs: Dagster, and CRM and shop, whose answers for a day a test may change.
+class RunningDagster:
+    """Dagster and the servers it talks to.
 
-    `asked` are the days that were requested of the shop.
+    Tests set `answers` to change the CRM's and shop's rows of a day. `requested_days` lists the
+    requests to the shop. `file` is the DuckDB warehouse.
     """
 
-    dagster: Dagster
+    client: Dagster
     url: str
     file: Path
     answers: dict[date | None, Rows]
-    asked: list[date]
+    requested_days: list[date]
     hook: Webhook
     mailbox: Mailbox
 
 
 @contextmanager
-def opened_office(here: Path) -> Iterator[Office]:
-    """Starts all of it in a folder, and ends it."""
+def start_dagster(here: Path) -> Iterator[RunningDagster]:
+    """Start Dagster and the servers in a folder; stop them on exit."""
     file = here / "warehouse.duckdb"
     answers: dict[date | None, Rows] = {}
-    asked: list[date] = []
+    requested_days: list[date] = []
     environment = {
         "FEED_ASSETS_WAREHOUSE": f"duckdb://{file}",
         "CRM_FEED_USERNAME": USERNAME,
@@ -69,8 +70,8 @@ def opened_office(here: Path) -> Iterator[Office]:
         return answers.get(day, crm.now() if day is None else crm.updated_on(day))
 
     def shop(day: date | None) -> Rows:
-        assert day is not None  # it has no snapshot
-        asked.append(day)
+        assert day is not None  # the shop has no snapshot
+        requested_days.append(day)
         return answers.get(day, shop_orders(day))
 
     feeds: Feeds = {"/feed.ndjson": orders, "/shop.ndjson": shop}
@@ -79,11 +80,11 @@ def opened_office(here: Path) -> Iterator[Office]:
         project = copied_project(here / "project", url, MORE_FEEDS)
         with dagster_over(project, here / "home", environment) as dagster:
             assert dagster.location() == "LOADED"
-            yield Office(dagster, url, file, answers, asked, hook, mailbox)
+            yield RunningDagster(dagster, url, file, answers, requested_days, hook, mailbox)
 
 
 def shop_orders(day: date) -> Rows:
-    """What the shop sold on a day: on some more than on others, as the plot of rows shows."""
+    """Return the shop's orders of a day; the number differs by day, so that plots show a curve."""
     count = 40 + 25 * (day.day * 7 % 11)
     return [
         {

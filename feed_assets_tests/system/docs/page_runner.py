@@ -27,7 +27,12 @@ from feed_assets.ndjson.strict_json import parse
 from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.support.bigquery.emulator import Emulator
-from feed_assets_tests.support.project_copy import declare_example, free_ports, make_clone, started
+from feed_assets_tests.support.project_copy import (
+    copy_project,
+    declare_example,
+    free_ports,
+    start_command,
+)
 from feed_assets_tests.system.docs.example import CREDENTIALS, declared, import_example
 from feed_assets_tests.system.docs.pages import PROJECT, Block, shown_in
 
@@ -45,7 +50,7 @@ class PageRunner:
     def __init__(self, path: Path, bigquery: Callable[[], Emulator]) -> None:
         self.path, self._emulator = path, bigquery
         (path / "var" / "dagster").mkdir(parents=True)
-        self.ports = {**make_clone(path), EXAMPLE_PORT: str(free_ports(1)[0])}
+        self.ports = {**copy_project(path), EXAMPLE_PORT: str(free_ports(1)[0])}
         declare_example(path)
         self.environment = {**CREDENTIALS, "PATH": f"{path}/.venv/bin:{os.environ['PATH']}"}
         if shutil.which("curl") is None:
@@ -98,7 +103,7 @@ class PageRunner:
         if re.search(r"dg launch|demo", command):
             self.serve_example()
         background = command.endswith(" &")
-        process = started(self._here(command).removesuffix(" &"), self.path, self.environment)
+        process = start_command(self._here(command).removesuffix(" &"), self.path, self.environment)
         if background:
             self.running.append(process)
             assert process.stdout is not None

@@ -21,7 +21,7 @@ from feed_assets.errors import AccessRefused, BadLines, NotNdjson, Truncated, Un
 from feed_assets.importing.import_feed import store
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
-from feed_assets_tests.support.project_copy import free_ports, started
+from feed_assets_tests.support.project_copy import free_ports, start_command
 from feed_assets_tests.support.servers.feed import Answer, FeedServer
 from feed_assets_tests.system.docs.example import CREDENTIALS, import_days
 from feed_assets_tests.system.docs.page_runner import FILE
@@ -53,7 +53,7 @@ def served(kind: str, folder: Path, *changes: tuple[str, str]) -> Iterator[str]:
         assert old in text
         text = text.replace(old, new)
     file.write_text(text)
-    process = started(f"exec {program(SERVERS[kind])} {file}", folder)
+    process = start_command(f"exec {program(SERVERS[kind])} {file}", folder)
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "serving\n"

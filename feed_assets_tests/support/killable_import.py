@@ -1,7 +1,7 @@
-"""Imports that a test ends, or that it joins, at a point it names.
+"""Imports that a test kills, or runs code in, before a numbered warehouse call.
 
-The points are counted, not timed. Between two calls to a warehouse (of DuckDB: two statements that
-are no query) an import changes nothing that outlives it, so those are all the points there are.
+Points are counted, not timed. Between two calls (DuckDB: two statements other than SELECT) an
+import changes nothing that outlives its process, so these are all points there are.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ PROCESSES.set_forkserver_preload([__name__])
 def import_day(
     warehouse: Warehouse, table: Table, day: date, rows: Rows, attempt: str = "1"
 ) -> Stored:
-    """Stores a day, as an import does."""
+    """Store a day as an import does."""
     sent = pa.Table.from_pylist(list(rows))
     with warehouse:
         return store_shard(warehouse, table, day, lambda known: sent, attempt=attempt)
 
 
 class Killed(BaseException):
-    """The end of a process. No `except Exception` takes it."""
+    """Simulates the end of a process; `except Exception` does not catch it."""
 
 
-class Transport(HTTPAdapter):
-    """Sends the calls of BigQuery's client, and does something `before` each, given its number.
+class HookedTransport(HTTPAdapter):
+    """HTTP adapter for BigQuery's client that calls `before(number)` before each call.
 
-    Only the calls of these `methods` are counted, from 1.
+    Counts calls of these HTTP `methods` only (default: all), from 1.
     """
 
     def __init__(self, before: Callable[[int], None], methods: Sequence[str] = ()) -> None:
@@ -71,27 +71,28 @@ class Transport(HTTPAdapter):
         return super().send(request, *args, **kwargs)
 
     def client(self, emulator: Emulator) -> bigquery.Client:
-        """A client of the emulator whose calls these are."""
+        """Return a client of the emulator that uses this adapter."""
         client = emulator.client()
         client._http.mount("http://", self)
         return client
 
 
-def into_duckdb(path: Path, table: Table, day: date, rows: Rows, at: int | None = None) -> None:
+def import_into_duckdb(
+    path: Path, table: Table, day: date, rows: Rows, at: int | None = None
+) -> None:
     """Import a day, and end this process by SIGKILL before the `at`-th statement, from 1."""
 
     def before(number: int) -> None:
         if number == at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    import_watched(path, table, day, rows, before)
+    import_with_hook(path, table, day, rows, before)
 
 
 def killed_copies(path: Path, to: Path, table: Table, day: date, rows: Rows) -> list[Path]:
-    """Import a day; before each statement, copy what a process killed there would leave.
+    """Import a day; before each statement, copy the files a process killed there would leave.
 
-    That is the folder's files as the system has them: whatever a process has not yet written is
-    lost with it, and the system loses nothing of what was written.
+    Unwritten data is lost with the process; the system keeps what was written.
     """
     copies: list[Path] = []
 
@@ -99,51 +100,51 @@ def killed_copies(path: Path, to: Path, table: Table, day: date, rows: Rows) -> 
         copies.append(to / str(number) / path.name)
         shutil.copytree(path.parent, copies[-1].parent)
 
-    import_watched(path, table, day, rows, before)
+    import_with_hook(path, table, day, rows, before)
     return copies
 
 
-def import_watched(
+def import_with_hook(
     path: Path, table: Table, day: date, rows: Rows, before: Callable[[int], None]
 ) -> None:
-    """Import a day, and do something `before` each statement, given its number."""
+    """Import a day; call `before(number)` before each statement, counted from 1."""
     connect, number = duckdb.connect, 0
 
-    def tell() -> None:
+    def hook() -> None:
         nonlocal number
         number += 1
         before(number)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(duckdb, "connect", lambda path: Watched(connect(path), tell))
+        patched.setattr(duckdb, "connect", lambda path: HookedConnection(connect(path), hook))
         import_day(DuckDBWarehouse(path), table, day, rows)
 
 
-class Watched:
-    """A connection to DuckDB that tells before it is asked to change something."""
+class HookedConnection:
+    """DuckDB connection that calls `hook` before each statement that changes something."""
 
-    def __init__(self, connection: Any, tell: Callable[[], None]) -> None:
+    def __init__(self, connection: Any, hook: Callable[[], None]) -> None:
         self._connection = connection
-        self._tell = tell
+        self._hook = hook
 
     def execute(self, sql: str, *values: Any) -> Any:
         if not sql.startswith("SELECT"):
-            self._tell()
+            self._hook()
         return self._connection.execute(sql, *values)
 
     def register(self, name: str, rows: pa.RecordBatchReader) -> None:
-        """Within a statement, too: when it asks for rows."""
+        """Call the hook within a statement, too: before each batch it reads."""
 
-        def told() -> Iterator[pa.RecordBatch]:
+        def batches() -> Iterator[pa.RecordBatch]:
             for batch in rows:
-                self._tell()
+                self._hook()
                 yield batch
 
-        watched = pa.RecordBatchReader.from_batches(rows.schema, told())
+        watched = pa.RecordBatchReader.from_batches(rows.schema, batches())
         self._connection.register(name, watched)
 
     def close(self) -> None:
-        self._tell()
+        self._hook()
         self._connection.close()
 
     def __getattr__(self, name: str) -> Any:
