@@ -204,9 +204,7 @@ def _check_status(
         return
     if status == 304 and {"If-None-Match", "If-Modified-Since"} & extra_headers.keys():
         return
-    if (status in CONDITION_REFUSED and extra_headers) or (
-        "Range" in extra_headers and _is_final(status)
-    ):
+    if (status in CONDITION_REFUSED and extra_headers) or (partial and _is_final(status)):
         raise ConditionRefused(
             f"{message} to a request with {' and '.join(extra_headers)}", url=url, status=status
         )

@@ -16,7 +16,7 @@ from dagster._record import replace
 from feed_assets.config.feed import Feed
 
 if TYPE_CHECKING:
-    from feed_assets.importing.checks import Checked
+    from feed_assets.importing.checks import CheckResult
 
 DONE = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
 
@@ -44,7 +44,7 @@ def check_specs(
 
 
 def evaluations(
-    asset: dg.AssetKey, day: str | None, checked: Sequence[Checked]
+    asset: dg.AssetKey, day: str | None, checked: Sequence[CheckResult]
 ) -> Sequence[dg.AssetCheckEvaluation]:
     """How the checks of a day went. One that did not pass and is not grave alerts nobody."""
     return [
@@ -57,9 +57,9 @@ def evaluations(
                 **({"for example": dg.MetadataValue.json(each.samples)} if each.samples else {}),
             },
             severity=dg.AssetCheckSeverity.ERROR
-            if each.passed or each.grave
+            if each.passed or each.is_error
             else dg.AssetCheckSeverity.WARN,
-            description=each.said,
+            description=each.summary,
             partition=day,
         )
         for each in checked

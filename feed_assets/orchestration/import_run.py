@@ -158,8 +158,8 @@ class ImportRun:
         attempt = f"{self.context.run.run_id} {self.context.retry_number}"
         imported = store(delivered, warehouse, attempt=attempt)
         checked = [
-            replace(each, said=self._mask(each.said), samples=self._mask.values(each.samples))
-            for each in imported.checked
+            replace(each, summary=self._mask(each.summary), samples=self._mask.values(each.samples))
+            for each in imported.checks
         ]
         checks = evaluations(self.context.asset_key, _key(delivered.day), checked)
         return masked(import_metadata(imported), self._mask), checks, summary(imported)

@@ -75,7 +75,7 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
     def _store(
         self, context: dg.OutputContext, warehouse: Warehouse, key: str | None, frame: pd.DataFrame
     ) -> None:
-        from feed_assets.importing.import_feed import to_arrow
+        from feed_assets.importing.dataframes import to_arrow
         from feed_assets.warehouse.store import store_shard, store_snapshot
 
         table = _table(context.definition_metadata, context.asset_key)
@@ -96,7 +96,7 @@ def _frame(tables: Iterable[pa.Table]) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
 
-    from feed_assets.importing.import_feed import to_frame
+    from feed_assets.importing.dataframes import to_frame
 
     found = list(tables)
     if not found:  # an input without partitions

@@ -25,9 +25,10 @@ FAILED = "failed"
 
 def import_metadata(imported: Import) -> dict[str, Any]:
     """The metadata of one imported day or snapshot. Holds no row and no secret."""
-    download, reading = imported.delivery.download, imported.reading
+    download, reading = imported.pending.download, imported.reading
+    state = imported.snapshot_state
     info = download.info.result()  # or there would be no import
-    said = imported.delivery.feed.column_descriptions
+    said = imported.pending.feed.column_descriptions
     return {
         **stored_metadata(imported.stored, said),
         "url": download.url,
@@ -43,7 +44,7 @@ def import_metadata(imported: Import) -> dict[str, Any]:
             "nulls dropped from arrays",
             [f"{path}: {count}" for path, count in reading.dropped_nulls.items()],
         ),
-        **(held_metadata(imported.held, imported.delivery.feed) if imported.held else {}),
+        **(held_metadata(state, imported.pending.feed) if state else {}),
     }
 
 
@@ -145,7 +146,7 @@ def _not_sent(imported: Import) -> list[str]:
     from feed_assets.schema.columns import sent_paths
 
     known = {path for paths in sent_paths(imported.stored.columns) for path in paths}
-    return [path for path in imported.delivery.feed.column_descriptions if path not in known]
+    return [path for path in imported.pending.feed.column_descriptions if path not in known]
 
 
 def _listed(name: str, items: list[str] | tuple[str, ...]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from feed_assets.config.feed import Feed
 
 if TYPE_CHECKING:
     from feed_assets.download import Validators
-    from feed_assets.importing.import_feed import Held
+    from feed_assets.importing.import_feed import SnapshotState
     from feed_assets.warehouse.base import Warehouse
 
 HELD = "validators"
@@ -31,7 +31,7 @@ class LastImport:
     """What it recorded that is still so."""
 
 
-def held_metadata(held: Held, feed: Feed) -> dict[str, Any]:
+def held_metadata(held: SnapshotState, feed: Feed) -> dict[str, Any]:
     """What the next run needs: it stands in the metadata of the materialization."""
     return {
         HELD: dg.MetadataValue.json(

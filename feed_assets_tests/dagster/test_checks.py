@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from feed_assets.config.feed import Feed
 from feed_assets.importing import checks
-from feed_assets.importing.checks import Checked, check_content
+from feed_assets.importing.checks import CheckResult, check_content
 from feed_assets.importing.key_columns import ISO
 from feed_assets.orchestration.run_outcomes import read_run
 from feed_assets.schema.table import Table
@@ -61,10 +61,10 @@ def test_a_good_day_passes_all_its_checks(project: Callable[..., Project]) -> No
 
     found = evaluated(orders, DAY)
     assert {name: check.description for name, check in found.items()} == {
-        "rows": "2 of 2 rows sent are stored",
-        "key": "each of 2 rows has its own id",
+        "rows": "2 of 2 rows are stored",
+        "key": "each of 2 rows has a unique id",
         "updated_at": "2 of 2 rows are of the day",
-        "schema": "the columns are those known before",
+        "schema": "the columns are unchanged",
     }
     assert all(check.passed for check in found.values())
     assert numbers(found["rows"]) == {"rows sent": 2, "rows stored": 2, "bad lines": 0}
@@ -248,7 +248,7 @@ def feed(**attributes: Any) -> Feed:
     return Feed(name="orders", url="https://example.com/feed", dataset="crm", **attributes)
 
 
-def of(name: str, declared: Feed, *rows: dict[str, Any], day: str = DAY) -> Checked:
+def of(name: str, declared: Feed, *rows: dict[str, Any], day: str = DAY) -> CheckResult:
     from datetime import date
 
     table = pa.Table.from_pylist(list(rows))
@@ -282,12 +282,12 @@ def test_the_day_is_that_of_the_feeds_time_zone(day: str, at: str, passes: bool)
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        (["yesterday"], f"at is STRING, which tells no day; {ISO}"),
-        (["2020-01-20", "20.01.2020"], f"at is STRING, which tells no day; {ISO}"),
-        (["1579478400"], f"at is STRING, which tells no day; {ISO}"),
-        ([1579478400], f"at is INTEGER, which tells no day; {ISO}"),
-        (["2020-01-20", ""], "at is STRING, which tells no day; set empty_as_null: true in the"),
-        (["2020-01-20"], "at is STRING, which tells no day; declare its type in the feed's YAML "),
+        (["yesterday"], f"at is STRING, which has no day; {ISO}"),
+        (["2020-01-20", "20.01.2020"], f"at is STRING, which has no day; {ISO}"),
+        (["1579478400"], f"at is STRING, which has no day; {ISO}"),
+        ([1579478400], f"at is INTEGER, which has no day; {ISO}"),
+        (["2020-01-20", ""], "at is STRING, which has no day; set empty_as_null: true in the"),
+        (["2020-01-20"], "at is STRING, which has no day; declare its type in the feed's YAML "),
     ],
     ids=str,
 )
@@ -296,7 +296,7 @@ def test_an_updated_at_that_tells_no_day_says_what_would(values: list[Any], says
     check = of("updated_at", declared, *({"at": value} for value in values))
 
     assert not check.passed
-    assert check.said.startswith(says)
+    assert check.summary.startswith(says)
 
 
 def test_a_row_without_a_key_is_grave_also_where_there_is_a_view() -> None:
@@ -304,8 +304,8 @@ def test_a_row_without_a_key_is_grave_also_where_there_is_a_view() -> None:
 
     check = of("key", declared, {"a": 1, "b": 1}, {"a": 1, "b": None}, {"a": None, "b": 1})
 
-    assert (check.passed, check.grave) == (False, True)
-    assert check.said == "of 3 rows 2 have no a, b"
+    assert (check.passed, check.is_error) == (False, True)
+    assert check.summary == "of 3 rows 2 have no a, b"
 
 
 KEYS = st.tuples(

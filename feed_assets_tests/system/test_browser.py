@@ -175,7 +175,7 @@ def test_the_checks_tab_shows_each_check_passed_for_each_day(page: Page) -> None
     open_tab(page, "shop_orders", "Checks")
     expect(page.get_by_text("Succeeded", exact=True)).to_have_count(4)
     expect(page.get_by_text("Each row has its own orderId.")).to_be_visible()
-    expect(page.get_by_text(re.compile(r"each of \d+ rows has its own orderId"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"each of \d+ rows has a unique orderId"))).to_be_visible()
     screenshot(page, "check_of_the_key")
     page.get_by_role("tab", name="Partitions").last.click()
     expect(page.get_by_text(f"Passed ({len(SHOP_DAYS)})").last).to_be_visible()

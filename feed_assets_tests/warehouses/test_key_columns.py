@@ -118,7 +118,9 @@ def test_a_day_whose_key_is_null_keeps_the_known_column(tables: DuckDBWarehouse)
     import_day(tables, ORDERS, FIRST, {"id": 1, "at": "2020-01-01"}, **latest())
     imported = import_day(tables, ORDERS, SECOND, {"id": None, "at": None, "a": 1}, **latest())
     assert [str(column) for column in imported.stored.columns] == ["INTEGER", "DATETIME", "INTEGER"]
-    assert [check.name for check in imported.checked if not check.passed and check.grave] == ["key"]
+    assert [check.name for check in imported.checks if not check.passed and check.is_error] == [
+        "key"
+    ]
 
 
 # --- what may be a key
@@ -290,5 +292,5 @@ def test_text_is_taken_where_no_latest_state_is_made_by_it(tables: DuckDBWarehou
     row = {"id": 1, "at": "31.01.2020"}
     assert import_snapshot(tables, row, **latest()).stored.rows == 1
     imported = import_day(tables, Table("crm", "days"), FIRST, row, updated_at="at")
-    (check,) = (check for check in imported.checked if check.name == "updated_at")
-    assert check.said == f"at is STRING, which tells no day; {ISO_ADVICE} without"
+    (check,) = (check for check in imported.checks if check.name == "updated_at")
+    assert check.summary == f"at is STRING, which has no day; {ISO_ADVICE} without"

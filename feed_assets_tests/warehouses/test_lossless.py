@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
-from feed_assets.importing.import_feed import to_arrow
+from feed_assets.importing.dataframes import to_arrow
 from feed_assets.ndjson import Reading
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import Warehouse

@@ -66,11 +66,9 @@ def test_columns_that_went_are_in_the_check_of_the_schema(tmp_path: Path) -> Non
     tables = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
     import_snapshot(tables, {"id": 1, "total": 1.5})
 
-    (check,) = (
-        each for each in import_snapshot(tables, {"id": 2}).checked if each.name == "schema"
-    )
+    (check,) = (each for each in import_snapshot(tables, {"id": 2}).checks if each.name == "schema")
 
-    assert (check.passed, check.said) == (False, "total is in the feed no longer")
+    assert (check.passed, check.summary) == (False, "total is no longer in the feed")
     assert check.numbers == {"new columns": 0, "changed types": 0, "removed columns": 1}
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from feed_assets.errors import TypeConflict, UnsupportedColumn, WarehouseFailed
-from feed_assets.importing.import_feed import to_arrow, to_frame
+from feed_assets.importing.dataframes import to_arrow, to_frame
 from feed_assets.schema.columns import Column, columns_of, told, types_told
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import Pending, Warehouse
@@ -238,9 +238,9 @@ def test_a_frame_keeps_what_its_text_is_through_pandas() -> None:
 @pytest.mark.parametrize(
     ("types", "message"),
     [
-        ({"c": "JSON"}, "^column c has '{', which is no JSON; correct it"),
-        ({"c": "GEOGRAPHY"}, "^column c has '{', which is no GEOGRAPHY"),
-        ({"r.c": "JSON"}, r"^column r\.c has 'nul', which is no JSON"),
+        ({"c": "JSON"}, "^column c has '{', which is not valid JSON; correct it"),
+        ({"c": "GEOGRAPHY"}, "^column c has '{', which is not valid GEOGRAPHY"),
+        ({"r.c": "JSON"}, r"^column r\.c has 'nul', which is not valid JSON"),
         ({"c": "BIGNUMERIC"}, "^column c is said to be BIGNUMERIC, and only JSON and GEOGRAPHY"),
     ],
 )
@@ -259,7 +259,7 @@ def test_attrs_that_tell_no_types_are_named() -> None:
     frame = pd.DataFrame({"c": ["x"]})
     frame.attrs["types"] = ["JSON"]
 
-    with pytest.raises(UnsupportedColumn, match="has to tell by path which text is JSON"):
+    with pytest.raises(UnsupportedColumn, match="must map paths to JSON or GEOGRAPHY"):
         to_arrow(frame)
 
 

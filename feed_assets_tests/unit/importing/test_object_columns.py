@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from feed_assets.errors import UnsupportedColumn
-from feed_assets.importing.import_feed import to_arrow
+from feed_assets.importing.dataframes import to_arrow
 from feed_assets.warehouse.conform import columns_in
 
 NAIVE, ZONED = datetime(2020, 1, 1, 5), datetime(2020, 1, 1, 5, tzinfo=UTC)

@@ -1,0 +1,86 @@
+"""Convert between DataFrames and Arrow tables, without a loss of types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from feed_assets import ndjson
+from feed_assets.errors import UnsupportedColumn
+from feed_assets.importing.object_columns import check_all, check_mixtures
+from feed_assets.schema.columns import Column, columns_of, told, types_told
+from feed_assets.schema.datatypes import TEXTS
+
+_QUOTED = 80  # characters of a value in a message
+
+
+def to_frame(rows: pa.Table) -> pd.DataFrame:
+    """Return the rows as an Arrow-backed DataFrame; `attrs["types"]` names JSON and GEOGRAPHY.
+
+    A pandas column has no place for these types, and pandas cannot display Arrow's own type.
+    """
+    frame: pd.DataFrame = rows.to_pandas(types_mapper=pd.ArrowDtype)
+    if types := types_told(columns_of(rows.schema)):
+        frame.attrs["types"] = types
+    return frame
+
+
+def to_arrow(frame: pd.DataFrame, *, validated: bool = False) -> pa.Table:
+    """Return the rows of a DataFrame; Arrow-backed columns are not copied.
+
+    `attrs["types"]` maps a path to JSON or GEOGRAPHY; the text there is validated, unless it is
+    `validated` already. Raises UnsupportedColumn for a named index, a column with values of
+    several types, or invalid text.
+    """
+    if any(name is not None for name in frame.index.names):
+        raise UnsupportedColumn(
+            f"the DataFrame's index {', '.join(map(str, frame.index.names))} would be lost; call "
+            f"reset_index() to keep it as columns"
+        )
+    if not validated:
+        check_mixtures(frame)
+    try:
+        rows = pa.Table.from_pandas(frame, preserve_index=False)
+        for place, column in enumerate(rows.columns):
+            if pa.types.is_dictionary(column.type):
+                plain = column.cast(column.type.value_type)
+                rows = rows.set_column(place, rows.column_names[place], plain)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as failure:
+        check_all(frame)
+        reason = "; ".join(map(str, failure.args)).encode("ascii", "backslashreplace").decode()
+        raise UnsupportedColumn(
+            f"the DataFrame cannot be stored ({reason}); give each column a unique name and "
+            f"values of one type"
+        ) from None
+    if rows.num_rows != len(frame):
+        raise UnsupportedColumn(f"the DataFrame has {len(frame)} rows and no columns to store")
+    types = frame.attrs.get("types", {})
+    if not isinstance(types, Mapping):
+        raise UnsupportedColumn(
+            f'the DataFrame\'s attrs["types"] is {types!r}; it must map paths to JSON or '
+            f'GEOGRAPHY: {{"payload": "JSON"}}'
+        )
+    rows = told(rows, types)
+    for column in () if validated else columns_of(rows.schema):
+        if types_told((column,)):
+            _check_texts(rows.column(column.name).to_pylist(), column, column.name)
+    return rows
+
+
+def _check_texts(values: Sequence[Any], column: Column, path: str) -> None:
+    if column.repeated:
+        values = [each for value in values if value for each in value]
+    if column.type == "RECORD":
+        for field in column.fields:
+            inside = [None if value is None else value[field.name] for value in values]
+            _check_texts(inside, field, f"{path}.{field.name}")
+        return
+    for value in values if column.type in TEXTS else ():
+        if value is not None and not ndjson.is_valid(column.type, value):
+            raise UnsupportedColumn(
+                f"column {path} has {value[:_QUOTED]!r}, which is not valid {column.type}; correct "
+                f'it, or take the column out of the DataFrame\'s attrs["types"]'
+            )
