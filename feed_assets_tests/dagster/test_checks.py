@@ -225,7 +225,7 @@ def test_a_check_that_blocks_refuses_before_the_load(
     assert not run.success
     assert orders.reason(run) == (
         f"orders {DAY}: {orders.server.url}?date=20200120 did not pass the check {blocking}, which "
-        f"is among blocking_checks: {said}; have the feed corrected, or take {blocking} out of "
+        f"is among blocking_checks: {said}; correct the feed, or remove {blocking} from "
         f"blocking_checks"
     )
     assert [row["id"] for row in orders.rows(Table("crm", "orders_20200120"))] == [0]
@@ -322,7 +322,7 @@ def test_repeated_keys_are_counted_as_python_counts_them(keys: list[tuple[Any, A
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checks, "_BATCH", 7)
-        patch.setattr(checks, "MOST_COMPARED", 3)
+        patch.setattr(checks, "MAX_COMPARED", 3)
         (check,) = check_content(declared, None, rows)
 
     whole = [key for key in keys if None not in key]
