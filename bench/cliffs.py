@@ -23,8 +23,7 @@ from typing import Any
 
 from bench.peak import watched
 from feed_assets.errors import FeedAssetsError
-from feed_assets.ndjson import Options, read
-from feed_assets.ndjson.input.files import open_source
+from feed_assets.ndjson import Options, open_source, read
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.store import store_snapshot

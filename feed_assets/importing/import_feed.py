@@ -24,8 +24,6 @@ from feed_assets.importing.checks import CheckResult, check_content, check_store
 from feed_assets.importing.dataframes import to_arrow
 from feed_assets.importing.key_columns import check_key_columns
 from feed_assets.importing.read_download import read_download
-from feed_assets.ndjson.inference.infer import columns
-from feed_assets.ndjson.inference.paths import schema_of_keys
 from feed_assets.schema.columns import Column, Columns, arrow_schema, paths, told
 from feed_assets.schema.datatypes import TEXTS
 from feed_assets.schema.table import Table
@@ -99,7 +97,7 @@ def _store_snapshot(pending: PendingDay, warehouse: Warehouse, attempt: str) -> 
     table = pending.feed.destination
     content = _Content(pending, ())
     reading, rows = content.reading, content.rows(())
-    schema = schema_of_keys(columns(reading.observed, reading.declared_types, reading.known))
+    schema = ndjson.schema_of_keys(reading.columns)
     with warehouse:
         _check_rows(pending, table, reading.rows, warehouse)
         _store_rejected(pending, table.rejected, reading.bad_lines, warehouse, attempt)

@@ -13,8 +13,6 @@ import pyarrow.compute as pc
 from feed_assets import ndjson
 from feed_assets.config.feed import Feed
 from feed_assets.errors import ContentError, TypeConflict
-from feed_assets.ndjson.inference.infer import Column as Observed
-from feed_assets.ndjson.inference.infer import columns
 from feed_assets.schema.columns import Column, Columns, columns_of, told
 from feed_assets.warehouse.schema_evolution import NO_ORDER, Path, column_at
 
@@ -34,7 +32,7 @@ def check_key_columns(feed: Feed, url: str, reading: ndjson.Reading, known: Colu
     """
     if not reading.rows:
         return
-    observed = columns(reading.observed, reading.declared_types, reading.known)
+    observed = reading.columns
     order = (feed.updated_at,) if feed.updated_at else ()
     for path in (*feed.key, *order):
         if _observed(observed, path) is None:
@@ -96,7 +94,7 @@ def _check_order(
     path: str,
     names: Path,
     now: Column,
-    observed: Observed,
+    observed: ndjson.Column,
     reading: ndjson.Reading,
     known: Columns,
 ) -> None:
@@ -156,7 +154,7 @@ def texts_at(rows: pa.Table, names: Path) -> pa.Array:
     return pc.drop_null(pc.unique(values.cast(pa.string())))
 
 
-def _observed(among: Sequence[Observed], path: str) -> Observed | None:
+def _observed(among: Sequence[ndjson.Column], path: str) -> ndjson.Column | None:
     """The column at a path, by keys as sent or names as stored, also one with nothing but null.
 
     That may also be a record that the path goes through: its fields have no value either.
@@ -175,7 +173,7 @@ def _observed(among: Sequence[Observed], path: str) -> Observed | None:
     return None
 
 
-def _is_named(column: Observed) -> bool:
+def _is_named(column: ndjson.Column) -> bool:
     """Whether a row has its key; a declared column is there without."""
     return column.observed.first is not None
 

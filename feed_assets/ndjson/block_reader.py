@@ -1,4 +1,10 @@
-"""Parts of a feed, each read at once if Arrow can be trusted with it, else line by line."""
+"""Read one block of a feed, in one of two ways.
+
+The row-wise reader (`rowwise/`) parses and observes each line in Python. It is slow and obviously
+right: it defines what a feed means. The columnar reader (`columnar/`) has Arrow parse the block as
+a whole, observes only a few witness rows, and must give the same result. Wherever it cannot prove
+that, it raises FallBackToRows: the block is read again in halves, and small blocks row by row.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +16,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from feed_assets.byte_source import ByteSource
-from feed_assets.errors import BadLine, ContentError, NotNdjson
+from feed_assets.errors import BadLine, ContentError
 from feed_assets.ndjson.columnar.arrow_json import Hints, read_inferring, read_with_schema
 from feed_assets.ndjson.columnar.cell_limits import (
     TooManyColumns,
@@ -26,13 +32,13 @@ from feed_assets.ndjson.datatypes.kinds import JSON, DeclaredType, DoesNotFit
 from feed_assets.ndjson.inference.declared_types import DeclaredTypes
 from feed_assets.ndjson.inference.observed import Observed, ValueKind
 from feed_assets.ndjson.input.blocks import Block, Extent
-from feed_assets.ndjson.input.lines import split_lines
+from feed_assets.ndjson.input.lines import LineTooLong, split_lines
 from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.rowwise.observe import Observer
 from feed_assets.ndjson.strict_json import InvalidLine, parse
 
-SMALLEST = 64 << 10  # bytes of a part that is not worth being halved again
-_DEEPEST = 32  # levels; Arrow's files go to 64
+SMALLEST = 64 << 10  # bytes; a block up to this size is not halved
+_DEEPEST = 32  # levels of nesting; Arrow files allow 64
 
 _ACCEPTED_KINDS = {
     "STRING": set(ValueKind),
@@ -48,12 +54,12 @@ _ACCEPTED_KINDS = {
 _STRINGS = {ValueKind.DATETIME, ValueKind.TIMESTAMP, ValueKind.TEXT}
 _NUMBERS = {ValueKind.FRACTION, ValueKind.BEYOND}
 _NO_KINDS: Mapping[str, set[ValueKind]] = {}
-_MAY_BE_BEYOND = re.compile(rb"[0-9]{19}|[0-9][eE]")  # what any type of number holds
+_MAY_BE_BEYOND = re.compile(rb"[0-9]{19}|[0-9][eE]")  # numbers that may not fit JSON's
 
 
 @dataclass(frozen=True)
 class BlockResult:
-    """What a block, or some of it, was found to hold. Its lines are numbered from 1."""
+    """Observation and rows of a block or of a part of one. Lines are numbered from 1 in it."""
 
     extent: Extent
     lines: int
@@ -61,34 +67,34 @@ class BlockResult:
     observed: Observed
     bad_lines: tuple[BadLine, ...] = ()
     skipped: Sequence[int] = ()
-    """The numbers of the lines that are bad, also where these themselves are no longer kept."""
+    """Numbers of all bad lines, also after `bad_lines` has been dropped to free memory."""
     batch: pa.RecordBatch | None = None
-    """The rows in provisional types; None if they were read one by one."""
+    """Rows in provisional types from the columnar reader; None from the row-wise reader."""
     dropped_nulls: Mapping[KeyPath, int] | None = None
-    failed: bool = False
-    """Whether the feed as a whole is refused, here or earlier."""
+    long_line: int | None = None
+    """Number of the line over max_line_bytes at which reading stopped."""
 
 
 @dataclass(frozen=True)
 class BlockReader:
-    """Reads blocks, several at a time."""
+    """Reader of blocks. Threads can call `read` concurrently."""
 
     source: ByteSource
     declared_types: DeclaredTypes
     options: Options
 
     def read(self, extent: Extent, hints: Hints, known: Observed) -> list[BlockResult]:
-        """The parts of a block; `hints` and what is `known` come from blocks before it."""
+        """Read a block, in several parts if needed. `hints` and `known` come from earlier blocks.
+
+        A row-wise part ends early at too many bad lines, at too many columns and at a long line.
+        """
         return list(self._results(extent.read(self.source), hints, known))
 
     def _results(self, block: Block, hints: Hints, known: Observed) -> Iterator[BlockResult]:
         try:
             yield self._read_columnar(block, hints, known)
             return
-        except ContentError:
-            yield BlockResult(block.extent, 0, 0, Observed(), failed=True)
-            return
-        except TooManyColumns:
+        except (TooManyColumns, ContentError):
             halves = None
         except (FallBackToRows, pa.ArrowInvalid, UnicodeDecodeError):
             halves = block.halves() if len(block.data) > SMALLEST else None
@@ -130,7 +136,10 @@ class BlockReader:
     def _proven(
         self, rows: Rows, table: pa.Table, observed: Observed
     ) -> Mapping[str, set[ValueKind]]:
-        """The kinds of which every value under a key was found to be of its declared type."""
+        """Return, by key, the kinds whose values were all checked to fit the declared type.
+
+        They are the kinds that `_ACCEPTED_KINDS` leaves in doubt.
+        """
         proven = {}
         for key in observed.fields.keys() & self.declared_types.by_key.keys():
             declared, kinds = self.declared_types.by_key[key], observed.fields[key].kinds.keys()
@@ -159,8 +168,8 @@ class BlockReader:
     def _read_rowwise(self, block: Block) -> BlockResult:
         options, observer = self.options, Observer(self.declared_types)
         bad_lines: list[BadLine] = []
-        reasons: dict[str, str] = {}  # one string for all lines that are bad for one reason
-        rows, failed = 0, False
+        reasons: dict[str, str] = {}  # shares one string among all lines with the same reason
+        rows, long_line = 0, None
         try:
             for number, line in block_lines(block, options):
                 try:
@@ -175,18 +184,20 @@ class BlockReader:
                     continue
                 observer.row(row, number)
                 rows += 1
-        except (ContentError, NotNdjson):
-            failed = True
+        except LineTooLong as error:
+            long_line = error.line
+        except ContentError:  # too many columns, as `observed` shows
+            pass
         count = block.data.count(b"\n") + (not block.data.endswith(b"\n"))
         bad = tuple(bad_lines)
         skipped = array("I", (each.line for each in bad))
         return BlockResult(
-            block.extent, count, rows, observer.observed, bad, skipped, failed=failed
+            block.extent, count, rows, observer.observed, bad, skipped, long_line=long_line
         )
 
 
 def block_lines(block: Block, options: Options) -> Iterator[tuple[int, bytes]]:
-    """The lines of a block as those of a file, numbered from 1."""
+    """Yield the lines of a block, numbered from 1."""
     return split_lines(block.data, max_bytes=options.max_line_bytes, marked=block.start == 0)
 
 
@@ -204,13 +215,13 @@ def _table(rows: Rows, hints: Hints) -> pa.Table:
     if table.num_rows != len(rows):
         raise FallBackToRows("a line holds more than one object")
     if any(_levels(field.type) > _DEEPEST for field in table.schema):
-        raise FallBackToRows("it is too deep for Arrow's files")
+        raise FallBackToRows("it is nested too deep for Arrow files")
     return table
 
 
 def _levels(of: pa.DataType) -> int:
     levels = 1
-    while pa.types.is_list(of):  # without a call, as a short line can open 500 arrays
+    while pa.types.is_list(of):  # a loop, since a short line can open 500 arrays
         of, levels = of.value_type, levels + 1
     inside = (_levels(of.field(index).type) for index in range(of.num_fields))
     return levels + max(inside, default=0)
@@ -219,9 +230,9 @@ def _levels(of: pa.DataType) -> int:
 def _accepts(
     observed: Observed, types: DeclaredTypes, proven: Mapping[str, set[ValueKind]] = _NO_KINDS
 ) -> bool:
-    """Whether all is of its declared type; where that is not plain to see, the lines will tell.
+    """Return whether every declared type accepts the kinds observed, without looking at values.
 
-    What is `proven` of a key's kinds need not be plain.
+    `proven` are kinds, by key, whose values have been checked already.
     """
     if not types.by_key and not types.nested:
         return True

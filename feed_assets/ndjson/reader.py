@@ -1,6 +1,9 @@
-"""A feed's file, read: once in parts, for what all rows say, then each part in the types of all.
+"""Read NDJSON into an Arrow table whose types are inferred from every row.
 
-lines -> parse -> observe -> join -> resolve -> convert
+The first pass observes all rows, block by block, and spills what it parsed to disk; the second
+converts each block to the types inferred from all:
+
+blocks -> observe -> merge -> infer columns -> convert
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from feed_assets.ndjson.columnar.cell_limits import CellLimit, count_columns
 from feed_assets.ndjson.convert import Converted, Converter
 from feed_assets.ndjson.inference.conflicts import first_conflicting_line
 from feed_assets.ndjson.inference.declared_types import DeclaredTypes, parse_declared_types
-from feed_assets.ndjson.inference.infer import columns
+from feed_assets.ndjson.inference.infer import Column, infer_columns
 from feed_assets.ndjson.inference.observed import Observed, merge
 from feed_assets.ndjson.inference.paths import (
     renamed_paths,
@@ -31,10 +34,10 @@ from feed_assets.ndjson.inference.paths import (
     untyped_paths,
 )
 from feed_assets.ndjson.input.blocks import block_extents
+from feed_assets.ndjson.input.lines import LineTooLong
 from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.ordered_map import run_in_order
-from feed_assets.ndjson.refusal import refuse
-from feed_assets.ndjson.rowwise.observe import MAX_COLUMNS
+from feed_assets.ndjson.rowwise.observe import MAX_COLUMNS, too_many_columns
 from feed_assets.ndjson.sniff import reject_non_ndjson
 from feed_assets.ndjson.spill import SpillFile
 
@@ -47,37 +50,39 @@ _BATCH_ROWS, _BATCH_CELLS = 1 << 16, 1 << 22
 
 @dataclass(frozen=True)
 class Reading:
-    """What a file held. Paths have dots between keys as the feed spells them."""
+    """Table, schema and findings. Paths are the feed's keys joined by dots."""
 
     table: pa.Table
-    """Mapped from a file without a name: the last table or frame on it frees the disk. Columns, and
-    the fields of records, are in the order in which the feed first named them, be it with null.
-    Declared ones it never named come last."""
+    """Memory-mapped from an unnamed file, which is freed with the last table or frame on it.
+    Columns, and fields of records, are in the order of their first occurrence, also with null.
+    Declared columns that never occur come last."""
     schema: pa.Schema
-    """The table's, each field with its key as `keys` has it."""
+    """Schema of `table`, each field with its key in the feed as metadata."""
     rows: int
     lines: int
-    """Blank and bad ones included."""
+    """Blank and bad lines included."""
     bytes: int
     bad_lines: tuple[BadLine, ...]
-    """All of them, or as many as the options have kept."""
+    """All bad lines, or the first `kept_bad_lines` of them."""
     bad_line_count: int
     untyped: tuple[str, ...]
-    """Columns seen, but only with null, [] and {}. They are not in the table."""
+    """Columns with only null, [] and {} in them. They are not in the table."""
     renamed: Mapping[str, str]
-    """From path as sent to path as stored, where these differ."""
+    """Stored path by path, where the two differ."""
     dropped_nulls: Mapping[str, int]
-    """Null elements of arrays, by the array's path."""
+    """Number of null elements dropped, by the array's path."""
     types: Mapping[str, str]
-    """Which columns of text are JSON or GEOGRAPHY, by path as stored."""
-    observed: Observed
+    """JSON or GEOGRAPHY by stored path, for columns of text."""
+    columns: tuple[Column, ...] = field(repr=False)
+    """Every column, those without a type included."""
+    observed: Observed = field(repr=False)
     declared_types: DeclaredTypes = field(repr=False)
     known: tuple[pa.Field, ...] = field(repr=False)
 
     def frame(self) -> pd.DataFrame:
-        """The table as an Arrow-backed DataFrame, on the same mapped pages.
+        """Return the table as an Arrow-backed DataFrame, on the same mapped pages.
 
-        Its `attrs` have `types`, if there are any.
+        `attrs["types"]` has `types`, unless there are none.
         """
         import pandas as pd
 
@@ -89,12 +94,12 @@ class Reading:
         return frame
 
     def first_conflicting_line(self, path: str, known: pa.DataType) -> int | None:
-        """The first line whose value at `path` (stored names) does not fit the type `known`."""
+        """Return the first line whose value at a stored path does not fit the type `known`."""
         return first_conflicting_line(self.observed, self.declared_types, path, known, self.known)
 
 
 def _ignore_progress(rows: int, size: int) -> None:
-    """Whom it is told by default."""
+    """Do nothing."""
 
 
 def read(
@@ -113,27 +118,28 @@ def read(
     """
     reject_non_ndjson(source, max_line_bytes=options.max_line_bytes)
     types = parse_declared_types(options.types, flexible_names=options.flexible_names)
-    with SpillFile() as provisional, SpillFile() as made:
+    with SpillFile() as provisional, SpillFile() as built:
         observed, bad_lines, spilled = _first_pass(source, types, options, provisional, on_progress)
         known = tuple(known)
-        found = columns(observed, types, known)
+        columns = infer_columns(observed, types, known)
         dropped_nulls: Counter[str] = Counter()
-        limit = CellLimit(source.wait_for(sys.maxsize), found)
+        limit = CellLimit(source.wait_for(sys.maxsize), columns)
         limit.check(sum(each.result.rows for each in spilled) * limit.columns_per_row)
-        converter = Converter(source, found, options, limit)
-        table = _table(converter, spilled, provisional, made, dropped_nulls)
+        converter = Converter(source, columns, options, limit)
+        table = _convert_all(converter, spilled, provisional, built, dropped_nulls)
     return Reading(
         table=table,
-        schema=schema_with_keys(found),
+        schema=schema_with_keys(columns),
         rows=sum(each.result.rows for each in spilled),
         lines=sum(each.result.lines for each in spilled),
         bytes=source.wait_for(sys.maxsize),
         bad_lines=bad_lines,
         bad_line_count=sum(len(each.result.skipped) for each in spilled),
-        untyped=untyped_paths(found),
-        renamed=renamed_paths(found),
+        untyped=untyped_paths(columns),
+        renamed=renamed_paths(columns),
         dropped_nulls=dict(dropped_nulls),
-        types=text_types(found),
+        types=text_types(columns),
+        columns=columns,
         observed=observed,
         declared_types=types,
         known=known,
@@ -142,7 +148,7 @@ def read(
 
 @dataclass(frozen=True)
 class _SpilledBlock:
-    """A part, and where its batch is."""
+    """Result of a block and the position of its batch in the spill file."""
 
     result: BlockResult
     at: int | None
@@ -155,7 +161,7 @@ def _first_pass(
     spill_file: SpillFile,
     on_progress: Callable[[int, int], None],
 ) -> tuple[Observed, tuple[BadLine, ...], list[_SpilledBlock]]:
-    """What all rows say together. Bad lines are no rows, so they count for no type."""
+    """Observe all rows together. Bad lines are not rows and constrain no type."""
     observed, lines, bad, rows, size = Observed(), 0, 0, 0, 0
     bad_lines: list[BadLine] = []
     spilled: list[_SpilledBlock] = []
@@ -168,18 +174,20 @@ def _first_pass(
         max_line_bytes=options.max_line_bytes,
     )
     tasks = (partial(reader.read, extent, hints, observed) for extent in blocks)
-    for parts in run_in_order(tasks):
-        parts.reverse()
-        while parts:
-            result = parts.pop()  # so that its bad lines are there once only
+    for results in run_in_order(tasks):
+        results.reverse()
+        while results:
+            result = results.pop()  # frees its bad lines, of which there can be many
             for each in result.bad_lines[: options.kept_bad_lines - len(bad_lines)]:
                 bad_lines.append(BadLine(each.line + lines, each.reason, each.text))
             bad += len(result.bad_lines)
             if bad > options.max_bad_lines:
                 raise BadLines(bad_lines[0], allowed=options.max_bad_lines)
             observed = merge(observed, result.observed.with_line_offset(lines))
-            if result.failed or observed.count_columns() > MAX_COLUMNS:
-                refuse(source, types, options)
+            if observed.count_columns() > MAX_COLUMNS:
+                raise too_many_columns(observed)
+            if result.long_line is not None:
+                raise LineTooLong(lines + result.long_line, options.max_line_bytes)
             lines += result.lines
             at = None
             if result.batch is not None:
@@ -194,24 +202,23 @@ def _first_pass(
     return observed, tuple(bad_lines), spilled
 
 
-def _table(
+def _convert_all(
     converter: Converter,
     spilled: list[_SpilledBlock],
     provisional: SpillFile,
-    made: SpillFile,
+    built: SpillFile,
     dropped_nulls: Counter[str],
 ) -> pa.Table:
-    """All rows in the resolved types, on the mapped pages of both files."""
-
+    """Convert all rows to the inferred types, on the mapped pages of both spill files."""
     schema = pa.schema([(each.name, each.type) for each in converter.columns if each.type])
     most_objects = max(1, min(_BATCH_ROWS, _BATCH_CELLS // max(1, count_columns(schema))))
 
     def convert(each: _SpilledBlock) -> list[tuple[Converted, int | None]]:
-        """What was made is on disk by then: that of all rows of a part can be large."""
+        """Convert a block and spill each new batch at once, since together they can be large."""
         batch = None if each.at is None else provisional.read(each.at)
         found = []
         for piece in converter.batches(each.result, batch, most_objects):
-            at = made.write(pa.record_batch(piece.built)) if piece.built else None
+            at = built.write(pa.record_batch(piece.built)) if piece.built else None
             found.append((replace(piece, built={}), at))
         return found
 
@@ -222,10 +229,10 @@ def _table(
             cells += piece.cells
             pieces.append((piece.rows, piece.reused, at))
         converter.limit.check(cells)
-    made.finish()
+    built.finish()
     batches = []
     for rows, kept, at in pieces:
-        arrays = kept if at is None else {**kept, **_arrays_by_name(made.read(at))}
+        arrays = kept if at is None else {**kept, **_arrays_by_name(built.read(at))}
         batch = pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)
         batches += [batch.slice(first, _BATCH_ROWS) for first in range(0, rows, _BATCH_ROWS)]
     return pa.Table.from_batches(batches, schema)

@@ -7,7 +7,7 @@ from itertools import islice
 
 from feed_assets.byte_source import ByteSource
 from feed_assets.errors import NotNdjson
-from feed_assets.ndjson.input.lines import BOM, JSON_SPACE, lines
+from feed_assets.ndjson.input.lines import BOM, JSON_SPACE, read_lines
 from feed_assets.ndjson.strict_json import InvalidLine, nested_too_deep, parse
 
 _WINDOW = 1 << 20  # bytes looked at for an object that spans lines
@@ -42,7 +42,7 @@ def reject_non_ndjson(source: ByteSource, *, max_line_bytes: int) -> None:
             f"is an HTML or XML page (it begins with {quoted})",
             "check the URL, and whether it wants a login or answers with an error page",
         )
-    found = (line for _, line in lines(source, max_bytes=max_line_bytes))
+    found = (line for _, line in read_lines(source, max_bytes=max_line_bytes))
     first = list(islice(found, 1))
     if not first or _is_row(first[0]):
         return

@@ -8,7 +8,7 @@ from collections import Counter
 from itertools import accumulate
 from typing import Any
 
-from feed_assets.ndjson.columnar.buffers import greatest_depth
+from feed_assets.ndjson.buffers import greatest_depth
 
 Row = dict[str, Any]
 """Values are None, bool, str, IntText, FloatText, list and dict, nested."""

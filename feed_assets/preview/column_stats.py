@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 
-from feed_assets.ndjson.columnar.buffers import positions, without_empty
+from feed_assets.ndjson.buffers import positions, without_empty
 from feed_assets.schema.columns import Column, Columns
 
 _ELEMENTS = 3  # of an array that is an example

@@ -17,7 +17,6 @@ from feed_assets.config.feed import Feed
 from feed_assets.disk import NO_ROOM, disk_failed
 from feed_assets.errors import FeedAssetsError, SettingError
 from feed_assets.masking import MaskedLog, SecretMask
-from feed_assets.ndjson.input.files import open_decompressed
 from feed_assets.preview.progress_bar import Bar
 from feed_assets.preview.request import STDIN, Asked
 
@@ -82,7 +81,7 @@ def _of_file(asked: Asked, options: ndjson.Options, bar: Bar) -> Iterator[Rows]:
     with (
         _opened(asked.source) as file,
         _complete(file, bar) as whole,
-        open_decompressed(whole) as source,
+        ndjson.open_decompressed(whole) as source,
     ):
         if not isinstance(source, GrowingByteSource):
             bar.expect(lambda: source.wait_for(sys.maxsize))

@@ -11,7 +11,6 @@ from feed_assets.config.feed import Feed
 from feed_assets.errors import BadLine
 from feed_assets.masking import LIKE_A_SECRET, SecretMask, secret_mask
 from feed_assets.ndjson import Options
-from feed_assets.ndjson.inference.infer import columns
 from feed_assets.preview.column_stats import Facts, facts_of
 from feed_assets.preview.open_input import Rows, rows_of
 from feed_assets.preview.printable import count_of, fit
@@ -89,7 +88,7 @@ def _preview(asked: Asked, feed: Feed, mask: SecretMask) -> Preview:
     with Bar() as bar, rows_of(asked, feed, options, bar, mask) as rows:
         reading = rows.reading
         stored = columns_of(told(reading.table, reading.types).schema)
-        sent = columns(reading.observed, reading.declared_types)
+        sent = reading.columns
         return Preview(
             shown=rows.shown,
             feed=feed,

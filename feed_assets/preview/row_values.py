@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from feed_assets.ndjson.input.lines import lines
-from feed_assets.ndjson.options import Options
+from feed_assets.ndjson import Options, read_lines
 from feed_assets.preview.open_input import Rows
 
 
@@ -28,7 +27,7 @@ def line_numbers(wanted: Sequence[int], rows: Rows) -> list[int]:
     if reading.bad_line_count > len(reading.bad_lines) or not wanted:
         return []
     bad, found, row = {each.line for each in reading.bad_lines}, list[int](), 0
-    for number, _ in lines(rows.source, max_bytes=Options.max_line_bytes):
+    for number, _ in read_lines(rows.source, max_bytes=Options.max_line_bytes):
         if number in bad:
             continue
         if row == wanted[len(found)]:

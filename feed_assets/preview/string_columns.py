@@ -12,10 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feed_assets.ndjson.columnar.buffers import Numbers, flags, positions, without_empty
-from feed_assets.ndjson.columnar.classify import classify_strings
-from feed_assets.ndjson.inference.infer import Column, infer_type
-from feed_assets.ndjson.inference.observed import Observed, ValueKind
+from feed_assets.ndjson import Column, Observed, ValueKind, classify_strings, infer_type
+from feed_assets.ndjson.buffers import Numbers, flags, positions, without_empty
 from feed_assets.preview.open_input import Rows
 from feed_assets.preview.printable import count_of, fit
 from feed_assets.preview.row_values import arrays_at, line_numbers

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from feed_assets.ndjson.columnar.buffers import Numbers
-from feed_assets.ndjson.inference.infer import Column
+from feed_assets.ndjson import Column
+from feed_assets.ndjson.buffers import Numbers
 
 _LIKE_A_KEY = re.compile(
     r"(?:^|[_\- ])(?:id|key|uuid|guid|number|no|nr)$|(?:Id|ID|Key|Uuid|UUID|Number|No|Nr)$"

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feed_assets.ndjson.columnar.buffers import holds_zero
+from feed_assets.ndjson.buffers import holds_zero
 from feed_assets.ndjson.columnar.row_patterns import KeyPath
 from feed_assets.ndjson.datatypes.kinds import JSON, DeclaredType
 from feed_assets.ndjson.inference.infer import Column

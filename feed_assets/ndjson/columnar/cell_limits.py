@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from feed_assets.errors import ContentError
-from feed_assets.ndjson.columnar.buffers import count_of
+from feed_assets.ndjson.buffers import count_of
 from feed_assets.ndjson.columnar.guards import FallBackToRows, Rows
 from feed_assets.ndjson.inference.infer import Column
 

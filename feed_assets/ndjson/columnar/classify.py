@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feed_assets.ndjson.columnar.buffers import Numbers, indexes, positions
+from feed_assets.ndjson.buffers import Numbers, indexes, positions
 from feed_assets.ndjson.columnar.guards import FallBackToRows
 from feed_assets.ndjson.inference.observed import ValueKind
 from feed_assets.ndjson.rowwise.observe import kind_of_value

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feed_assets.ndjson.columnar.buffers import Numbers, flags, indexes, places_of
+from feed_assets.ndjson.buffers import Numbers, flags, indexes, places_of
 from feed_assets.ndjson.input.lines import BOM, JSON_SPACE
 from feed_assets.ndjson.strict_json import InvalidLine, Row, nested_too_deep, parse
 

@@ -12,8 +12,8 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 
+from feed_assets.ndjson.buffers import Numbers, distinct, positions, without_empty
 from feed_assets.ndjson.columnar import row_patterns
-from feed_assets.ndjson.columnar.buffers import Numbers, distinct, positions, without_empty
 from feed_assets.ndjson.columnar.classify import (
     Doubles,
     FirstIndexByKind,

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from feed_assets.ndjson.inference.column_names import fold_name
 from feed_assets.ndjson.inference.declared_types import DeclaredTypes
-from feed_assets.ndjson.inference.infer import Column, columns
+from feed_assets.ndjson.inference.infer import Column, infer_columns
 from feed_assets.ndjson.inference.observed import Observed, ValueKind
 
 _ACCEPTED_KINDS: dict[pa.DataType, set[ValueKind]] = {
@@ -45,7 +45,7 @@ def first_conflicting_line(
 def _by_name(
     observed: Observed, types: DeclaredTypes, among: Iterable[pa.Field]
 ) -> dict[str, Column]:
-    return {fold_name(column.name): column for column in columns(observed, types, among)}
+    return {fold_name(column.name): column for column in infer_columns(observed, types, among)}
 
 
 def _inside(known: pa.DataType | None) -> Iterable[pa.Field]:

@@ -51,7 +51,7 @@ class Column:
     fields: tuple[Column, ...]
 
 
-def columns(
+def infer_columns(
     observed: Observed,
     types: DeclaredTypes = NO_DECLARED_TYPES,
     known: _Fields = (),
@@ -103,7 +103,7 @@ def _record(
     observed: Observed, types: DeclaredTypes, known: pa.DataType | None, level: int
 ) -> _Resolved:
     before = known if known is not None and pa.types.is_struct(known) else ()
-    fields = columns(observed, types, before, level + 1)
+    fields = infer_columns(observed, types, before, level + 1)
     typed = [pa.field(each.name, each.type) for each in fields if each.type is not None]
     return (pa.struct(typed) if typed else None), fields
 

@@ -1,4 +1,4 @@
-"""A file's lines, one at a time, each with the number an editor would show for it."""
+"""Lines of a file, one at a time, numbered from 1 as in an editor."""
 
 from __future__ import annotations
 
@@ -16,26 +16,38 @@ _BLANK = re.compile(rb"[ \t\r\n]*+")
 _PIECE = 1 << 20
 
 
-def lines(source: ByteSource, *, max_bytes: int) -> Iterator[tuple[int, bytes]]:
-    """Lines that are not blank, without the white space around them; only `\\n` ends a line.
+class LineTooLong(NotNdjson):
+    """A line longer than max_line_bytes: the rest of it cannot be trusted to be a row."""
 
-    A byte order mark before the first is dropped. Never holds more than about `max_bytes`; raises
-    NotNdjson at a line that is longer, since what follows in it cannot be trusted to be a row.
+    def __init__(self, line: int, max_bytes: int) -> None:
+        self.line = line
+        super().__init__(
+            f"line {line} is longer than {max_bytes:,} bytes. A feed has one JSON object "
+            f"per line: end each with a line feed, or raise max_line_bytes"
+        )
+
+
+def read_lines(source: ByteSource, *, max_bytes: int) -> Iterator[tuple[int, bytes]]:
+    """Yield number and text of each line that is not blank, stripped; only `\\n` ends a line.
+
+    Drop a byte order mark. Use about `max_bytes` of memory; raise LineTooLong at a longer line.
     """
-    before = 0
+    first = 1
     for extent in block_extents(source, size=_PIECE, first=_PIECE, max_line_bytes=max_bytes):
         data = extent.read(source).data
-        for number, line in split_lines(data, max_bytes=max_bytes, marked=not extent.start):
-            yield before + number, line
-        before += data.count(b"\n")
+        yield from split_lines(data, max_bytes=max_bytes, marked=not extent.start, first=first)
+        first += data.count(b"\n")
 
 
-def split_lines(data: bytes, *, max_bytes: int, marked: bool = True) -> Iterator[tuple[int, bytes]]:
-    """The same for bytes; no byte order mark is dropped from what is not `marked`.
+def split_lines(
+    data: bytes, *, max_bytes: int, marked: bool = True, first: int = 1
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of `data` as `read_lines` does, numbered from `first`.
 
-    A run of blank lines, of which there can be millions, is one step.
+    `marked` data can begin with a byte order mark. A run of blank lines, perhaps of millions, is
+    one step.
     """
-    number, begin = 1, 0
+    number, begin = first, 0
     at = len(BOM) if marked and data.startswith(BOM) else 0
     while begin < len(data):
         start = _BLANK.match(data, at).end()  # type: ignore[union-attr]  # it always matches
@@ -62,7 +74,4 @@ def _check_blank(data: bytes, first: int, max_bytes: int) -> None:
 
 def _check_length(line: bytes, number: int, max_bytes: int) -> None:
     if len(line.rstrip(b"\r\n")) > max_bytes:
-        raise NotNdjson(
-            f"line {number} is longer than {max_bytes:,} bytes. A feed has one JSON object "
-            f"per line: end each with a line feed, or raise max_line_bytes"
-        )
+        raise LineTooLong(number, max_bytes)

@@ -1,8 +1,8 @@
-"""Row to observation: the kind of every value, and where each field appeared first."""
+"""Observe rows: the kinds of value in each column, and the first position of each key."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from feed_assets.errors import ContentError
@@ -18,16 +18,18 @@ _SHORTEST_MOMENT = 10
 
 
 class Observer:
-    """Observes the rows of a feed, or of a block of it, in ascending order of their lines."""
+    """Observation of a feed or a block, grown row by row in ascending order of lines."""
 
     def __init__(self, types: DeclaredTypes = NO_DECLARED_TYPES) -> None:
-        """Has seen nothing yet."""
         self.observed = Observed()
         self._types = types
         self._columns = 0
 
     def row(self, row: Row, line: int) -> None:
-        """Raises ContentError when the feed has more columns than a table can."""
+        """Observe a row. Raise ContentError at the first column beyond MAX_COLUMNS.
+
+        `observed` then includes that column.
+        """
         self._value(row, self.observed, self._types, (line,))
 
     def _value(
@@ -50,7 +52,10 @@ class Observer:
         for index, (key, value) in enumerate(row.items()):
             child = fields.get(key)
             if child is None:
-                child = fields[key] = self._new_column(key, (*place, index))
+                child = fields[key] = Observed(first=(*place, index))
+                self._columns += 1
+                if self._columns > MAX_COLUMNS:
+                    raise too_many_columns(self.observed)
             if value is None:
                 continue
             if type(value) is not dict and type(value) is not list:
@@ -58,7 +63,7 @@ class Observer:
                 if kind not in child.kinds:
                     child.kinds[kind] = place[0]
             elif key in types.by_key:
-                # Its type is settled, and its keys may be data, millions of them: not looked into.
+                # Its type is declared, and its keys can be data, millions of them: skip them.
                 if value or types.by_key[key].keeps_empty:
                     child.kinds.setdefault(kind_of_value(value), place[0])
             else:
@@ -73,24 +78,32 @@ class Observer:
             if value is not None:
                 self._value(value, observed.elements, types, (*place, index))
 
-    def _new_column(self, key: str, first: tuple[int, ...]) -> Observed:
-        self._columns += 1
-        if self._columns > MAX_COLUMNS:
-            raise ContentError(
-                f"line {first[0]} brings the feed to more than {MAX_COLUMNS} columns, nested ones "
-                f"included (here {key[:80]!r}). Keys that are data cannot be columns: declare the "
-                f"object that holds them as STRING (types: {{path.of.the.object: STRING}})"
-            )
-        return Observed(first=first)
+
+def too_many_columns(observed: Observed) -> ContentError:
+    """Build the error for an observation with more than MAX_COLUMNS columns."""
+    first, key = sorted(_first_positions(observed))[MAX_COLUMNS]
+    return ContentError(
+        f"line {first[0]} brings the feed to more than {MAX_COLUMNS} columns, nested ones "
+        f"included (here {key[:80]!r}). Keys that are data cannot be columns: declare the "
+        f"object that contains them as STRING (types: {{path.of.the.object: STRING}})"
+    )
+
+
+def _first_positions(observed: Observed) -> Iterator[tuple[tuple[int, ...], str]]:
+    for key, child in observed.fields.items():
+        yield child.first or (), key
+        yield from _first_positions(child)
+    if observed.elements is not None:
+        yield from _first_positions(observed.elements)
 
 
 def kind_of_value(value: Any) -> ValueKind:
-    """The kind of a value that is not null."""
+    """Return the kind of a value that is not null."""
     return _KIND_OF[type(value)](value)
 
 
 def _kind_of_string(text: str) -> ValueKind:
-    # Most strings are no dates; the two characters tell that cheaper than the pattern does.
+    # Most strings are not dates; comparing two characters is cheaper than the pattern.
     if len(text) < _SHORTEST_MOMENT or text[4] != "-" or text[7] != "-":
         return ValueKind.TEXT
     found = parse_datetime(text)

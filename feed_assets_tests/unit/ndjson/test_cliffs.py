@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from feed_assets.errors import ContentError, NotNdjson
 from feed_assets.ndjson import strict_json
 from feed_assets.ndjson.columnar.cell_limits import CellLimit, count_cells
-from feed_assets.ndjson.inference.infer import columns
+from feed_assets.ndjson.inference.infer import infer_columns
 from feed_assets.ndjson.input.lines import BOM, JSON_SPACE, split_lines
 from feed_assets.ndjson.rowwise import arrow_builders
 from feed_assets_tests.unit.ndjson.feeds import made_up, read_bytes, read_lines, values_of
@@ -76,7 +76,7 @@ def test_a_table_may_have_a_number_of_cells_or_that_for_each_byte(
     size: int, cells: int, is_refused: bool
 ) -> None:
     reading = read_lines('{"a":{"b":1,"c":2}}')
-    limit = CellLimit(size, columns(reading.observed))
+    limit = CellLimit(size, infer_columns(reading.observed))
     assert limit.columns_per_row == 3
     if is_refused:
         with pytest.raises(ContentError, match=f"{cells:,} cells or more.*a has 2 different keys"):
@@ -160,7 +160,7 @@ def test_the_depth_of_many_brackets_is_that_of_few(parts: list[str]) -> None:
         patch.setattr(strict_json, "_MANY_BRACKETS", 10**9)
         want = strict_json.nested_too_deep(text)
         patch.setattr(strict_json, "_MANY_BRACKETS", 0)
-        patch.setattr("feed_assets.ndjson.columnar.buffers._WINDOW", 7)
+        patch.setattr("feed_assets.ndjson.buffers._WINDOW", 7)
         assert strict_json.nested_too_deep(text) == want
 
 

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feed_assets.errors import BadLines, SettingError
-from feed_assets.ndjson import check_types, is_valid
+from feed_assets.ndjson import is_valid
 from feed_assets.ndjson.datatypes.kinds import TYPES
 from feed_assets.schema.arrow_metadata import text_field
-from feed_assets.schema.datatypes import NAMES
+from feed_assets.schema.datatypes import NAMES, check_types
 from feed_assets_tests.unit.ndjson.declared_feeds import PLACES
 from feed_assets_tests.unit.ndjson.feeds import (
     made_up,

@@ -150,6 +150,12 @@ def test_a_line_longer_than_allowed_refuses_the_feed() -> None:
         read_bytes(line.encode(), max_line_bytes=99)
 
 
+def test_a_line_that_is_too_long_has_its_number_in_the_feed_and_not_in_its_block() -> None:
+    rows = b'{"a":1}\n' * 40_000
+    with pytest.raises(NotNdjson, match=r"^line 40001 is longer than 99,999 bytes"):
+        read_bytes(rows + b'{"a":"' + b"x" * 100_000 + b'"}\n', max_line_bytes=99_999)
+
+
 def test_keys_that_are_data_are_refused_before_they_fill_the_memory() -> None:
     many = ",".join(f'"k{each}":{each}' for each in range(10_001))
     with pytest.raises(ContentError, match=r"^line 2 brings the feed to more than 10000 columns"):

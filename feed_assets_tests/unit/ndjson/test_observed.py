@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feed_assets.ndjson import Observed, ValueKind, infer_type, merge
+from feed_assets.ndjson import Observed, ValueKind, infer_type
+from feed_assets.ndjson.inference.observed import merge
 from feed_assets.ndjson.strict_json import InvalidLine
 from feed_assets_tests.unit.ndjson import feeds
 from feed_assets_tests.unit.ndjson.feeds import made_up, observe_lines
