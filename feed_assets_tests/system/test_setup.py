@@ -31,7 +31,7 @@ from feed_assets_tests.support.project_copy import PROJECT, copy_project, start_
 
 NONE = "/nonexistent/python"
 SCRIPTS = ("Makefile", "setup.sh", ".ci/run")
-CURL = PROJECT / "feed_assets_tests" / "docs" / "curl.py"
+CURL = PROJECT / "feed_assets_tests" / "system" / "docs" / "curl.py"
 
 
 @pytest.fixture(params=["project", "a company's #1 $HOME 100% project"])

