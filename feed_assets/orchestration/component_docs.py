@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dagster as dg
-from dagster.components.core.load_defs import PLUGIN_COMPONENT_TYPES_JSON_METADATA_KEY
-from dagster.components.core.snapshot import get_package_entry_snap
-from dagster_shared.serdes.objects import EnvRegistryKey
-from dagster_shared.serdes.objects.package_entry import json_for_all_components
 
 from feed_assets.orchestration.alert_sensor import ImportAlerts
 from feed_assets.orchestration.component import JsonFeed
+from feed_assets.orchestration.dagster_internals import (
+    PLUGIN_COMPONENT_TYPES_JSON_METADATA_KEY,
+    EnvRegistryKey,
+    get_package_entry_snap,
+    json_for_all_components,
+)
 
 
 def documentation() -> dg.Definitions:

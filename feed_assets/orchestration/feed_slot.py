@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.instance.config import PoolGranularity
-from dagster._core.storage.tags import GRPC_INFO_TAG
 
+from feed_assets.orchestration.dagster_internals import GRPC_INFO_TAG, PoolGranularity
 from feed_assets.orchestration.run_process import RunProcess
 
 TEMPORARY = ".tmp_dagster_home_"

@@ -8,10 +8,10 @@ from itertools import pairwise, takewhile
 from zoneinfo import ZoneInfo
 
 import dagster as dg
-from dagster._utils.schedules import schedule_execution_time_iterator
 
 from feed_assets.alerts.config import LATE_AFTER_HOURS
 from feed_assets.config.feed import Feed
+from feed_assets.orchestration.dagster_internals import schedule_execution_time_iterator
 
 LATE_AFTER = timedelta(hours=LATE_AFTER_HOURS)
 _FROM = datetime(2020, 1, 1, tzinfo=UTC)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._core.errors import DagsterExecutionInterruptedError
 
 from feed_assets.config.feed import Feed
 from feed_assets.errors import FeedAssetsError, SettingError
@@ -148,12 +147,12 @@ def _run(
             raise_on_error=False,
             run_config=QUIET,
         )
-    except DagsterExecutionInterruptedError:
+    except dg.DagsterExecutionInterruptedError:
         raise KeyboardInterrupt from None
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
-            if data.error and data.error.cls_name == DagsterExecutionInterruptedError.__name__:
+            if data.error and data.error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
                 raise KeyboardInterrupt
             known = data.user_failure_data and data.user_failure_data.description
             raise FeedAssetsError(known or data.error_display_string)

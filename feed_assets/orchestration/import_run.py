@@ -22,6 +22,9 @@ from feed_assets.orchestration.asset_checks import (
     last_evaluations,
     with_target,
 )
+from feed_assets.orchestration.dagster_internals import (
+    SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION,
+)
 from feed_assets.orchestration.feed_slot import feed_slot
 from feed_assets.orchestration.metadata import import_metadata, masked, summary
 from feed_assets.orchestration.not_modified import LastImport, last_import
@@ -35,12 +38,11 @@ if TYPE_CHECKING:
 PermanentFailures = dict[str | None, FeedAssetsError]
 """The permanent error of each day (None: the snapshot) that cannot succeed on a retry."""
 
-SUPPRESS_FINAL_MATERIALIZATION = {"__source_asset_observation__": True}
+SUPPRESS_FINAL_MATERIALIZATION = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
 """Output metadata that stops Dagster from recording all days again at the end of a run.
 
 A run of several days records each day as soon as it is stored. Dagster sets this mark itself on
-the outputs of steps that have logged their own events:
-`dagster._core.definitions.source_asset.SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION`.
+the outputs of steps that have logged their own events.
 """
 SMALL_BYTES = 8 << 20
 """Largest download to read while the warehouse stays open."""

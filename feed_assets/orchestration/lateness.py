@@ -7,9 +7,9 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import dagster as dg
-from dagster._utils.schedules import reverse_cron_string_iterator
 
 from feed_assets.config.feed import Feed
+from feed_assets.orchestration.dagster_internals import reverse_cron_string_iterator
 from feed_assets.orchestration.schedules import last_day
 
 

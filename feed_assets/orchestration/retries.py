@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-from dagster._core.events import StepMaterializationData
 
 from feed_assets.backoff import backoff
 from feed_assets.config.feed import Feed
+from feed_assets.orchestration.dagster_internals import StepMaterializationData
 
 RECORDED = {
     dg.DagsterEventType.ASSET_MATERIALIZATION,

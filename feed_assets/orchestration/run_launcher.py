@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dagster as dg
-from dagster._core.errors import (
+
+from feed_assets.orchestration.dagster_internals import (
+    CanCancelExecutionRequest,
+    CanCancelExecutionResult,
+    CheckRunHealthResult,
     DagsterUserCodeUnreachableError,
     DagsterUserCodeUnreachableTimeoutError,
+    WorkerStatus,
+    deserialize_value,
 )
-from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
-from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
-from dagster._serdes import deserialize_value
-
 from feed_assets.orchestration.feed_slot import killed
 from feed_assets.orchestration.run_process import RunProcess
 

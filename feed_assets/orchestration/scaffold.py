@@ -1,4 +1,4 @@
-"""What `dg scaffold defs` writes of a feed, or of alerts: every attribute, each explained."""
+"""`dg scaffold defs`: write the YAML of a feed or of alerts, every attribute with a comment."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ from pydantic_core import PydanticUndefined
 
 from feed_assets.alerts.config import Alerts
 from feed_assets.config.feed import Feed
+from feed_assets.orchestration.feed_attributes import FeedAttributes
 
 SET: Mapping[str, Any] = {
     "url": "https://example.com/feed.ndjson",
     "basic_auth": {"username_env": "CRM_FEED_USERNAME", "password_env": "CRM_FEED_PASSWORD"},
     "dataset": "crm",
 }
-"""What a feed is written with if nothing is said of it: to be filled in."""
+"""Attributes written if the command gives none; for the user to change."""
 
 SECTIONS: Mapping[str, str] = {
     "basic_auth": "Access: names of environment variables, which hold what is secret",
     "partition_by_date": "Days, and when to import them",
     "key": "Rows",
-    "allow_empty": "What is refused, the table left as it is",
+    "allow_empty": "Checks before the table is changed",
     "connect_timeout": "The download",
     "parallel_requests": "Dagster's runs",
     "labels": "How it is shown",
 }
-"""By the first attribute of each."""
+"""Headings, by the first attribute of each section."""
 
 OPTIONS = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
 def _params(name: str, model: type[BaseModel]) -> type[BaseModel]:
-    """The attributes as options of the command; they are looked at when they are together.
+    """Make the attributes options of the command, unchecked; the whole feed is checked later.
 
-    Of JSON (`--json-params`), whatever else is there is told as well as what is mistaken.
+    Extra names of `--json-params` are allowed here, so that the check reports them as well.
     """
     fields: dict[str, Any] = {
         attribute: (Annotated[Any, WithJsonSchema(_option(field.annotation))], None)
@@ -52,7 +53,7 @@ def _params(name: str, model: type[BaseModel]) -> type[BaseModel]:
 
 
 def _option(annotation: Any) -> dict[str, Any]:
-    """What a command's option can be: text, a number, several texts, or JSON."""
+    """Return the JSON schema type of an option: a scalar, a list of strings, or an object."""
     if get_origin(annotation) is UnionType:
         (annotation,) = (each for each in get_args(annotation) if each is not type(None))
     if get_origin(annotation) is tuple:
@@ -65,20 +66,18 @@ AlertsParams = _params("AlertsParams", Alerts)
 
 
 class FeedScaffolder(dg.Scaffolder[Any]):
-    """Writes a feed's defs.yaml, valid as it stands."""
+    """Write a valid defs.yaml for a feed."""
 
     @classmethod
     def get_scaffold_params(cls) -> type[BaseModel]:
         return FeedParams
 
     def scaffold(self, request: dg.ScaffoldRequest[Any]) -> None:
-        from feed_assets.orchestration.component import FeedAttributes
-
         _write(request, feed_yaml, FeedAttributes)
 
 
 class AlertsScaffolder(dg.Scaffolder[Any]):
-    """Writes the defs.yaml of alerts, valid as it stands."""
+    """Write a valid defs.yaml for alerts."""
 
     @classmethod
     def get_scaffold_params(cls) -> type[BaseModel]:
@@ -91,35 +90,35 @@ class AlertsScaffolder(dg.Scaffolder[Any]):
 def _write(
     request: dg.ScaffoldRequest[Any], text: Callable[..., str], model: type[BaseModel]
 ) -> None:
-    """Raises ClickException, which `dg` shows as a sentence; nothing is left of it then."""
+    """Write defs.yaml. On an error, remove the folder and raise ClickException for `dg` to show."""
     given = {name: value for name, value in request.params if value is not None}
     written = text(request.target_path.name, given)
     try:
         if request.scaffold_format != "yaml":
             raise click.ClickException(
-                "A component of feed_assets is declared in YAML; leave out --format"
+                "feed_assets components are declared in YAML; leave out --format"
             )
         model.model_validate(yaml.safe_load(written)["attributes"])
     except (ValidationError, click.ClickException) as mistake:
         request.target_path.rmdir()
         if isinstance(mistake, click.ClickException):
             raise
-        raise click.ClickException("; ".join(map(_said, mistake.errors()))) from None
+        raise click.ClickException("; ".join(map(_error_text, mistake.errors()))) from None
     request.target_path.mkdir(parents=True, exist_ok=True)
     (request.target_path / "defs.yaml").write_text(written, encoding="utf-8")
 
 
-def _said(mistake: Any) -> str:
-    plain = {"extra_forbidden": "is no attribute", "tuple_type": "has to be a list"}
-    said = plain.get(mistake["type"], str(mistake["msg"]).removeprefix("Value error, "))
+def _error_text(mistake: Any) -> str:
+    texts = {"extra_forbidden": "is not an attribute", "tuple_type": "must be a list"}
+    text = texts.get(mistake["type"], str(mistake["msg"]).removeprefix("Value error, "))
     place = ".".join(map(str, mistake["loc"]))
-    return f"{place}: {said}" if place else f"the feed {said}"
+    return f"{place}: {text}" if place else f"the feed {text}"
 
 
 def feed_yaml(folder: str, given: Mapping[str, Any] | None = None) -> str:
-    """A feed with all attributes of the model: what is given set, the others as comments.
+    """Write a feed named after its folder: given attributes set, all others as comments.
 
-    Where nothing is given, with what is to be filled in. It is named after its folder.
+    Without given attributes, set those of SET.
     """
     given = given or {}
     filled = {"name": _name(folder), "url": SET["url"], "dataset": SET["dataset"]}
@@ -140,7 +139,7 @@ def feed_yaml(folder: str, given: Mapping[str, Any] | None = None) -> str:
 
 
 def alerts_yaml(folder: str, given: Mapping[str, Any] | None = None) -> str:
-    """Alerts with all attributes of the model, their sensor named after the folder."""
+    """Write alerts, with all attributes and the sensor named after the folder."""
     given = given or {}
     values = {"name": _name(folder), **given}
     lines = ["type: feed_assets.ImportAlerts", "attributes:"]
@@ -159,13 +158,13 @@ def alerts_yaml(folder: str, given: Mapping[str, Any] | None = None) -> str:
 
 
 def _name(folder: str) -> str:
-    """The folder's, as assets are named."""
+    """Turn a folder's name into an asset name."""
     name = re.sub(r"\W", "_", folder, flags=re.ASCII)
     return f"_{name}" if name[:1].isdigit() else name
 
 
 def _shown(field: FieldInfo) -> str:
-    """The default; where that is nothing, an example."""
+    """Return the default, or an example if the default is empty."""
     default = field.get_default(call_default_factory=True)
     if default in (None, "", (), {}):
         return f"{_flow((field.examples or [])[0])} # for example"
@@ -173,7 +172,7 @@ def _shown(field: FieldInfo) -> str:
 
 
 def _inner(field: FieldInfo) -> list[str]:
-    """The attributes inside, in a line each."""
+    """Return one line for each attribute of a nested model."""
     (model,) = (part for part in get_args(field.annotation) if issubclass(part, BaseModel))
     return [
         f"{name}: {(each.examples or [''])[0]} # {each.description}"
@@ -184,6 +183,6 @@ def _inner(field: FieldInfo) -> list[str]:
 
 
 def _flow(value: Any) -> str:
-    """A value in one line of YAML."""
+    """Dump a value as one line of YAML."""
     dumped = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False)
     return dumped.removesuffix("\n").removesuffix("\n...")

@@ -28,7 +28,7 @@ from feed_assets.definitions import code_location, defs
 from feed_assets.demo.definitions import defs as example
 from feed_assets.errors import SettingError
 from feed_assets.orchestration.assets import IO_MANAGER, feed_asset
-from feed_assets.orchestration.component import FeedAttributes
+from feed_assets.orchestration.feed_attributes import FeedAttributes
 from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.resources import WarehouseResource
 from feed_assets.orchestration.schedules import feed_schedule
@@ -241,7 +241,7 @@ def test_what_each_run_can_do_is_taken(attributes: dict[str, Any]) -> None:
         ("partition_by_date", {**BY_DATE, "timezone": ""}, "there is no time zone ''"),
         ("partition_by_date", {**BY_DATE, "timezone": "Asia"}, "there is no time zone 'Asia'"),
         ("partition_by_date", {**BY_DATE, "timezone": "../UTC"}, "there is no time zone"),
-        ("schedule", "R 5 * * *", "is no cron expression"),
+        ("schedule", "R 5 * * *", "is not a cron expression"),
         ("key", [""], "'' is not a column"),
         ("key", ["id", " "], "' ' is not a column"),
         ("key", ["customer."], "'customer.' is not a column"),

@@ -11,7 +11,7 @@ from dagster._core.definitions.metadata.metadata_set import TableMetadataSet, Ur
 
 from feed_assets.config.feed import Feed
 from feed_assets.orchestration.assets import feed_asset, latest_asset
-from feed_assets.orchestration.component import FeedAttributes
+from feed_assets.orchestration.feed_attributes import FeedAttributes
 from feed_assets_tests.support.dagster.project import Project, metadata_of
 from feed_assets_tests.support.servers.feed import lines
 
@@ -90,13 +90,16 @@ def test_an_asset_is_described_by_its_user_or_else_by_what_it_is() -> None:
     [
         (
             {"owners": ["wilma"]},
-            "owners\n.*'wilma' is no owner; write an e-mail address, or a team",
+            "owners\n.*'wilma' is not an owner; write an e-mail address, or a team",
         ),
-        ({"owners": ["team:"]}, "'team:' is no owner"),
-        ({"group": "sales orders"}, "group\n.*'sales orders' is no group; write letters"),
-        ({"tags": {"a domain": "x"}}, "tags\n.*a domain: x is no tag; write letters, digits"),
-        ({"tags": {"domain": "a" * 64}}, "is no tag"),
-        ({"tags": {"dagster/kind/x": ""}}, "dagster/kind/x is a tag that Dagster sets itself"),
+        ({"owners": ["team:"]}, "'team:' is not an owner"),
+        ({"group": "sales orders"}, "group\n.*'sales orders' is not a group name; write letters"),
+        (
+            {"tags": {"a domain": "x"}},
+            "tags\n.*a domain: x is not a valid tag; use up to 63 letters",
+        ),
+        ({"tags": {"domain": "a" * 64}}, "is not a valid tag"),
+        ({"tags": {"dagster/kind/x": ""}}, "dagster/kind/x is reserved for Dagster"),
         ({"tags": {"tier": 1}}, "tags.tier\n.*Input should be a valid string"),
         ({"column_descriptions": {"id": "x" * 1025}}, "what id holds is told in 1025 characters"),
         ({"column_descriptions": {"id": {"a": 1}}}, "Input should be a valid string"),

@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from feed_assets.alerts.config import Alerts
 from feed_assets.config.auth import BasicAuth, BearerAuth
 from feed_assets.config.partition import PartitionByDate
-from feed_assets.orchestration.component import FeedAttributes
+from feed_assets.orchestration.feed_attributes import FeedAttributes
 from feed_assets.orchestration.scaffold import alerts_yaml, feed_yaml
 
 PROJECT = Path(__file__).parents[2]
@@ -118,13 +118,13 @@ def test_alerts_are_written_as_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"datset": "shop"}, "datset: is no attribute"),
+        ({"datset": "shop"}, "datset: is not an attribute"),
         ({"url": "ftp://x"}, "url: is no http or https URL"),
-        ({"key": 3}, "key: has to be a list"),
+        ({"key": 3}, "key: must be a list"),
         ({"basic_auth": {"username_env": "A"}}, "basic_auth.password_env: Field required"),
         ({"partition_by_date": {"start_date": "soon"}}, "partition_by_date.start_date: "),
         ({"blocking_checks": ["key"]}, "the feed has key among its blocking_checks, and no key"),
-        ({"owners": ["wilma"], "min_rows": -1}, "min_rows: .*; owners: 'wilma' is no owner"),
+        ({"owners": ["wilma"], "min_rows": -1}, "min_rows: .*; owners: 'wilma' is not an owner"),
     ],
 )
 def test_what_cannot_be_declared_is_a_sentence_and_leaves_nothing(

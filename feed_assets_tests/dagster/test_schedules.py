@@ -13,7 +13,7 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from feed_assets.config.feed import Feed
 from feed_assets.orchestration.assets import IO_MANAGER, feed_asset
-from feed_assets.orchestration.component import FeedAttributes
+from feed_assets.orchestration.feed_attributes import FeedAttributes
 from feed_assets.orchestration.schedules import (
     MOMENT,
     MOST_MISSED,
@@ -283,11 +283,11 @@ def test_in_its_first_days_a_feed_has_no_day_before_its_first() -> None:
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({"schedule": "61 * * * *"}, "schedule\n.*'61 \\* .*is no cron expression that Dagster"),
-        ({"schedule": "daily"}, "schedule\n.*'daily' is no cron expression"),
-        ({"schedule": "* * * * * *"}, "is no cron expression"),  # with seconds
-        ({"schedule": "0 5 30 2 *"}, "is no cron expression"),
-        ({"schedule": "0 5 31 4 *"}, "names a day that no year has"),
+        ({"schedule": "61 * * * *"}, "schedule\n.*'61 \\* .*is not a cron expression that Dagster"),
+        ({"schedule": "daily"}, "schedule\n.*'daily' is not a cron expression"),
+        ({"schedule": "* * * * * *"}, "is not a cron expression"),  # with seconds
+        ({"schedule": "0 5 30 2 *"}, "is not a cron expression"),
+        ({"schedule": "0 5 31 4 *"}, "names a day that does not exist"),
         ({"partition_by_date": {"start_date": "9999-01-01"}}, "start_date 9999-01-01 is in the f"),
     ],
 )
