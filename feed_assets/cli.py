@@ -65,10 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked.command(asked)
         sys.stdout.flush()
     except FeedAssetsError as failure:
-        from feed_assets.preview.printable import fit
+        from feed_assets.preview.printable import escape
 
         lines = str(failure).split("\n") if asked.command is _import else [str(failure)]
-        sys.stderr.write("feed-assets: {}\n".format("\n".join(map(fit, lines))))
+        sys.stderr.write("feed-assets: {}\n".format("\n".join(map(escape, lines))))
         return 1
     except OSError as failure:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -85,16 +85,16 @@ def _preview(asked: argparse.Namespace) -> None:
     from feed_assets.errors import SettingError
     from feed_assets.preview.feed_yaml import feed_name, feed_yaml, write
     from feed_assets.preview.preview import preview
-    from feed_assets.preview.request import Asked
+    from feed_assets.preview.request import PreviewRequest
 
     name = feed_name(asked.write) if asked.write else None
-    found = preview(Asked(asked.source, asked.date, name, _attributes(asked)))
+    found = preview(PreviewRequest(asked.source, asked.date, name, _attributes(asked)))
     if asked.json:
         sys.stdout.write(f"{json.dumps(found.json)}\n")
     else:
-        from feed_assets.preview.render import shown
+        from feed_assets.preview.render import render
 
-        sys.stdout.write(shown(found))
+        sys.stdout.write(render(found))
     if asked.write:
         if not found.is_ndjson:
             raise SettingError(f"nothing is written, as no line of {found.shown} is a row")
@@ -107,10 +107,10 @@ def _preview(asked: argparse.Namespace) -> None:
 
 def _import(asked: argparse.Namespace) -> None:
     from feed_assets.orchestration.import_command import import_feed
-    from feed_assets.preview.printable import fit
+    from feed_assets.preview.printable import escape
 
     def say(sentence: str) -> None:
-        sys.stdout.write(f"{fit(sentence)}\n")
+        sys.stdout.write(f"{escape(sentence)}\n")
         sys.stdout.flush()
 
     import_feed(asked.feed, asked.day or asked.days, say)

@@ -1,1 +1,1 @@
-"""What an import of a feed would do, seen from its rows alone: no table is looked at or made."""
+"""Preview: what an import of a feed would do, from its rows alone. Opens no warehouse."""

@@ -1,4 +1,4 @@
-"""Of each column, how much of it is null, and one of its values."""
+"""Statistics of each column: its share of nulls, and an example."""
 
 from __future__ import annotations
 
@@ -12,72 +12,72 @@ import pyarrow as pa
 from feed_assets.ndjson.buffers import positions, without_empty
 from feed_assets.schema.columns import Column, Columns
 
-_ELEMENTS = 3  # of an array that is an example
+_ELEMENTS = 3  # array elements in an example
 _MIDNIGHT, _NO_FRACTION = " 00:00:00", ".000000"
 
 
 @dataclass
-class Facts:
-    """Of one column. `values` are the rows, within a REPEATED record its elements."""
+class ColumnStats:
+    """Statistics of one column. `values` counts rows, or elements inside a REPEATED record."""
 
     column: Column
     depth: int
     values: int = 0
     nulls: int = 0
-    """Empty arrays among them, which BigQuery stores as it does null."""
+    """Includes empty arrays, which BigQuery stores as NULL."""
     example: str | None = None
 
 
-def facts_of(columns: Columns, rows: pa.Table) -> list[Facts]:
-    """Those of each column, records before what they hold."""
-    found = list(_unknown(columns, 0))
+def column_stats(columns: Columns, rows: pa.Table) -> list[ColumnStats]:
+    """Compute the statistics of every column; a record comes before its fields."""
+    found = list(_empty_stats(columns, 0))
     for batch in rows.to_batches():
         left = iter(found)
         for column, array in zip(columns, batch.columns, strict=True):
-            _look(column, array, left)
+            _add_batch(column, array, left)
     return found
 
 
-def _unknown(columns: Columns, depth: int) -> Iterator[Facts]:
+def _empty_stats(columns: Columns, depth: int) -> Iterator[ColumnStats]:
     for column in columns:
-        yield Facts(column, depth)
-        yield from _unknown(column.fields, depth + 1)
+        yield ColumnStats(column, depth)
+        yield from _empty_stats(column.fields, depth + 1)
 
 
-def _look(column: Column, array: pa.Array, left: Iterator[Facts]) -> None:
-    facts = next(left)
-    facts.values += len(array)
+def _add_batch(column: Column, array: pa.Array, left: Iterator[ColumnStats]) -> None:
+    stats = next(left)
+    stats.values += len(array)
     if column.repeated:
         values = array.flatten()
-        facts.nulls += len(array) - array.value_lengths().cast(pa.bool_()).true_count
+        stats.nulls += len(array) - array.value_lengths().cast(pa.bool_()).true_count
     else:
         values = array
-        facts.nulls += array.null_count
+        stats.nulls += array.null_count
     if column.fields:
         for field, inside in zip(column.fields, values.flatten(), strict=True):
-            _look(field, inside, left)
-    elif facts.example is None:
-        facts.example = _example(array, column)
+            _add_batch(field, inside, left)
+    elif stats.example is None:
+        stats.example = _first_value(array, column)
 
 
-def _example(array: pa.Array, column: Column) -> str | None:
-    """The first that is something; an empty text is not."""
+def _first_value(array: pa.Array, column: Column) -> str | None:
+    """Return the first value that is neither null nor empty."""
     if not column.repeated:
         if pa.types.is_string(array.type):
             array = without_empty(array)
         found = positions(array)
-        return _text(array.slice(int(found[0]), 1)) if len(found) else None
+        return _format(array.slice(int(found[0]), 1)) if len(found) else None
     values = array.flatten()
     if not len(values):
         return None
     first = next(at for at in positions(array).tolist() if len(array[at]))
     elements = array[first].values
-    texts = [_text(elements.slice(at, 1)) for at in range(min(len(elements), _ELEMENTS))]
+    texts = [_format(elements.slice(at, 1)) for at in range(min(len(elements), _ELEMENTS))]
     return ", ".join([*texts, "…"] if len(elements) > _ELEMENTS else texts)
 
 
-def _text(one: pa.Array) -> str:
-    """The array's one value as a person writes it: of a midnight, its date."""
+def _format(one: pa.Array) -> str:
+    """Format the array's only value for people; midnight as a date only."""
     if pa.types.is_binary(one.type):
         return b64encode(one[0].as_py()).decode()
     text = str(one.cast(pa.string())[0])  # `as_py` of a time would import pandas

@@ -1,4 +1,4 @@
-"""Where a preview's rows come from: a feed's server, a file, or what is piped into it."""
+"""Open and read the input of a preview: a URL, a file, or standard input."""
 
 from __future__ import annotations
 
@@ -17,75 +17,83 @@ from feed_assets.config.feed import Feed
 from feed_assets.disk import NO_ROOM, disk_failed
 from feed_assets.errors import FeedAssetsError, SettingError
 from feed_assets.masking import MaskedLog, SecretMask
-from feed_assets.preview.progress_bar import Bar
-from feed_assets.preview.request import STDIN, Asked
+from feed_assets.preview.progress_bar import ProgressBar
+from feed_assets.preview.request import STDIN, PreviewRequest
 
 _PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
-class Rows:
-    """What was read, the bytes it was read from, and where they are from, fit to be shown."""
+class PreviewInput:
+    """The rows, the bytes they were read from, and the source's name with secrets redacted."""
 
     shown: str
     source: ByteSource
     reading: ndjson.Reading
-    marked: bool = True
-    """Whether the server told where the end is."""
+    end_is_marked: bool = True
+    """Whether the response has a marked end, so that a truncated one would be noticed."""
 
 
 @contextmanager
-def rows_of(
-    asked: Asked, feed: Feed, options: ndjson.Options, bar: Bar, mask: SecretMask
-) -> Iterator[Rows]:
-    """The rows, read to their end. Raises FeedAssetsError."""
-    made = (
-        _of_url(asked, feed, options, bar, mask) if asked.is_url else _of_file(asked, options, bar)
+def open_input(
+    request: PreviewRequest, feed: Feed, options: ndjson.Options, bar: ProgressBar, mask: SecretMask
+) -> Iterator[PreviewInput]:
+    """Open the source and read all rows. Raises FeedAssetsError."""
+    opened = (
+        _of_url(request, feed, options, bar, mask)
+        if request.is_url
+        else _of_file(request, options, bar)
     )
     try:
-        with made as rows:
+        with opened as rows:
             yield rows
     except OSError as failure:
-        shown = feed.address if asked.is_url else asked.source
-        if asked.is_url or failure.errno in NO_ROOM:  # a server's failures have other sentences
+        shown = feed.address if request.is_url else request.source
+        if request.is_url or failure.errno in NO_ROOM:  # other errors of a server are no OSError
             raise disk_failed(f"{shown} could not be written to disk", failure) from None
         raise SettingError(f"{shown} cannot be read: {failure.strerror or failure}") from None
 
 
 @contextmanager
 def _of_url(
-    asked: Asked, feed: Feed, options: ndjson.Options, bar: Bar, mask: SecretMask
-) -> Iterator[Rows]:
+    request: PreviewRequest, feed: Feed, options: ndjson.Options, bar: ProgressBar, mask: SecretMask
+) -> Iterator[PreviewInput]:
     from feed_assets.download.prefetch import PendingDay, prefetch_days
     from feed_assets.importing.read_download import read_download
 
     log = logging.getLogger(__name__)
     log.propagate, log.handlers = False, [bar.log]
-    with closing(prefetch_days(feed, [asked.day], log=MaskedLog(log, mask))) as deliveries:
-        _, delivered = next(deliveries)
+    with closing(prefetch_days(feed, [request.day], log=MaskedLog(log, mask))) as days:
+        _, delivered = next(days)
         if isinstance(delivered, FeedAssetsError):
             raise delivered
-        assert isinstance(delivered, PendingDay)  # it was not asked whether it has changed
+        assert isinstance(delivered, PendingDay)  # the request was not conditional
         download = delivered.download
         bar.expect(lambda: 0 if download.unverified else download.expected_bytes)
         try:
-            reading = read_download(download, options, on_progress=bar.told)
-            yield Rows(download.url, download.source, reading, download.info.result().end_is_marked)
-        finally:  # of which threads that still read would else not hear
+            reading = read_download(download, options, on_progress=bar.update)
+            yield PreviewInput(
+                download.url, download.source, reading, download.info.result().end_is_marked
+            )
+        finally:  # end threads that still read
             download.source.end(InterruptedError())
 
 
 @contextmanager
-def _of_file(asked: Asked, options: ndjson.Options, bar: Bar) -> Iterator[Rows]:
-    shown = "standard input" if asked.source == STDIN else asked.source
+def _of_file(
+    request: PreviewRequest, options: ndjson.Options, bar: ProgressBar
+) -> Iterator[PreviewInput]:
+    shown = "standard input" if request.source == STDIN else request.source
     with (
-        _opened(asked.source) as file,
+        _opened(request.source) as file,
         _complete(file, bar) as whole,
         ndjson.open_decompressed(whole) as source,
     ):
         if not isinstance(source, GrowingByteSource):
             bar.expect(lambda: source.wait_for(sys.maxsize))
-        yield Rows(shown, source, ndjson.read(source, options=options, on_progress=bar.told))
+        yield PreviewInput(
+            shown, source, ndjson.read(source, options=options, on_progress=bar.update)
+        )
 
 
 def _opened(path: str) -> AbstractContextManager[IO[bytes]]:
@@ -97,10 +105,10 @@ def _opened(path: str) -> AbstractContextManager[IO[bytes]]:
 
 
 @contextmanager
-def _complete(file: IO[bytes], bar: Bar) -> Iterator[IO[bytes]]:
-    """A file that can be read twice: that one, or of a pipe a copy.
+def _complete(file: IO[bytes], bar: ProgressBar) -> Iterator[IO[bytes]]:
+    """Yield a file that can be read twice: the file itself, or a copy of a pipe.
 
-    It is complete before it is read, as only the main thread can be interrupted while it waits.
+    Copies the whole pipe first: only the main thread can be interrupted while it waits.
     """
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode) and file.tell() == 0:
         yield file
@@ -108,6 +116,6 @@ def _complete(file: IO[bytes], bar: Bar) -> Iterator[IO[bytes]]:
     with unnamed_temp_file() as copy:
         while piece := os.read(file.fileno(), _PIECE):
             copy.write(piece)
-            bar.told(0, copy.tell())
+            bar.update(0, copy.tell())
         copy.flush()
         yield copy

@@ -1,4 +1,4 @@
-"""What a feed sent, fit for a terminal: no byte of it is an order to the terminal."""
+"""Make text from a feed safe to print: no control sequence reaches the terminal."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import unicodedata
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
-def fit(text: str, most: int | None = None) -> str:
-    """The text with escapes for what is no sign, shortened to so many characters."""
+def escape(text: str, most: int | None = None) -> str:
+    """Escape invisible characters; shorten the text to `most` characters."""
     if most is not None and len(text) > most:
         text = f"{text[: most - 1]}…"
     if text.isprintable():
@@ -18,8 +18,8 @@ def fit(text: str, most: int | None = None) -> str:
     )
 
 
-def share(part: int, whole: int) -> str:
-    """A percentage that is 0 % or 100 % only if that is exactly so; nothing for none."""
+def percentage(part: int, whole: int) -> str:
+    """Format a percentage; 100 % only if exact, and "" for none."""
     if not part or not whole:
         return ""
     if part == whole:
@@ -29,5 +29,5 @@ def share(part: int, whole: int) -> str:
 
 
 def count_of(number: int, things: str) -> str:
-    """Such as 1 row, 1,000 rows."""
+    """Format a count with its noun: 1 row, 1,000 rows."""
     return f"{number:,} {things.removesuffix('s') if number == 1 else things}"

@@ -1,4 +1,4 @@
-"""A progress bar for whoever watches; nobody does where stderr is no terminal."""
+"""A progress bar on stderr, if stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
-class Bar:
-    """To be entered for as long as it is read."""
+class ProgressBar:
+    """Context manager that shows the bar while a feed is read."""
 
     def __init__(self) -> None:
         self.log: logging.Handler = logging.NullHandler()
-        """Where to say that a request is made once more, say."""
+        """Shows warnings, such as repeated requests, above the bar."""
         self._progress: Progress | None = None
         self._task: TaskID
         self._expected: Callable[[], int] = lambda: 0
@@ -31,11 +31,11 @@ class Bar:
             self._progress.stop()
 
     def expect(self, size: Callable[[], int]) -> None:
-        """How many bytes there will be; 0 for as long as nobody knows."""
+        """Set the function that returns the total size in bytes; 0 while unknown."""
         self._expected = size
 
-    def told(self, rows: int, size: int) -> None:
-        """So much has been read."""
+    def update(self, rows: int, size: int) -> None:
+        """Show the number of rows and bytes read so far."""
         if self._progress is not None:
             total = max(self._expected(), size) if self._expected() else None
             self._progress.update(self._task, completed=size, total=total, rows=f"{rows:,} rows")
@@ -60,18 +60,18 @@ class Bar:
             expand=True,
         )
         self._task = self._progress.add_task("", total=None, rows="waiting")
-        self.log = _Above(self._progress)
+        self.log = _LogAboveBar(self._progress)
         self._progress.start()
 
 
-class _Above(logging.Handler):
-    """Lines above the bar."""
+class _LogAboveBar(logging.Handler):
+    """Print log lines above the bar."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__(logging.WARNING)
         self._progress = progress
 
     def emit(self, record: logging.LogRecord) -> None:
-        from feed_assets.preview.printable import fit
+        from feed_assets.preview.printable import escape
 
-        self._progress.console.print(fit(record.getMessage()), markup=False, highlight=False)
+        self._progress.console.print(escape(record.getMessage()), markup=False, highlight=False)

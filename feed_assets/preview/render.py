@@ -1,4 +1,4 @@
-"""A preview for people: what is there, and what to mind."""
+"""Render a preview as text: summary, columns, and notes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from feed_assets.preview.preview import Preview
-from feed_assets.preview.printable import count_of, fit, share
+from feed_assets.preview.printable import count_of, escape, percentage
 
-_LINES = 5  # bad ones shown
-_PIPED = 120  # characters to a line where there is no terminal
+_LINES = 5  # bad lines shown
+_PIPED = 120  # width if stdout is not a terminal
 _EXAMPLE, _QUOTED = 60, 60
-_LEAST = 20  # of an example
-_OTHERS = 16  # characters of a row for its share of nulls, and between columns
+_LEAST = 20  # minimum width of examples
+_OTHERS = 16  # width of the null column and of the gaps
 
 
-def shown(preview: Preview, width: int | None = None) -> str:
-    """In that width, or in the terminal's if stdout is one; in its colours, too."""
+def render(preview: Preview, width: int | None = None) -> str:
+    """Render in the given width; by default the terminal's, with its colors."""
     if width is None and not sys.stdout.isatty():
         width = _PIPED
     console = Console(width=width, highlight=False, markup=False, emoji=False)
@@ -41,8 +41,8 @@ def shown(preview: Preview, width: int | None = None) -> str:
 def _summary(preview: Preview) -> Text:
     bad = preview.bad_line_count
     parts = [count_of(preview.rows, "rows"), *([count_of(bad, "bad lines")] if bad else [])]
-    parts += [count_of(len(preview.facts), "columns"), _size(preview.bytes)]
-    return Text.assemble((fit(preview.shown), "bold"), f": {', '.join(parts)}")
+    parts += [count_of(len(preview.stats), "columns"), _size(preview.bytes)]
+    return Text.assemble((escape(preview.shown), "bold"), f": {', '.join(parts)}")
 
 
 def _size(size: int) -> str:
@@ -50,11 +50,12 @@ def _size(size: int) -> str:
 
 
 def _columns(preview: Preview, width: int) -> Grid:
-    """Where they do not all have room, examples are cut first, and then names are folded."""
+    """Render the columns; where space is short, truncate examples first, then fold names."""
     names = [
-        Text(f"{'  ' * each.depth}{fit(preview.mask(each.column.name))}") for each in preview.facts
+        Text(f"{'  ' * each.depth}{escape(preview.mask(each.column.name))}")
+        for each in preview.stats
     ]
-    types = [str(each.column) for each in preview.facts]
+    types = [str(each.column) for each in preview.stats]
     room = max(width - max(map(len, types)) - _OTHERS, 2 * _LEAST)
     for_names = min(max(len("column"), *(name.cell_len for name in names)), room - _LEAST)
     grid = Grid(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
@@ -62,30 +63,30 @@ def _columns(preview: Preview, width: int) -> Grid:
     grid.add_column("type", no_wrap=True)
     grid.add_column("null", justify="right", no_wrap=True)
     grid.add_column("example", no_wrap=True, style="dim", max_width=room - for_names)
-    for name, type_, facts in zip(names, types, preview.facts, strict=True):
-        example = Text(fit(preview.mask(facts.example or ""), _EXAMPLE))
-        grid.add_row(name, type_, share(facts.nulls, facts.values), example)
+    for name, type_, stats in zip(names, types, preview.stats, strict=True):
+        example = Text(escape(preview.mask(stats.example or ""), _EXAMPLE))
+        grid.add_row(name, type_, percentage(stats.nulls, stats.values), example)
     return grid
 
 
 def _notes(preview: Preview) -> Iterator[tuple[Text, Text]]:
-    for each in preview.oddities:
-        yield _note("!", each.said)
+    for each in preview.findings:
+        yield _note("!", each.text)
     for warning in preview.warnings:
         yield _note("!", warning)
     if preview.untyped:
-        yield _note("-", f"no column yet, for want of a value: {', '.join(preview.untyped)}")
+        yield _note("-", f"no column, as there is no value: {', '.join(preview.untyped)}")
     if preview.renamed:
         renamed = ", ".join(f"{old} → {new}" for old, new in preview.renamed.items())
         yield _note("-", f"renamed: {renamed}")
     if bad := preview.bad_line_count:
-        yield _note("!", f"{count_of(bad, 'bad lines')}, by which an import fails:")
+        yield _note("!", f"{count_of(bad, 'bad lines')} make an import fail:")
         for line in preview.bad_lines[:_LINES]:
-            said = f"line {line.line} {line.reason}: {fit(line.text, _QUOTED)}"
-            yield Text(), Text(fit(said))
+            text = f"line {line.line} {line.reason}: {escape(line.text, _QUOTED)}"
+            yield Text(), Text(escape(text))
         if bad > _LINES:
             yield Text(), Text(f"and {bad - _LINES:,} more; --json lists the first 1,000")
 
 
-def _note(sign: str, said: str) -> tuple[Text, Text]:
-    return Text(sign, "bold yellow" if sign == "!" else ""), Text(fit(said))
+def _note(sign: str, text: str) -> tuple[Text, Text]:
+    return Text(sign, "bold yellow" if sign == "!" else ""), Text(escape(text))

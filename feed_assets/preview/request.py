@@ -1,4 +1,4 @@
-"""What a preview was asked for, as the feed that an import would have."""
+"""The arguments of a preview, and the feed they describe."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from feed_assets.urls import Url
 
 STDIN = "-"
 PLACEHOLDER = "https://example.com/feed.ndjson"
-"""The URL of a feed of which there is a file so far."""
+"""URL of the feed if the preview reads a file."""
 DATASET = "crm"
-_ATTEMPTS = 3  # somebody is waiting
+_ATTEMPTS = 3  # few, as the user is waiting
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A source, and the day it is previewed for. `attributes` are those of the feed, as given."""
+class PreviewRequest:
+    """A source (URL, path or "-"), the day to request, and the feed's other attributes."""
 
     source: str
     day: date | None = None
@@ -36,7 +36,7 @@ class Asked:
         return "://" in self.source
 
     def feed(self) -> Feed:
-        """Raises SettingError."""
+        """Build the feed. Raises SettingError."""
         declared = {
             "name": self.name or _name(self.source),
             "url": self.source if self.is_url else PLACEHOLDER,
@@ -45,7 +45,7 @@ class Asked:
             **self.attributes,
         }
         if self.day is not None:
-            today = datetime.now(UTC).date()  # it may be tomorrow already where the feed is
+            today = datetime.now(UTC).date()  # in the feed's time zone it may be tomorrow already
             declared["partition_by_date"] = {"start_date": min(self.day, today)}
         try:
             return Feed(**declared)
@@ -57,7 +57,7 @@ class Asked:
 
 
 def _name(source: str) -> str:
-    """A name for the feed, from the last part of where it is."""
+    """Derive the feed's name from the last part of the source."""
     path = PurePosixPath(_path(source) if "://" in source else source)
     name = re.sub(r"[^A-Za-z0-9]+", "_", path.name.partition(".")[0]).strip("_").lower()
     return name if NAME.fullmatch(name) and name not in RESERVED else "feed"

@@ -1,4 +1,4 @@
-"""Values where they are: those of a column, batch by batch, and the lines of rows."""
+"""Find values of a column by path, and the line numbers of rows."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 
 from feed_assets.ndjson import Options, read_lines
-from feed_assets.preview.open_input import Rows
+from feed_assets.preview.open_input import PreviewInput
 
 
 def arrays_at(rows: pa.Table, path: Sequence[str]) -> Iterator[pa.Array]:
-    """What is at a path through records, null where one of them is."""
+    """Yield the values at a path through records, batch by batch; null in a null record."""
     for batch in rows.select([path[0]]).to_batches():
         array = batch.column(0)
         for name in path[1:]:
@@ -19,8 +19,8 @@ def arrays_at(rows: pa.Table, path: Sequence[str]) -> Iterator[pa.Array]:
         yield array
 
 
-def line_numbers(wanted: Sequence[int], rows: Rows) -> list[int]:
-    """The lines of these rows, which ascend; none where so many are bad that not all are known."""
+def line_numbers(wanted: Sequence[int], rows: PreviewInput) -> list[int]:
+    """Return the line numbers of rows (ascending); none if not all bad lines are known."""
     reading = rows.reading
     if reading.lines == reading.rows:
         return [row + 1 for row in wanted]

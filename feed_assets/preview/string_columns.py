@@ -1,4 +1,4 @@
-"""Columns that are text and might be something else, and the values that make them text."""
+"""Explain why columns are STRING: the values that prevent another type, and what helps."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 
 from feed_assets.ndjson import Column, Observed, ValueKind, classify_strings, infer_type
 from feed_assets.ndjson.buffers import Numbers, flags, positions, without_empty
-from feed_assets.preview.open_input import Rows
-from feed_assets.preview.printable import count_of, fit
+from feed_assets.preview.open_input import PreviewInput
+from feed_assets.preview.printable import count_of, escape
 from feed_assets.preview.row_values import arrays_at, line_numbers
 from feed_assets.schema.columns import columns_of
 
-_SHOWN, _QUOTED = 3, 20  # values, and characters of each
+_MAX_EXAMPLES, _QUOTED = 3, 20  # values, and characters of each
 _NUMBERS = {ValueKind.INTEGER, ValueKind.LONG, ValueKind.FRACTION, ValueKind.BEYOND}
 _NAMES = {
     **dict.fromkeys(_NUMBERS, "numbers"),
@@ -30,7 +30,7 @@ _NAMES = {
     ValueKind.OBJECT: "objects",
     ValueKind.ARRAY: "arrays",
 }
-_LOOKS = {  # of values as they are stored, where a string has no quotes
+_PATTERNS = {  # of stored values; strings have no quotes there
     "numbers": r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$",
     "booleans": "^(?:true|false)$",
     "dates": "^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:$|[T ])",
@@ -46,25 +46,25 @@ _DECIMAL = r"^-?(?:0|[1-9][0-9]*)\.[0-9]+$"
 
 
 @dataclass(frozen=True)
-class Oddity:
-    """Why a column is text, and what would change that: to read "" as null, or to fix its type."""
+class Finding:
+    """Why a column is STRING, and what would change it: `empty_as_null`, or a declared type."""
 
-    said: str
-    as_null: bool = False
-    fixed: tuple[str, str] | None = None
+    text: str
+    empty_would_be_null: bool = False
+    suggested_type: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
 class _Text:
-    """A column of text: its path as sent, and as stored, unless it is in an array; what it held."""
+    """A STRING column: its path in the feed, in the table (None inside arrays), its values."""
 
     sent: str
     stored: tuple[str, ...] | None
     observed: Observed
 
     @property
-    def firsts(self) -> Mapping[str, int]:
-        """The first line of each kind of value, in their order."""
+    def first_lines(self) -> Mapping[str, int]:
+        """Return the first line of each kind of value, ordered by line."""
         found: dict[str, int] = {}
         for kind, line in sorted(self.observed.kinds.items(), key=lambda each: each[1]):
             found.setdefault(_NAMES[kind], line)
@@ -72,13 +72,13 @@ class _Text:
 
     @property
     def is_string(self) -> str:
-        return f"{fit(self.sent)} is STRING"
+        return f"{escape(self.sent)} is STRING"
 
 
-def oddities(columns: Sequence[Column], rows: Rows) -> Iterator[Oddity]:
-    """Of the columns that nobody has declared."""
+def findings(columns: Sequence[Column], rows: PreviewInput) -> Iterator[Finding]:
+    """Yield the findings about columns without a declared type."""
     for text in _texts(columns, "", ()):
-        if found := _oddity(text, rows):
+        if found := _finding(text, rows):
             yield found
 
 
@@ -95,33 +95,33 @@ def _texts(
             yield _Text(sent, path, observed)
 
 
-def _oddity(text: _Text, rows: Rows) -> Oddity | None:
+def _finding(text: _Text, rows: PreviewInput) -> Finding | None:
     kinds = text.observed.kinds.keys()
     if kinds == {ValueKind.TEXT}:
         return _decimals_in_quotes(text, rows)
     if kinds <= _NUMBERS:
-        return Oddity(
-            f"{text.is_string}: no number type holds all its numbers exactly, so they are kept as "
-            f"they were sent"
+        return Finding(
+            f"{text.is_string}: no number type holds all its numbers exactly, so they are stored "
+            f"as text"
         )
     if text.stored is not None and kinds != {ValueKind.DATETIME, ValueKind.TIMESTAMP}:
         return _mixed(text, text.stored, rows)
-    return Oddity(f"{text.is_string}: {_firsts(text)}")
+    return Finding(f"{text.is_string}: {_first_lines(text)}")
 
 
-def _firsts(text: _Text) -> str:
-    return " and ".join(f"{name} (first at line {line})" for name, line in text.firsts.items())
+def _first_lines(text: _Text) -> str:
+    return " and ".join(f"{name} (first at line {line})" for name, line in text.first_lines.items())
 
 
-def _mixed(text: _Text, path: tuple[str, ...], rows: Rows) -> Oddity | None:
-    held = dict.fromkeys(name.partition(" ")[0] for name in text.firsts)
-    names = [name for name in held if name in _LOOKS]
+def _mixed(text: _Text, path: tuple[str, ...], rows: PreviewInput) -> Finding | None:
+    held = dict.fromkeys(name.partition(" ")[0] for name in text.first_lines)
+    names = [name for name in held if name in _PATTERNS]
     counts, blank = Counter(dict.fromkeys([*names, _STRINGS], 0)), 0
     for array in arrays_at(rows.reading.table, path):
         counts[_STRINGS] += len(array) - array.null_count
         blank += without_empty(array).null_count - array.null_count
         for name in names:
-            alike = pc.match_substring_regex(array, _LOOKS[name]).true_count
+            alike = pc.match_substring_regex(array, _PATTERNS[name]).true_count
             counts[name] += alike
             counts[_STRINGS] -= alike
     ((most, _),) = counts.most_common(1)
@@ -129,21 +129,23 @@ def _mixed(text: _Text, path: tuple[str, ...], rows: Rows) -> Oddity | None:
         text.observed.kinds.keys() <= {ValueKind.DATETIME, ValueKind.TIMESTAMP, ValueKind.TEXT}
         and most == _STRINGS
     ):
-        return None  # some look like dates, as among words
+        return None  # text in which some values look like dates
     if counts[most] == counts.total():
-        return _alike(text, path, most, rows)
-    odd = dict(_odd(path, rows, most, names))
+        return _quoted_numbers(text, path, most, rows)
+    odd = dict(_exceptions(path, rows, most, names))
     at = line_numbers(list(odd), rows)
     if counts[_STRINGS] == blank == counts.total() - counts[most]:
         otherwise = _type_without(text, {ValueKind.TEXT})
         if otherwise and (most != "dates" or _are_times_but_for_blanks(path, rows)):
             first = f", the first at line {at[0]}" if at else ""
             are = "is" if blank == 1 else "are"
-            makes = "makes" if most == "dates" else "may make"  # unless some are in quotes, too
-            return Oddity(
+            makes = (
+                "makes" if most == "dates" else "may make"
+            )  # other values may be in quotes as well
+            return Finding(
                 f'{text.is_string}: {blank:,} of {counts.total():,} values {are} ""{first}; '
                 f"--empty-as-null {makes} it {otherwise}",
-                as_null=True,
+                empty_would_be_null=True,
             )
     others = " and ".join(
         count_of(count, name) for name, count in counts.items() if count and name != most
@@ -152,57 +154,61 @@ def _mixed(text: _Text, path: tuple[str, ...], rows: Rows) -> Oddity | None:
         f"{f'line {at[place]} ' if at else ''}{_quoted(value)}"
         for place, value in enumerate(odd.values())
     )
-    fixed = _type_without(
+    suggested_type = _type_without(
         text, {kind for kind, name in _NAMES.items() if name.partition(" ")[0] != most}
     )
-    refused = f"; --type {fit(text.sent)}={fixed} refuses such lines" if fixed else ""
-    return Oddity(
+    refused = (
+        f"; --type {escape(text.sent)}={suggested_type} refuses these lines"
+        if suggested_type
+        else ""
+    )
+    return Finding(
         f"{text.is_string}: {count_of(counts[most], most)}, but {others} ({shown}){refused}"
     )
 
 
-def _alike(text: _Text, path: tuple[str, ...], most: str, rows: Rows) -> Oddity:
-    """Of values that all look like one kind, and are more than one, or no type holds them."""
-    if most == "numbers" and (fixed := _decimal(path, rows)):
-        return Oddity(
-            f"{text.is_string}: some of its numbers are in quotes, {_firsts(text)}; "
-            f"--type {fit(text.sent)}={fixed} takes both",
-            fixed=(text.sent, fixed),
+def _quoted_numbers(text: _Text, path: tuple[str, ...], most: str, rows: PreviewInput) -> Finding:
+    """Explain values that look alike, but are partly quoted, or that no type can hold."""
+    if most == "numbers" and (suggested_type := _decimal(path, rows)):
+        return Finding(
+            f"{text.is_string}: some of its numbers are in quotes, {_first_lines(text)}; "
+            f"--type {escape(text.sent)}={suggested_type} accepts both",
+            suggested_type=(text.sent, suggested_type),
         )
-    return Oddity(f"{text.is_string}: {_firsts(text)}")
+    return Finding(f"{text.is_string}: {_first_lines(text)}")
 
 
-def _odd(
-    path: tuple[str, ...], rows: Rows, most: str, names: Sequence[str]
+def _exceptions(
+    path: tuple[str, ...], rows: PreviewInput, most: str, names: Sequence[str]
 ) -> Iterator[tuple[int, str]]:
-    """The first rows that are not like most, and their values."""
+    """Yield the first rows whose values differ from most, with these values."""
     before = found = 0
     for array in arrays_at(rows.reading.table, path):
         odd = flags(array.is_valid())
         if most == _STRINGS:
-            odd = odd & np.logical_or.reduce([_looks(array, name) for name in names])
+            odd = odd & np.logical_or.reduce([_matches(array, name) for name in names])
         else:
-            odd = odd & ~_looks(array, most)
-        for place in odd.nonzero()[0][: _SHOWN - found].tolist():
+            odd = odd & ~_matches(array, most)
+        for place in odd.nonzero()[0][: _MAX_EXAMPLES - found].tolist():
             yield before + place, array[place].as_py()
             found += 1
-        if found == _SHOWN:
+        if found == _MAX_EXAMPLES:
             return
         before += len(array)
 
 
-def _looks(array: pa.Array, name: str) -> Numbers:
-    return flags(pc.match_substring_regex(array, _LOOKS[name]))
+def _matches(array: pa.Array, name: str) -> Numbers:
+    return flags(pc.match_substring_regex(array, _PATTERNS[name]))
 
 
 def _quoted(value: str) -> str:
-    """As JSON has it: what is no string, without quotes."""
-    is_text = not any(re.match(look, value) for name, look in _LOOKS.items() if name != "dates")
-    return fit(json.dumps(value, ensure_ascii=False) if is_text else value, _QUOTED)
+    """Format a value as JSON does: only strings in quotes."""
+    is_text = not any(re.match(look, value) for name, look in _PATTERNS.items() if name != "dates")
+    return escape(json.dumps(value, ensure_ascii=False) if is_text else value, _QUOTED)
 
 
 def _type_without(text: _Text, kinds: set[ValueKind]) -> str | None:
-    """The type that the column has without values of these kinds, if it has one by that."""
+    """Return the type the column would have without these kinds; None if STRING or none."""
     left = Observed({kind: line for kind, line in text.observed.kinds.items() if kind not in kinds})
     of = infer_type(left)
     if of is None or of == pa.string():
@@ -210,16 +216,16 @@ def _type_without(text: _Text, kinds: set[ValueKind]) -> str | None:
     return columns_of(pa.schema([pa.field("it", of)]))[0].type
 
 
-def _are_times_but_for_blanks(path: tuple[str, ...], rows: Rows) -> bool:
-    """Whether they also keep to the calendar."""
+def _are_times_but_for_blanks(path: tuple[str, ...], rows: PreviewInput) -> bool:
+    """Return whether all values but empty strings are valid dates."""
     return all(
         ValueKind.TEXT not in classify_strings(without_empty(array))[0]
         for array in arrays_at(rows.reading.table, path)
     )
 
 
-def _decimals_in_quotes(text: _Text, rows: Rows) -> Oddity | None:
-    """Of a column of strings, which are all such as "12.50"."""
+def _decimals_in_quotes(text: _Text, rows: PreviewInput) -> Finding | None:
+    """Explain a column whose values are all decimals in quotes, such as "12.50"."""
     for array in arrays_at(rows.reading.table, text.stored) if text.stored else ():
         some = positions(array)[:1]
         if len(some):
@@ -228,17 +234,17 @@ def _decimals_in_quotes(text: _Text, rows: Rows) -> Oddity | None:
                 return None
             if pc.match_substring_regex(array, _DECIMAL).true_count < len(array) - array.null_count:
                 return None
-    if text.stored is None or not (fixed := _decimal(text.stored, rows)):
+    if text.stored is None or not (suggested_type := _decimal(text.stored, rows)):
         return None
-    return Oddity(
+    return Finding(
         f"{text.is_string}: all its numbers are in quotes; "
-        f"--type {fit(text.sent)}={fixed} makes numbers of them",
-        fixed=(text.sent, fixed),
+        f"--type {escape(text.sent)}={suggested_type} makes them numbers",
+        suggested_type=(text.sent, suggested_type),
     )
 
 
-def _decimal(path: tuple[str, ...], rows: Rows) -> str | None:
-    """The decimal type that takes each of the texts at `path`, if one does."""
+def _decimal(path: tuple[str, ...], rows: PreviewInput) -> str | None:
+    """Return the decimal type that holds every value at `path`, or None."""
     arrays = list(arrays_at(rows.reading.table, path))
     return next(
         (

@@ -1,4 +1,4 @@
-"""What a person would declare of a feed on looking at its rows: a key, and the last change."""
+"""Suggest `key` and `updated_at` for a feed from its rows."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ import pyarrow as pa
 from feed_assets.ndjson import Column
 from feed_assets.ndjson.buffers import Numbers
 
-_LIKE_A_KEY = re.compile(
+_KEY_NAME = re.compile(
     r"(?:^|[_\- ])(?:id|key|uuid|guid|number|no|nr)$|(?:Id|ID|Key|Uuid|UUID|Number|No|Nr)$"
 )
-_LIKE_A_CHANGE = re.compile("updat|modif|(?<!ex)chang", re.IGNORECASE)
-_TELLING = 20  # rows; in fewer, what is no key may be unique, too
-_LONGEST = 64  # bytes of a key
+_UPDATED_NAME = re.compile("updat|modif|(?<!ex)chang", re.IGNORECASE)
+_MIN_ROWS = 20  # rows; with fewer, any column may be unique
+_MAX_KEY_BYTES = 64  # bytes
 _SEED, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)  # of FNV-1a
 
 
 @dataclass(frozen=True)
-class Guesses:
-    """Columns by the keys that they are sent as."""
+class Suggestions:
+    """Suggested columns, by their names in the feed."""
 
     key: str | None
     updated_at: str | None
 
 
-def guesses(columns: Sequence[Column], rows: pa.Table) -> Guesses:
-    """From the columns of the feed's rows; takes 8 bytes of memory for each row."""
+def suggestions(columns: Sequence[Column], rows: pa.Table) -> Suggestions:
+    """Suggest columns; needs 8 bytes of memory per row."""
     usual = [each for each in columns if each.type is not None and "." not in each.key]
-    return Guesses(_key(usual, rows), _updated_at(usual))
+    return Suggestions(_key(usual, rows), _updated_at(usual))
 
 
 def _key(columns: Sequence[Column], rows: pa.Table) -> str | None:
-    named = [each for each in columns if _LIKE_A_KEY.search(each.key)]
-    others = [each for each in columns if each not in named] if len(rows) >= _TELLING else []
+    named = [each for each in columns if _KEY_NAME.search(each.key)]
+    others = [each for each in columns if each not in named] if len(rows) >= _MIN_ROWS else []
     for column in (*named, *others):
         if column.type in (pa.string(), pa.int64()) and _is_unique(rows.column(column.name)):
             return column.key
@@ -47,14 +47,15 @@ def _key(columns: Sequence[Column], rows: pa.Table) -> str | None:
 def _updated_at(columns: Sequence[Column]) -> str | None:
     for column in columns:
         is_time = pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)
-        if is_time and _LIKE_A_CHANGE.search(column.key):
+        if is_time and _UPDATED_NAME.search(column.key):
             return column.key
     return None
 
 
 def _is_unique(values: pa.ChunkedArray) -> bool:
-    """Whether each row has a value that no other row has. Two that differ may be taken for one,
-    once in a billion feeds, as texts are told apart by 64 bits.
+    """Return whether every row has a different value.
+
+    Compares 64-bit hashes of strings, so one feed in a billion may be misjudged.
     """
     if not len(values) or values.null_count:
         return False
@@ -71,7 +72,7 @@ def _is_unique(values: pa.ChunkedArray) -> bool:
 
 
 def _all_differ(numbers: Numbers) -> bool:
-    """Sorts them, too."""
+    """Return whether the numbers are all different; sorts them in place."""
     numbers.sort()
     return bool((numbers[1:] != numbers[:-1]).all())
 
@@ -86,12 +87,12 @@ def _numbers(values: pa.ChunkedArray) -> Iterator[Numbers | None]:
 
 
 def _hashes(strings: pa.Array) -> Numbers | None:
-    """None if one is too long to be a key."""
+    """Return a hash per string, or None if one is too long for a key."""
     offsets = np.frombuffer(strings.buffers()[1], np.int32)
     offsets = offsets[strings.offset : strings.offset + len(strings) + 1]
     starts, lengths = offsets[:-1], np.diff(offsets)
     longest = int(lengths.max(initial=0))
-    if longest > _LONGEST or not longest:
+    if longest > _MAX_KEY_BYTES or not longest:
         return None
     data = np.frombuffer(strings.buffers()[2], np.uint8)
     found = np.full(len(starts), _SEED)

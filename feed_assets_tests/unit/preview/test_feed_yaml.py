@@ -60,7 +60,7 @@ def test_a_snapshot_as_it_was_asked_for(
         "key": ("orderId",),
         "updated_at": "updatedAt",
     }
-    assert "key: [orderId]  # another one in each of the 2 rows" in text
+    assert "key: [orderId]  # unique in 2 rows" in text
 
 
 def test_by_date_with_all_that_was_given(
@@ -181,8 +181,8 @@ def test_write_puts_it_where_feeds_are_and_overwrites_nothing(
     out, err = capsys.readouterr()
     assert (out, err) == (
         "",
-        f"feed-assets: {folder}/defs.yaml is there already, and stays as it is; name another "
-        f"folder\n",
+        f"feed-assets: {folder}/defs.yaml exists already and is not changed; choose another "
+        "folder\n",
     )
     assert len(server.requests) == requests  # nobody waits for that
     assert (folder / "defs.yaml").read_text() == text
@@ -200,7 +200,7 @@ def test_write_beside_json_leaves_stdout_to_the_json(
 @pytest.mark.parametrize(
     ("folder", "why"),
     [
-        ("shop-orders", "shop-orders names no feed: its last part must be of letters, digits"),
+        ("shop-orders", "shop-orders is not a feed name: use letters, digits and _"),
         ("nowhere/orders", "there is no folder"),
         ("file", "file/defs.yaml cannot be written: File exists"),
     ],

@@ -13,11 +13,11 @@ import pytest
 from rich.cells import cell_len
 
 from feed_assets import cli, read_ndjson
-from feed_assets.preview.column_stats import Facts
+from feed_assets.preview.column_stats import ColumnStats
 from feed_assets.preview.preview import Preview, preview
-from feed_assets.preview.printable import fit, share
-from feed_assets.preview.render import shown
-from feed_assets.preview.request import Asked
+from feed_assets.preview.printable import escape, percentage
+from feed_assets.preview.render import render
+from feed_assets.preview.request import PreviewRequest
 from feed_assets.schema.table import Table
 from feed_assets_tests.support.dagster.project import Project
 from feed_assets_tests.support.servers.feed import lines
@@ -26,7 +26,7 @@ from feed_assets_tests.support.servers.feed import lines
 def previewed(tmp_path: Path, *rows: Any, day: date | None = None, **attributes: Any) -> Preview:
     path = tmp_path / "orders.ndjson"
     path.write_bytes(lines(*rows).body)
-    return preview(Asked(str(path), day, attributes=attributes))
+    return preview(PreviewRequest(str(path), day, attributes=attributes))
 
 
 def column(name: str, values: Sequence[Any]) -> list[dict[str, Any]]:
@@ -39,7 +39,7 @@ def many(value: Any, *others: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "text"),
     [
         (
             many("2020-01-20", ""),
@@ -60,17 +60,17 @@ def many(value: Any, *others: Any) -> list[Any]:
         (
             many("2020-01-20", "n/a", ""),
             '998 dates, but 2 strings (line 501 "n/a", line 502 ""); '
-            "--type x=DATETIME refuses such lines",
+            "--type x=DATETIME refuses these lines",
         ),
         (
             many(7, "n/a", None, "-", 1.5, "?", "!"),
             '995 numbers, but 4 strings (line 501 "n/a", line 503 "-", line 505 "?"); '
-            "--type x=FLOAT refuses such lines",
+            "--type x=FLOAT refuses these lines",
         ),
         (
             many(True, "yes", 0),
             '998 booleans, but 1 number and 1 string (line 501 "yes", line 502 0); '
-            "--type x=BOOLEAN refuses such lines",
+            "--type x=BOOLEAN refuses these lines",
         ),
         (many("new", 7), "999 strings, but 1 number (line 501 7)"),
         (
@@ -80,15 +80,15 @@ def many(value: Any, *others: Any) -> list[Any]:
         (
             many(7, "8"),
             "some of its numbers are in quotes, numbers (first at line 1) and strings (first at "
-            "line 501); --type x=NUMERIC takes both",
+            "line 501); --type x=NUMERIC accepts both",
         ),
         (
             many("1.50", "-3.00"),
-            "all its numbers are in quotes; --type x=NUMERIC makes numbers of them",
+            "all its numbers are in quotes; --type x=NUMERIC makes them numbers",
         ),
         (
             many("0.1234567890", "-3.00"),
-            "all its numbers are in quotes; --type x=BIGNUMERIC makes numbers of them",
+            "all its numbers are in quotes; --type x=BIGNUMERIC makes them numbers",
         ),
         (
             many("2020-01-20T10:00", "2020-01-20T10:00Z"),
@@ -96,7 +96,7 @@ def many(value: Any, *others: Any) -> list[Any]:
         ),
         (
             many(1.5, 2**53 + 1),
-            "no number type holds all its numbers exactly, so they are kept as they were sent",
+            "no number type holds all its numbers exactly, so they are stored as text",
         ),
         (many([7], ["n/a"]), "numbers (first at line 1) and strings (first at line 501)"),
         (
@@ -105,11 +105,11 @@ def many(value: Any, *others: Any) -> list[Any]:
         ),
     ],
 )
-def test_why_a_column_is_text_is_said_with_the_lines(
-    tmp_path: Path, values: list[Any], said: str
+def test_a_finding_says_why_a_column_is_string_with_line_numbers(
+    tmp_path: Path, values: list[Any], text: str
 ) -> None:
     found = previewed(tmp_path, *column("x", values))
-    assert [each.said for each in found.oddities] == [f"x is STRING: {said}"]
+    assert [each.text for each in found.findings] == [f"x is STRING: {text}"]
 
 
 @pytest.mark.parametrize(
@@ -124,27 +124,29 @@ def test_why_a_column_is_text_is_said_with_the_lines(
         many(7, 8.5),
     ],
 )
-def test_what_is_plainly_text_or_not_is_not_talked_about(tmp_path: Path, values: list[Any]) -> None:
-    assert previewed(tmp_path, *column("x", values)).oddities == []
+def test_columns_that_are_plainly_text_or_typed_have_no_finding(
+    tmp_path: Path, values: list[Any]
+) -> None:
+    assert previewed(tmp_path, *column("x", values)).findings == []
 
 
-def test_what_the_warning_proposes_does_what_it_says(tmp_path: Path) -> None:
+def test_the_suggested_options_have_the_described_effect(tmp_path: Path) -> None:
     rows = column("x", many("2020-01-20", "")) + column("y", many(1.5, "2.50"))
     found = previewed(tmp_path, *rows, empty_as_null=True, types={"y": "NUMERIC"})
-    assert found.oddities == []
+    assert found.findings == []
     assert [each["type"] for each in found.json["schema"]] == ["DATETIME", "NUMERIC"]
 
 
-def test_lines_are_numbered_as_an_editor_does_where_some_are_blank_or_bad(tmp_path: Path) -> None:
+def test_line_numbers_count_blank_and_bad_lines(tmp_path: Path) -> None:
     rows = ["", '{"x": 1}', "bad", "", '{"x": "n/a"}', '{"x": 2}', "bad", '{"x": {"a": "-"}}']
-    (said,) = (each.said for each in previewed(tmp_path, *rows).oddities)
-    assert '(line 5 "n/a", line 8 {"a": "-"})' in said
+    (text,) = (each.text for each in previewed(tmp_path, *rows).findings)
+    assert '(line 5 "n/a", line 8 {"a": "-"})' in text
 
 
 def test_a_mixed_field_of_a_record_is_named_by_its_path(tmp_path: Path) -> None:
     rows = [{"a": {"b": value}} for value in (1, 2, "n/a")] + [{"a": None}]
-    (said,) = (each.said for each in previewed(tmp_path, *rows).oddities)
-    assert said.startswith('a.b is STRING: 2 numbers, but 1 string (line 3 "n/a")')
+    (text,) = (each.text for each in previewed(tmp_path, *rows).findings)
+    assert text.startswith('a.b is STRING: 2 numbers, but 1 string (line 3 "n/a")')
 
 
 def test_each_column_has_its_share_of_nulls_and_an_example(tmp_path: Path) -> None:
@@ -155,7 +157,7 @@ def test_each_column_has_its_share_of_nulls_and_an_example(tmp_path: Path) -> No
         {"on": "2020-01-20T10:00"},
     ]
     found = previewed(tmp_path, *rows, types={"price": "NUMERIC"})
-    assert [row(each) for each in found.facts] == [
+    assert [row(each) for each in found.stats] == [
         ("at", "TIMESTAMP", "75 %", "2020-01-20 10:00:00.250000Z"),
         ("text", "STRING", "50 %", "abc"),
         ("in", "RECORD", "50 %", None),
@@ -169,20 +171,20 @@ def test_each_column_has_its_share_of_nulls_and_an_example(tmp_path: Path) -> No
     ]
 
 
-def row(facts: Facts) -> tuple[str, str, str, str | None]:
-    name = f"{'  ' * facts.depth}{facts.column.name}"
-    return name, str(facts.column), share(facts.nulls, facts.values), facts.example
+def row(stats: ColumnStats) -> tuple[str, str, str, str | None]:
+    name = f"{'  ' * stats.depth}{stats.column.name}"
+    return name, str(stats.column), percentage(stats.nulls, stats.values), stats.example
 
 
 @pytest.mark.parametrize(
-    ("part", "said"),
+    ("part", "text"),
     [(0, ""), (1, "<1 %"), (50, "5 %"), (500, "50 %"), (999, ">99 %"), (1000, "100 %")],
 )
-def test_a_share_is_none_or_all_only_if_it_is(part: int, said: str) -> None:
-    assert share(part, 1000) == said
+def test_a_percentage_is_100_only_if_exact(part: int, text: str) -> None:
+    assert percentage(part, 1000) == text
 
 
-def test_nothing_that_a_feed_sends_is_an_order_to_the_terminal(
+def test_no_control_sequence_of_a_feed_reaches_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     evil = "\x1b]0;owned\x07\u202e[red]"
@@ -204,7 +206,7 @@ def test_nothing_that_a_feed_sends_is_an_order_to_the_terminal(
 def test_names_types_and_shares_are_whole_where_room_is_scarce(tmp_path: Path, width: int) -> None:
     name = "a_column_name_that_somebody_thought_a_good_idea"
     found = previewed(tmp_path, {name: ["x" * 300] * 2, "東京": "東京" * 50}, {"b": {"c": None}})
-    text = shown(found, width)
+    text = render(found, width)
     lines = text.splitlines()
     assert max(map(cell_len, lines)) <= width
     assert "REPEATED STRING" in text
@@ -216,8 +218,8 @@ def test_names_types_and_shares_are_whole_where_room_is_scarce(tmp_path: Path, w
     assert name in folded
 
 
-def test_signs_of_all_languages_are_shown_as_they_are() -> None:
-    assert fit("Zürich 東京 🎉") == "Zürich 東京 🎉"
+def test_characters_of_all_languages_are_printed_unchanged() -> None:
+    assert escape("Zürich 東京 🎉") == "Zürich 東京 🎉"
 
 
 @pytest.mark.parametrize("day", [None, date(2020, 1, 20)])
@@ -235,9 +237,9 @@ def test_a_preview_tells_what_an_import_then_does(
         {"größe": 2.5, "tags": ["x", None], "doc": {"a": 1}, "_TABLE_x": True, "at": ""},
     ]
     made.server.answer = lambda _: lines(*rows)
-    asked = Asked(made.server.url, day, attributes=attributes)
+    request = PreviewRequest(made.server.url, day, attributes=attributes)
 
-    found = preview(asked)
+    found = preview(request)
     assert made.run(*([day.isoformat()] if day else [])).success
 
     table = Table("crm", "orders")
@@ -253,15 +255,15 @@ def test_a_preview_tells_what_an_import_then_does(
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "text"),
     [
-        ([], "there are no rows, and an import refuses such a snapshot"),
-        ([{}, {"a": None}], "there is not one value in the rows, which an import refuses"),
+        ([], "there are no rows; an import refuses an empty snapshot"),
+        ([{}, {"a": None}], "there is no value in any row; an import refuses such a feed"),
         ([{"a": [1, None, None]}], "a: 2 nulls in arrays dropped"),
-        (["a;b", "1;2"], "not one line is a row, so this may be no NDJSON at all"),
+        (["a;b", "1;2"], "no line is a row; the input may not be NDJSON"),
     ],
 )
-def test_what_an_import_would_refuse_or_leave_out_is_said(
-    tmp_path: Path, rows: list[Any], said: str
+def test_a_preview_warns_of_what_an_import_would_refuse_or_omit(
+    tmp_path: Path, rows: list[Any], text: str
 ) -> None:
-    assert any(said in each for each in previewed(tmp_path, *rows).warnings)
+    assert any(text in each for each in previewed(tmp_path, *rows).warnings)
