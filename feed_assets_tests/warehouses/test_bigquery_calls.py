@@ -18,7 +18,7 @@ from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.bigquery.fault_proxy import FaultProxy
 
 FIRST = date(2020, 1, 1)
-LOAD = {"start upload": 1, "send upload": 1}  # and asking until it is done: here it is at once
+LOAD = {"upload": 1}  # in one request, and then polling: here the job is done at once
 ROWS = pa.table({"id": ["N1"], "at": ["2020-01-01"], "n": [1]})
 
 ORIGIN = Origin(columns={"id": "The order's number."})
@@ -49,7 +49,7 @@ def stand(bigquery: Emulator, orders: Table, days: range, *kinds: str) -> None:
 
 
 @pytest.mark.parametrize("before", [10, 3000])
-def test_a_day_is_six_calls_after_ten_days_and_after_many(
+def test_a_day_is_five_calls_after_ten_days_and_after_many(
     bigquery: Emulator, proxy: FaultProxy, orders: Table, before: int
 ) -> None:
     import_day(proxy, orders, 0, ROWS)

@@ -6,7 +6,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from types import SimpleNamespace
 from typing import Any
@@ -19,16 +19,18 @@ from google.resumable_media.requests import _request_helpers as upload_retries
 
 from feed_assets.errors import NotOurs, TableError, WarehouseFailed
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.bigquery import client, load_job, warehouse
+from feed_assets.warehouse.bigquery import alter_tables, client, load_job, warehouse
 from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.store import Stored, store_shard, store_snapshot
 from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.bigquery.fault_proxy import (
     NAMES,
+    Exchange,
     Fault,
     FaultProxy,
     changed,
     cut,
+    error,
     failing_job,
     garbled,
     hang,
@@ -64,9 +66,21 @@ def waited(monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]:
     instead = SimpleNamespace(
         sleep=slept.append, monotonic=lambda: time.monotonic() + sum(slept), time=time.time
     )
-    for module in (retry_base, retry_unary, upload_retries, load_job):
+    for module in (retry_base, retry_unary, upload_retries, load_job, alter_tables):
         monkeypatch.setattr(module, "time", instead)
     return lambda: sum(slept)
+
+
+@pytest.fixture(autouse=True)
+def resumable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Upload small files as large ones are: in a session of its own, of several requests."""
+    monkeypatch.setattr("google.cloud.bigquery.client._MAX_MULTIPART_SIZE", 0)
+
+
+@pytest.fixture
+def in_one_request(monkeypatch: pytest.MonkeyPatch, resumable: None) -> None:
+    """Upload small files as they are: together with their job, in one request."""
+    monkeypatch.setattr("google.cloud.bigquery.client._MAX_MULTIPART_SIZE", 5 << 20)
 
 
 class Scene:
@@ -266,6 +280,70 @@ def test_a_call_that_is_denied_names_the_role_that_is_missing(
     scene.check_after()
 
 
+# --- limits
+
+LIMITED = "Exceeded rate limits: too many table update operations for this table."
+
+
+def five_updates_in_ten_seconds(waited: Callable[[], float]) -> Fault:
+    """Refuse a statement that is the sixth update of a table's metadata in ten seconds.
+
+    https://cloud.google.com/bigquery/quotas#standard_tables
+    """
+    times: dict[bytes, list[float]] = {}
+
+    def fault(exchange: Exchange) -> None:
+        found = re.search(rb"ALTER TABLE `([^`]+)`", exchange.call.body)
+        if found:
+            recent = [at for at in times.get(found[1], []) if at > waited() - 10]
+            if len(recent) >= 5:
+                exchange.answer(error(400, "invalidQuery", LIMITED))
+                return
+            times[found[1]] = [*recent, waited()]
+        exchange.answer(exchange.forward())
+
+    return fault
+
+
+def test_seven_columns_that_widen_at_once_keep_within_the_rate_of_updates(
+    bigquery: Emulator, proxy: FaultProxy, dataset: str, waited: Callable[[], float]
+) -> None:
+    orders = Table(dataset, "orders")
+    names = "abcdefg"
+    narrow, wide = ([dict.fromkeys(names, value)] for value in (1, 1.5))
+    tables = BigQueryWarehouse(proxy.client())
+
+    def store(day: int, rows: Rows) -> None:
+        table = pa.Table.from_pylist(rows)
+        store_shard(tables, orders, date(2020, 1, day), lambda known: table, attempt=f"{day}")
+
+    store(1, narrow)
+    proxy.on("query", five_updates_in_ten_seconds(waited))
+    store(2, wide)
+
+    schema = bigquery.client().get_table(str(orders.shard(date(2020, 1, 1)))).schema
+    assert {field.field_type for field in schema} == {"FLOAT"}
+    refusals = [call for call in proxy.calls if b"ALTER TABLE" in call.body]
+    assert len(refusals) == len(names)  # each statement once: none was refused
+
+
+@pytest.mark.parametrize("code", [400, 403])
+@pytest.mark.parametrize("reason", ["invalidQuery", "quotaExceeded", "jobRateLimitExceeded"])
+def test_too_many_updates_are_over_soon_whatever_the_reason(
+    code: int, reason: str, bigquery: Emulator, proxy: FaultProxy, dataset: str
+) -> None:
+    scene = Scene("shard", bigquery, dataset)
+    proxy.on("update table", refused(code, reason, LIMITED))
+    failure = scene.failure(proxy)
+    assert failure.transient
+    assert sentence(failure).endswith("try again later")
+
+    proxy.clear()
+    proxy.on("query", refused(code, reason, LIMITED), when=once)
+    scene.store(BigQueryWarehouse(proxy.client()), AFTER, "2")
+    assert scene.rows() == AFTER
+
+
 # --- load jobs
 
 
@@ -375,8 +453,31 @@ def test_a_load_job_that_goes_wrong_is_done_once_or_is_a_sentence(
     dataset: str,
     waited: Callable[[], float],
 ) -> None:
+    check_job(JOBS[name], "start upload", Scene(kind, bigquery, dataset), proxy, waited)
+
+
+@pytest.mark.usefixtures("in_one_request")
+@pytest.mark.parametrize("name", [name for name in JOBS if "session" not in name])
+def test_a_load_job_of_a_small_file_that_goes_wrong_is_done_once_or_is_a_sentence(
+    name: str,
+    bigquery: Emulator,
+    proxy: FaultProxy,
+    dataset: str,
+    waited: Callable[[], float],
+) -> None:
     job = JOBS[name]
-    scene = Scene(kind, bigquery, dataset)
+    rules = [
+        ("upload" if call == "send upload" else call, fault, when)
+        for call, fault, when in job.rules
+    ]
+    scene = Scene("snapshot", bigquery, dataset)
+    check_job(replace(job, rules=rules), "upload", scene, proxy, waited)
+
+
+def check_job(
+    job: Job, makes: str, scene: Scene, proxy: FaultProxy, waited: Callable[[], float]
+) -> None:
+    """Import while load jobs go wrong; calls named `makes` submit them."""
     for call, fault, when in job.rules:
         proxy.on(call, fault, when=when)
     already = waited()
@@ -392,7 +493,7 @@ def test_a_load_job_that_goes_wrong_is_done_once_or_is_a_sentence(
         assert len(proxy.loads) >= 1
     assert waited() - already >= job.waits
     assert scene.rows() == (scene.before if job.ends else AFTER)
-    made = {c.body for c in proxy.calls if c.name == "start upload"}
+    made = {c.body for c in proxy.calls if c.name == makes}
     assert len(made) == job.jobs
     scene.check_after()
 

@@ -13,7 +13,7 @@ from feed_assets.errors import WarehouseFailed
 from feed_assets.schema.columns import Column, columns_of
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import Origin
-from feed_assets.warehouse.bigquery.client import Calls
+from feed_assets.warehouse.bigquery.client import BigQueryClient
 from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.store import Stored, store_shard, store_snapshot
 from feed_assets_tests.support.bigquery.emulator import Emulator
@@ -143,7 +143,7 @@ def test_a_table_that_others_alter_again_and_again_is_no_success(
     def others_were_faster(*_: object, **__: object) -> None:
         raise PreconditionFailed("etag mismatch")  # type: ignore[no-untyped-call]
 
-    monkeypatch.setattr(Calls, "update", others_were_faster)
+    monkeypatch.setattr(BigQueryClient, "update", others_were_faster)
     with pytest.raises(WarehouseFailed, match="altered by others 3 times in a row") as failed:
         warehouse.alter(orders.shard(DAY), (*columns_of(ROWS.schema), Column("more", "STRING")))
     assert failed.value.transient

@@ -13,6 +13,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery
 from google.cloud.bigquery import SchemaField
+from google.cloud.bigquery.schema import PolicyTagList
 
 from feed_assets_tests.support.bigquery.emulator import Emulator, emulator
 
@@ -64,6 +65,7 @@ def load(
         parquet_options=lists,
         labels={"feed": "orders"},
     )
+    config.column_name_character_map = "STRICT"
     for name, value in options.items():
         setattr(config, name, value)
     file = io.BytesIO(data) if isinstance(data, bytes) else parquet(data)
@@ -581,6 +583,103 @@ def test_an_update_changes_description_labels_and_expiration(
     table.expires = None
     table = client.update_table(table, ["description", "labels", "expires"])
     assert (table.description, table.labels, table.expires) == (None, {"b": "2"}, None)
+
+
+@pytest.mark.parametrize(
+    ("names", "value"), [("STRICT", "x"), ("V2", "x"), ("V1", None), ("", None)]
+)
+def test_a_flexible_name_is_null_where_a_load_or_its_project_renames_it(
+    client: bigquery.Client, dataset: str, names: str, value: str | None
+) -> None:
+    table = f"{client.project}.{dataset}.t"
+    fields = [SchemaField("a b-c", "STRING"), SchemaField("d", "STRING")]
+
+    data = pa.table({"a b-c": ["x"], "d": ["y"]})
+    load(client, table, data, fields, column_name_character_map=names)
+
+    assert read(client, table) == [{"a b-c": value, "d": "y"}]
+
+
+# --- what a truncating write removes
+
+TAGGED = SchemaField("a", "STRING", description="Tagged.", policy_tags=PolicyTagList(["p/1"]))
+
+
+def protected_table(client: bigquery.Client, dataset: str) -> str:
+    """A table with a policy tag, a primary key and a row access policy."""
+    name = f"{client.project}.{dataset}.t"
+    made = bigquery.Table(name, [TAGGED])
+    made._properties["tableConstraints"] = {"primaryKey": {"columns": ["a"]}}
+    client.create_table(made)
+    grant = "GRANT TO ('user:test@example.com') FILTER USING (TRUE)"
+    query(client, f"CREATE ROW ACCESS POLICY mine ON `{name}` {grant}")
+    return name
+
+
+def protections(client: bigquery.Client, table: str) -> list[object]:
+    found = client.get_table(table)
+    job = client.query(f"SELECT 1 FROM `{table}` LIMIT 1")
+    job.result()
+    applied = job._properties["statistics"].get("rowLevelSecurityStatistics")
+    return [found.schema[0].policy_tags, found.table_constraints is not None, bool(applied)]
+
+
+def test_truncating_removes_what_the_load_does_not_repeat(
+    client: bigquery.Client, dataset: str
+) -> None:
+    table = protected_table(client, dataset)
+    assert protections(client, table) == [PolicyTagList(["p/1"]), True, True]
+
+    load(client, table, pa.table({"a": ["x"]}), [SchemaField("a", "STRING")])
+
+    assert protections(client, table) == [None, False, False]
+    assert client.get_table(table).schema[0].description is None
+
+    load(client, table, pa.table({"a": ["x"]}), [TAGGED])
+    assert protections(client, table) == [PolicyTagList(["p/1"]), False, False]
+
+
+def test_truncating_only_data_keeps_the_schema_keys_and_row_access_policies(
+    client: bigquery.Client, dataset: str
+) -> None:
+    table = protected_table(client, dataset)
+    plain = SchemaField("a", "STRING", description="Other.")
+    keeps = {"write_disposition": "WRITE_TRUNCATE_DATA"}
+
+    load(client, table, pa.table({"a": ["y"]}), [plain], **keeps)
+
+    assert read(client, table) == [{"a": "y"}]
+    assert client.get_table(table).schema[0].description == "Tagged."
+    assert protections(client, table) == [PolicyTagList(["p/1"]), True, True]
+
+
+def test_truncating_only_data_refuses_columns_that_do_not_fit(
+    client: bigquery.Client, dataset: str
+) -> None:
+    table = protected_table(client, dataset)
+    keeps = {"write_disposition": "WRITE_TRUNCATE_DATA"}
+    more = [SchemaField("a", "STRING"), SchemaField("b", "INTEGER")]
+    data = pa.table({"a": ["x"], "b": [1]})
+
+    with pytest.raises(exceptions.BadRequest, match="does not match Table"):
+        load(client, table, data, more, **keeps)
+    with pytest.raises(exceptions.BadRequest, match="changed type from STRING to INTEGER"):
+        load(client, table, pa.table({"a": [1]}), [SchemaField("a", "INTEGER")], **keeps)
+
+    load(client, table, data, more, **keeps, schema_update_options=["ALLOW_FIELD_ADDITION"])
+    assert read(client, table) == [{"a": "x", "b": 1}]
+    assert protections(client, table) == [PolicyTagList(["p/1"]), True, True]
+
+
+def test_a_query_that_overwrites_a_table_removes_its_protections(
+    client: bigquery.Client, dataset: str
+) -> None:
+    table = protected_table(client, dataset)
+    config = bigquery.QueryJobConfig(destination=table, write_disposition="WRITE_TRUNCATE")
+
+    client.query_and_wait(f"SELECT * FROM `{table}`", job_config=config)
+
+    assert protections(client, table) == [None, False, False]
 
 
 # --- ALTER TABLE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,29 +14,43 @@ from google.api_core.exceptions import PreconditionFailed
 from google.cloud import bigquery
 
 from feed_assets.errors import WarehouseFailed
-from feed_assets.schema.columns import UNSAID, Columns
+from feed_assets.schema.columns import UNSAID, Column, Columns
 from feed_assets.schema.table import Table
 from feed_assets.warehouse import schema_evolution
-from feed_assets.warehouse.bigquery.client import Calls, fields_of, schema_of
+from feed_assets.warehouse.bigquery.client import (
+    BigQueryClient,
+    Schema,
+    constraints_of,
+    fields_of,
+    schema_of,
+)
 from feed_assets.warehouse.bigquery.load_job import TRIES
 from feed_assets.warehouse.bigquery.schema import (
     columns_from,
     fields_for,
     in_place,
+    protected_path,
     quoted,
     sql_cast,
     sql_type,
 )
 
 ALTERED_AT_ONCE = 8
+UPDATES = 4
+"""Columns of a table that are widened in `UPDATE_SECONDS`, each by a statement: a table takes five
+updates of its metadata in ten seconds, and adding columns, or a load, is one before.
+
+https://cloud.google.com/bigquery/quotas#standard_tables
+"""
+UPDATE_SECONDS = 10.0
 _MAY_WIDEN = "REGEXP_CONTAINS(data_type, 'INT64|NUMERIC')"  # see shards.widened
 
 
-def alter(calls: Calls, table: Table, columns: Columns) -> None:
+def alter(client: BigQueryClient, table: Table, columns: Columns) -> None:
     """Has a table follow what is known: its types widened, columns that it lacks added."""
-    with calls.translated(f"altering {table}"):
+    with client.translated(f"altering {table}"):
         for _ in range(TRIES):
-            held = calls.get(table)
+            held = client.get(table)
             before = columns_from(schema_of(held))
             wanted = schema_evolution.following(before, columns)
             if not schema_evolution.added(before, wanted):
@@ -43,7 +58,7 @@ def alter(calls: Calls, table: Table, columns: Columns) -> None:
             narrow = schema_evolution.extended(before, wanted)
             held.schema = fields_of(fields_for(narrow, schema_of(held)))
             with suppress(PreconditionFailed):  # another import altered it: look again
-                calls.update(held, ["schema"], etag=held.etag)
+                client.update(held, ["schema"], etag=held.etag)
                 before = narrow
                 break
         else:
@@ -52,53 +67,56 @@ def alter(calls: Calls, table: Table, columns: Columns) -> None:
                 f"run at once",
                 transient=True,
             )
-        _widen(calls, table, before, wanted)
+        _widen(client, table, before, wanted)
 
 
-def widen_shards(calls: Calls, table: Table, columns: Columns) -> None:
+def widen_shards(client: BigQueryClient, table: Table, columns: Columns) -> None:
     """Widens the types of all shards that are narrower than what is known."""
 
     def follow(shard: Table) -> None:
-        held = calls.find(shard)
+        held = client.find(shard)
         if held is not None:  # else deleted meanwhile
             before = columns_from(schema_of(held))
-            with calls.translated(f"altering {shard}"):
-                _widen(calls, shard, before, schema_evolution.widened(before, columns))
+            with client.translated(f"altering {shard}"):
+                _widen(client, shard, before, schema_evolution.widened(before, columns))
 
-    narrow = _narrow(calls, table, columns)
+    narrow = _narrow(client, table, columns)
     with ThreadPoolExecutor(ALTERED_AT_ONCE, "widen") as pool:
         for done in [pool.submit(follow, shard) for shard in narrow]:
             done.result()
 
 
 def describe(
-    calls: Calls, table: Table, before: Sequence[dict[str, Any]], said: Mapping[str, str] = UNSAID
+    client: BigQueryClient,
+    table: Table,
+    before: Sequence[dict[str, Any]],
+    descriptions: Mapping[str, str] = UNSAID,
 ) -> None:
     """Gives columns the descriptions they had before; there may be more columns by now."""
     for _ in range(TRIES):
-        now = calls.get(table)
-        wanted = fields_for(columns_from(schema_of(now)), before or schema_of(now), said)
-        if fields_of(wanted) == list(now.schema):
+        now = client.get(table)
+        wanted = fields_for(columns_from(schema_of(now)), before or schema_of(now), descriptions)
+        if fields_of(wanted) == fields_of(schema_of(now)):
             return
         now.schema = fields_of(wanted)
         with suppress(PreconditionFailed):  # another import altered it: look again
-            calls.update(now, ["schema"], etag=now.etag)
+            client.update(now, ["schema"], etag=now.etag)
             return
 
 
-def _narrow(calls: Calls, table: Table, columns: Columns) -> list[Table]:
+def _narrow(client: BigQueryClient, table: Table, columns: Columns) -> list[Table]:
     """The shards that are to be widened: one query, and one look at each kind of shard.
 
     https://cloud.google.com/bigquery/docs/information-schema-columns
     """
     query = (
         f"SELECT table_name, column_name, data_type FROM "
-        f"`{calls.client.project}.{table.dataset}.INFORMATION_SCHEMA.COLUMNS` "
+        f"`{client.project}.{table.dataset}.INFORMATION_SCHEMA.COLUMNS` "
         f"WHERE STARTS_WITH(table_name, '{table.name}_') AND {_MAY_WIDEN} "
         f"ORDER BY table_name, column_name"
     )
-    with calls.translated(f"listing the columns of the shards of {table}"):
-        found = [tuple(row.values()) for row in calls.query(query)]
+    with client.translated(f"listing the columns of the shards of {table}"):
+        found = [tuple(row.values()) for row in client.query(query)]
     kinds: dict[tuple[tuple[str, str], ...], list[Table]] = {}
     for name, rows in groupby(found, key=itemgetter(0)):
         shard = Table(table.dataset, name)
@@ -107,12 +125,12 @@ def _narrow(calls: Calls, table: Table, columns: Columns) -> list[Table]:
     return [
         shard
         for shards in kinds.values()
-        if (held := calls.columns(shards[0])) and schema_evolution.widened(held, columns) != held
+        if (held := client.columns(shards[0])) and schema_evolution.widened(held, columns) != held
         for shard in shards
     ]
 
 
-def _widen(calls: Calls, table: Table, before: Columns, after: Columns) -> None:
+def _widen(client: BigQueryClient, table: Table, before: Columns, after: Columns) -> None:
     """Turns INTEGER into FLOAT, in place where BigQuery can: not inside arrays.
 
     https://cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language#alter_column_set_data_type_statement
@@ -120,18 +138,45 @@ def _widen(calls: Calls, table: Table, before: Columns, after: Columns) -> None:
     to = {column.name: column for column in after}
     changed = [column for column in before if to[column.name] != column]
     if all(in_place(column, to[column.name]) for column in changed):
-        for column in changed:
-            calls.query(
-                f"ALTER TABLE `{calls.id(table)}` ALTER COLUMN {quoted(column.name)} "
+        for number, column in enumerate(changed):
+            if number and number % UPDATES == 0:
+                time.sleep(UPDATE_SECONDS)
+            client.query(
+                f"ALTER TABLE `{client.id(table)}` ALTER COLUMN {quoted(column.name)} "
                 f"SET DATA TYPE {sql_type(to[column.name])}"
             )
         return
-    held = calls.get(table)
+    held = client.get(table)
+    _check_rewritable(client, table, schema_of(held), changed)
     casts = ", ".join(
         f"{sql_cast(f'held.{quoted(c.name)}', c, to[c.name])} AS {quoted(c.name)}" for c in changed
     )
     config = bigquery.QueryJobConfig(
         destination=held.reference, write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE
     )
-    calls.query(f"SELECT * REPLACE ({casts}) FROM `{calls.id(table)}` AS held", config)
-    describe(calls, table, schema_of(held))
+    client.query(f"SELECT * REPLACE ({casts}) FROM `{client.id(table)}` AS held", config)
+    describe(client, table, schema_of(held))
+    if constraints := constraints_of(held):
+        client.restore_constraints(table, constraints)
+
+
+def _check_rewritable(
+    client: BigQueryClient, table: Table, before: Schema, changed: Sequence[Column]
+) -> None:
+    """Raise WarehouseFailed if a rewrite by a query would make protected values readable.
+
+    Writing a query's result removes policy tags and row access policies. A load of the day does
+    not, as it can name the tags in its schema.
+    https://cloud.google.com/bigquery/docs/column-level-security-writes
+    """
+    if path := protected_path(before):
+        protection = f"the policy tag of {path}"
+    elif client.has_row_policies(table):
+        protection = "its row access policies"
+    else:
+        return
+    names = ", ".join(column.name for column in changed)
+    raise WarehouseFailed(
+        f"{table} was not rewritten for the wider type of {names}, which would remove "
+        f"{protection}; import its day again"
+    )

@@ -1,11 +1,11 @@
-"""BigQuery's calls, each with an end, in a client's project and location.
+"""BigQuery's client, each with an end, in a client's project and location.
 
 What Google's client raises ends here: WarehouseFailed says what was being done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -21,9 +21,11 @@ from feed_assets.warehouse.bigquery.schema import columns_from
 
 Schema = list[dict[str, Any]]
 """Fields as BigQuery writes them."""
+Constraints = Mapping[str, Any]
+"""`TableConstraints` as BigQuery writes them."""
 
 
-class Calls:
+class BigQueryClient:
     """Those that more than one kind of work needs."""
 
     def __init__(self, client: bigquery.Client) -> None:
@@ -31,17 +33,21 @@ class Calls:
         self._datasets: set[str] = set()
 
     def __repr__(self) -> str:
-        return f"BigQuery project {self.client.project}"
+        return f"BigQuery project {self.project}"
+
+    @property
+    def project(self) -> str:
+        return str(self.client.project)
 
     def id(self, table: Table) -> str:
-        return f"{self.client.project}.{table}"
+        return f"{self.project}.{table}"
 
     @contextmanager
     def translated(self, doing: str) -> Iterator[None]:
         try:
             yield
         except FAILURES as failure:
-            raise translated(self, doing, self.client.project, failure) from failure
+            raise translated(self, doing, self.project, failure) from failure
 
     def get(self, table: Table) -> bigquery.Table:
         return self.client.get_table(self.id(table), timeout=CALL_SECONDS)
@@ -72,7 +78,7 @@ class Calls:
     def shards(self, table: Table) -> list[Table]:
         """Those that stand, in the order of their creation."""
         query = (
-            f"SELECT table_name FROM `{self.client.project}.{table.dataset}.INFORMATION_SCHEMA."
+            f"SELECT table_name FROM `{self.project}.{table.dataset}.INFORMATION_SCHEMA."
             f"TABLES` WHERE STARTS_WITH(table_name, '{table.name}_') ORDER BY creation_time"
         )
         with self.translated(f"listing the shards of {table}"):
@@ -94,6 +100,45 @@ class Calls:
             job_retry=PATIENT.with_predicate(lambda why: not given_up(why) and passes(why)),
         )
 
+    def has_row_policies(self, table: Table) -> bool:
+        """Return whether row access policies protect the table.
+
+        Asked by a query, as listing them needs a permission that BigQuery Data Editor may lack.
+        https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#RowLevelSecurityStatistics
+        """
+        with self.translated(f"looking for row access policies of {table}"):
+            job = self.client.query(
+                f"SELECT 1 FROM `{self.id(table)}` LIMIT 1",
+                job_config=bigquery.QueryJobConfig(use_query_cache=False),
+                timeout=CALL_SECONDS,
+            )
+            job.result(timeout=JOB_SECONDS, retry=PATIENT)
+        statistics = job._properties.get("statistics", {})
+        applied = statistics.get("rowLevelSecurityStatistics", {}).get("rowLevelSecurityApplied")
+        return bool(applied)
+
+    def restore_constraints(self, table: Table, constraints: Constraints) -> None:
+        """Declare the keys of a table again, except those with a column that it no longer has.
+
+        https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableConstraints
+        """
+        names = {field["name"].casefold() for field in schema_of(self.get(table))}
+        found: dict[str, Any] = {}
+        primary = constraints.get("primaryKey")
+        if primary and all(name.casefold() in names for name in primary["columns"]):
+            found["primaryKey"] = primary
+        foreign = [
+            key
+            for key in constraints.get("foreignKeys", ())
+            if all(c["referencingColumn"].casefold() in names for c in key["columnReferences"])
+        ]
+        if foreign:
+            found["foreignKeys"] = foreign
+        if found:
+            restored = bigquery.Table(self.id(table))
+            restored._properties["tableConstraints"] = found
+            self.update(restored, ["table_constraints"], etag=None)
+
     def create(self, table: bigquery.Table) -> None:
         """Makes a table or view that stays, whatever the dataset's default expiration."""
         made = self.client.create_table(table, timeout=CALL_SECONDS)
@@ -111,7 +156,7 @@ class Calls:
         """Makes the dataset if it is missing; looks first, as few may make one."""
         if name in self._datasets:
             return
-        reference = f"{self.client.project}.{name}"
+        reference = f"{self.project}.{name}"
         with self.translated(f"looking at dataset {name}"):
             try:
                 found = self.client.get_dataset(reference, timeout=CALL_SECONDS)
@@ -124,7 +169,7 @@ class Calls:
 
     def location(self, dataset: str) -> str:
         """Where the dataset is, and so its jobs, which are found only there."""
-        reference = f"{self.client.project}.{dataset}"
+        reference = f"{self.project}.{dataset}"
         return str(self.client.get_dataset(reference, timeout=CALL_SECONDS).location)
 
     def _require_here(self, what: object, location: str | None) -> None:
@@ -141,8 +186,13 @@ class Calls:
 
 
 def schema_of(table: bigquery.Table) -> Schema:
-    """Its fields."""
+    """The fields, with every property that BigQuery answered."""
     return [field.to_api_repr() for field in table.schema]
+
+
+def constraints_of(table: bigquery.Table) -> Constraints:
+    """The primary and foreign keys of the table; empty without any."""
+    return table._properties.get("tableConstraints") or {}
 
 
 def fields_of(schema: Sequence[dict[str, Any]]) -> list[bigquery.SchemaField]:

@@ -28,6 +28,14 @@ https://cloud.google.com/bigquery/docs/troubleshoot-quotas
 PASSING_CODES = {409, 410, 412, 429, 500, 502, 503, 504}
 """409, 412: somebody else, or this call before its answer was lost, was faster. 410: an upload has
 lost its session."""
+RATE_LIMITED = "too many table update operations"
+"""Words of BigQuery's for a limit that is over in ten seconds. The reason differs: an update of a
+table answers 403 rateLimitExceeded, a query job 400 with jobRateLimitExceeded, invalidQuery in a
+script, or quotaExceeded.
+
+https://cloud.google.com/bigquery/docs/troubleshoot-quotas
+https://github.com/dataform-co/dataform/issues/2025
+"""
 DENIED = "accessDenied"
 QUOTA = "quotaExceeded"
 
@@ -36,7 +44,12 @@ def passes(failure: Exception) -> bool:
     """Whether the same, done again some seconds later, can succeed."""
     failure = _cause(failure)
     if isinstance(failure, GoogleAPICallError):
-        return failure.code in PASSING_CODES or _reason(failure) in PASSING or _is_none(failure)
+        return (
+            failure.code in PASSING_CODES
+            or _reason(failure) in PASSING
+            or RATE_LIMITED in str(failure)
+            or _is_none(failure)
+        )
     if isinstance(failure, GoogleAuthError):
         return failure.retryable or isinstance(failure, TransportError)
     return isinstance(failure, OSError)

@@ -14,38 +14,43 @@ from feed_assets.schema.table import Table
 from feed_assets.warehouse import schema_evolution
 from feed_assets.warehouse.base import Origin
 from feed_assets.warehouse.bigquery.alter_tables import describe
-from feed_assets.warehouse.bigquery.client import Calls, kind_of
+from feed_assets.warehouse.bigquery.client import BigQueryClient, kind_of
 from feed_assets.warehouse.bigquery.load_config import OURS
 from feed_assets.warehouse.bigquery.schema import fields_for, sql_path
 
 
 def define(
-    calls: Calls, table: Table, known: Columns, key: Sequence[str], updated_at: str, origin: Origin
+    client: BigQueryClient,
+    table: Table,
+    known: Columns,
+    key: Sequence[str],
+    updated_at: str,
+    origin: Origin,
 ) -> bool:
     """Makes the view, or changes one that is not as it should be.
 
     False where no shard stands yet. Raises NotOurs and TableError.
     """
-    query = _query(calls.id(table), table, known, key, updated_at)
-    found = calls.find(table)
+    query = _query(client.id(table), table, known, key, updated_at)
+    found = client.find(table)
     if found is not None and not (
         found.table_type == "VIEW" and OURS.items() <= found.labels.items()
     ):
         raise NotOurs(NOT_OUR_VIEW.format(table=table, kind=kind_of(found)))
-    view = bigquery.Table(calls.id(table))
+    view = bigquery.Table(client.id(table))
     view.view_query = query
     view.labels = OURS
-    with calls.translated(f"making the view {table}"):
+    with client.translated(f"making the view {table}"):
         try:
             if found is None:
                 view.description = origin.description or None
-                calls.create(view)
+                client.create(view)
             elif found.view_query != query:
-                calls.update(view, ["view_query", "labels"], etag=found.etag)
+                client.update(view, ["view_query", "labels"], etag=found.etag)
             if said := described(known, origin.columns):
-                describe(calls, table, (), said)
+                describe(client, table, (), said)
         except (BadRequest, NotFound):
-            if calls.shards(table):
+            if client.shards(table):
                 raise
             return False  # an import was killed before it made the first
     return True

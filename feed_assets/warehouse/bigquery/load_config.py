@@ -13,7 +13,9 @@ from feed_assets.schema.columns import Columns
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import Origin
 from feed_assets.warehouse.bigquery import ndjson_file, parquet_file
+from feed_assets.warehouse.bigquery.client import fields_of
 from feed_assets.warehouse.bigquery.load_job import CALL_SECONDS, JOB_SECONDS
+from feed_assets.warehouse.bigquery.overwrite import Overwrite
 
 OURS = {"managed_by": "feed_assets"}
 """A label by which what feed_assets made is known."""
@@ -35,7 +37,7 @@ def write(rows: pa.RecordBatchReader, columns: Columns, file: IO[bytes], *, of: 
 
 
 def load_config(
-    form: str, schema: list[bigquery.SchemaField], origin: Origin, *, new: bool
+    form: str, overwrite: Overwrite, origin: Origin, *, new: bool
 ) -> bigquery.LoadJobConfig:
     """How rows in that format become a table.
 
@@ -46,10 +48,15 @@ def load_config(
     """
     config = bigquery.LoadJobConfig(
         source_format=form,
-        write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
-        schema=schema,
+        write_disposition=overwrite.disposition,
+        schema=fields_of(overwrite.schema),
         labels=_labels(origin),
     )
+    if overwrite.disposition == bigquery.WriteDisposition.WRITE_TRUNCATE_DATA:
+        config.schema_update_options = [
+            bigquery.SchemaUpdateOption.ALLOW_FIELD_ADDITION,
+            bigquery.SchemaUpdateOption.ALLOW_FIELD_RELAXATION,
+        ]
     if form == bigquery.SourceFormat.PARQUET:
         options = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]  # nor has this
         options.enable_list_inference = True
@@ -57,6 +64,9 @@ def load_config(
         # BIGNUMERIC is none of the targets else
         # https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoad.FIELDS.decimal_target_types
         config.decimal_target_types = DECIMALS
+        # else a project's own default may rename a flexible name, whose column is then NULL:
+        # https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#columnnamecharactermap
+        config.column_name_character_map = "STRICT"
     config.job_timeout_ms = round((JOB_SECONDS + CALL_SECONDS) * 1000)  # if we are killed
     if new:
         properties: dict[str, Any] = {"labels": _labels(origin)}

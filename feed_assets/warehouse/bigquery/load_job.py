@@ -62,7 +62,11 @@ def _made(job_id: str, make: Named, find: Named) -> LoadJob:
             break
         except FAILURES as failure:
             lost = isinstance(failure, NotFound)  # the upload's session, perhaps
-            if number == TRIES - 1 or not (lost or passes(failure)):
+            if not (lost or passes(failure)):
+                raise
+            if number == TRIES - 1:
+                with suppress(*FAILURES):  # an upload whose answer was lost may have made it
+                    return find(job_id)
                 raise
     return find(job_id)
 

@@ -15,7 +15,7 @@ _REPEATED = 8  # times that a value occurs on average where a dictionary pays
 
 
 def write(rows: pa.RecordBatchReader, file: IO[bytes], *, compression: str = "zstd") -> None:
-    """Writes all rows; without statistics, which nobody would read."""
+    """Write all rows, without statistics, as nobody reads them. No rows make no row group."""
     writer: pq.ParquetWriter | None = None
     for group in _groups(rows):
         if writer is None:
@@ -27,7 +27,8 @@ def write(rows: pa.RecordBatchReader, file: IO[bytes], *, compression: str = "zs
                 use_dictionary=columns,
                 write_statistics=False,
             )
-        writer.write_table(group, row_group_size=max(1, group.num_rows))
+        if group.num_rows:
+            writer.write_table(group, row_group_size=group.num_rows)
     if writer is not None:
         writer.close()
 

@@ -14,10 +14,17 @@ from typing import Any
 from feed_assets.schema.columns import UNSAID, Column, Columns
 
 Fields = Sequence[Mapping[str, Any]]
+PROTECTIONS = ("policyTags", "dataPolicies", "dataPolicyList", "dataGovernanceTagsInfo")
+"""Properties of a field that decide who may read it.
+
+https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema
+"""
 
 SQL_TYPES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 LEGACY_TYPES = {sql: legacy for legacy, sql in SQL_TYPES.items()} | {"STRUCT": "RECORD"}
 
+_DEFAULT_FITS = {("INTEGER", "FLOAT"), ("NUMERIC", "BIGNUMERIC")}
+"""Changes of type after which a default value is still one."""
 _SENT = re.compile(r'Sent as (?P<key>"(?:[^"\\]|\\.)*")\.')
 _NOW = re.compile(r"Now (?P<repeated>REPEATED )?(?P<type>\w+)\.")
 _LONG = "Has held integers beyond 2^53, which no FLOAT holds."
@@ -39,15 +46,17 @@ def columns_from(fields: Fields) -> Columns:
 def fields_for(
     columns: Columns, before: Fields = (), said: Mapping[str, str] = UNSAID, path: str = ""
 ) -> list[dict[str, Any]]:
-    """The schema of these columns, with their descriptions.
+    """The schema of these columns, with every property that the same field of `before` has.
 
-    Those are what is `said` of a path, or else what the field of the same name had before.
+    Descriptions in `said`, by path, replace those of `before`. A field of `before` that is
+    protected stays in the schema if no column has its name: its protection could not be restored
+    when the column comes back.
     """
-    had = {field["name"].casefold(): field for field in before}
+    rest = {field["name"].casefold(): field for field in before}
     fields = []
     for column in columns:
-        old = had.get(column.name.casefold(), {})
-        field = column.json
+        old = rest.pop(column.name.casefold(), {})
+        field = {**_carried(old, column), **column.json}
         here = f"{path}{column.name}"
         if column.fields:
             inside = old.get("fields", ())
@@ -55,7 +64,94 @@ def fields_for(
         if text := said.get(here) or old.get("description"):
             field["description"] = text
         fields.append(field)
-    return fields
+    return fields + [_nullable(old) for old in rest.values() if protected_path([old])]
+
+
+def _carried(old: Mapping[str, Any], column: Column) -> dict[str, Any]:
+    """Properties of a table's field that hold for the column; a new type keeps those of access."""
+    if not old:
+        return {}
+    (was,) = columns_from([old])
+    if (was.type, was.repeated) == (column.type, column.repeated):
+        carried = set(old) - {"fields"}
+    elif was.repeated == column.repeated and (was.type, column.type) in _DEFAULT_FITS:
+        carried = {*PROTECTIONS, "defaultValueExpression"}
+    else:
+        carried = set(PROTECTIONS)
+    return {name: old[name] for name in old if name in carried}
+
+
+def _nullable(field: Mapping[str, Any]) -> dict[str, Any]:
+    relaxed = dict(field)
+    if relaxed.get("mode") == "REQUIRED":
+        relaxed["mode"] = "NULLABLE"
+    return relaxed
+
+
+def protected_path(fields: Fields, path: str = "") -> str | None:
+    """The path of the first field that has a policy tag or a data policy. None without one."""
+    for field in fields:
+        here = f"{path}{field['name']}"
+        if _protections(field):
+            return here
+        if inside := protected_path(field.get("fields", ()), f"{here}."):
+            return inside
+    return None
+
+
+def unprotected_path(before: Fields, after: Fields, path: str = "") -> str | None:
+    """The path of the first field of `before` that `after` does not protect in the same way.
+
+    A field that becomes a RECORD is one: a RECORD cannot have policy tags.
+    https://cloud.google.com/bigquery/docs/column-level-security-intro#limitations
+    """
+    new = {field["name"].casefold(): field for field in after}
+    for old in before:
+        now = new.get(old["name"].casefold(), {})
+        here = f"{path}{old['name']}"
+        same = bool(old.get("fields")) == bool(now.get("fields"))
+        if _protections(old) and not (same and _protections(old) == _protections(now)):
+            return here
+        if lost := unprotected_path(old.get("fields", ()), now.get("fields", ()), f"{here}."):
+            return lost
+    return None
+
+
+def _protections(field: Mapping[str, Any]) -> dict[str, Any]:
+    """Its policy tags and data policies. BigQuery answers with empty ones after removing them."""
+    found = {name: field[name] for name in PROTECTIONS if field.get(name)}
+    if not found.get("policyTags", {}).get("names"):
+        found.pop("policyTags", None)
+    return found
+
+
+def fitted(before: Fields, wanted: Fields) -> list[dict[str, Any]] | None:
+    """The wanted schema for a load that keeps the table's own. None if a field goes or changes.
+
+    In the table's order, new fields last. Without the protections of the table's fields, which
+    it keeps: an account may load without the permission to set them.
+    https://github.com/googleapis/python-bigquery/issues/981
+    """
+    new = {field["name"].casefold(): dict(field) for field in wanted}
+    fields = []
+    for old in before:
+        field = new.pop(old["name"].casefold(), None)
+        if field is None or _shape(field) != _shape(old):
+            return None
+        field = {name: field[name] for name in field if name not in PROTECTIONS}
+        field["name"] = old["name"]
+        if old.get("fields"):
+            inside = fitted(old["fields"], field["fields"])
+            if inside is None:
+                return None
+            field["fields"] = inside
+        fields.append(field)
+    return [*fields, *new.values()]
+
+
+def _shape(field: Mapping[str, Any]) -> tuple[str, bool]:
+    (column,) = columns_from([field])
+    return column.type, column.repeated
 
 
 def known_from(fields: Fields) -> Columns:

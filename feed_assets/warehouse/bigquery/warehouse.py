@@ -20,9 +20,10 @@ from feed_assets.schema.columns import Columns, arrow_schema, described
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import NOWHERE, Known, Load, Origin, Pending
 from feed_assets.warehouse.bigquery import alter_tables, latest
-from feed_assets.warehouse.bigquery.client import Calls, fields_of, kind_of, schema_of
+from feed_assets.warehouse.bigquery.client import BigQueryClient, fields_of, kind_of, schema_of
 from feed_assets.warehouse.bigquery.load_config import OURS, load_config, write
 from feed_assets.warehouse.bigquery.load_job import CALL_SECONDS, FINDING, run
+from feed_assets.warehouse.bigquery.overwrite import plan_overwrite
 from feed_assets.warehouse.bigquery.schema import fields_for, known_fields, known_from
 from feed_assets.warehouse.conform import conform
 
@@ -50,10 +51,10 @@ class BigQueryWarehouse:
     def __init__(self, client: bigquery.Client, staging: StagingBucket | None = None) -> None:
         """Loads of STAGED_BYTES and more go by way of `staging`."""
         self._client, self._staging = client, staging
-        self._calls = Calls(client)
+        self._api = BigQueryClient(client)
 
     def __repr__(self) -> str:
-        return repr(self._calls)
+        return repr(self._api)
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +63,7 @@ class BigQueryWarehouse:
         pass
 
     def columns(self, table: Table) -> Columns | None:
-        return self._calls.columns(table)
+        return self._api.columns(table)
 
     def replace(
         self,
@@ -73,18 +74,20 @@ class BigQueryWarehouse:
         attempt: str,
         origin: Origin = NOWHERE,
     ) -> Load:
-        before = self._calls.find(table)
+        before = self._api.find(table)
         if before is not None and before.table_type != "TABLE":
             raise NotOurs(IN_THE_WAY.format(table=table, kind=kind_of(before)))
         if before is None:
-            self._calls.make_dataset(table.dataset)
+            self._api.make_dataset(table.dataset)
         with tempfile.TemporaryFile(prefix="feed_assets-") as file:
             form = write(rows, columns, file, of=table)
-            said = described(columns, origin.columns)
-            schema = fields_of(fields_for(columns, schema_of(before) if before else (), said))
-            job = self._load(
-                table, file, load_config(form, schema, origin, new=not before), attempt
-            )
+            descriptions = described(columns, origin.columns)
+            overwrite = plan_overwrite(self._api, table, before, columns, descriptions)
+            config = load_config(form, overwrite, origin, new=not before)
+            job = self._load(table, file, config, attempt)
+        if overwrite.constraints:
+            with self._api.translated(f"declaring the keys of {table}"):
+                self._api.restore_constraints(table, overwrite.constraints)
         figures = {
             "bytes loaded": job.output_bytes or 0,
             "slot ms": int(job._properties["statistics"].get("totalSlotMs", 0)),
@@ -96,28 +99,28 @@ class BigQueryWarehouse:
         held = self.columns(table) or ()
         wanted = tuple(c for c in held if columns is None or c.name in columns)
         listed = ", ".join(f"`{column.name}`" for column in wanted)
-        with self._calls.translated(f"reading {table}"):
-            found = self._calls.get(table)
+        with self._api.translated(f"reading {table}"):
+            found = self._api.get(table)
             if found.table_type == "TABLE":
                 selected = fields_of(fields_for(wanted))
                 rows = self._client.list_rows(found, selected_fields=selected, timeout=CALL_SECONDS)
             else:
-                rows = self._calls.query(f"SELECT {listed} FROM `{self._calls.id(table)}`")
+                rows = self._api.query(f"SELECT {listed} FROM `{self._api.id(table)}`")
             read = rows.to_arrow(create_bqstorage_client=False)
         return pa.Table.from_batches(conform(read, wanted), arrow_schema(wanted))
 
     def count(self, table: Table) -> int | None:
-        found = self._calls.find(table)
+        found = self._api.find(table)
         return found.num_rows if found is not None and found.table_type == "TABLE" else None
 
     def state(self, table: Table) -> str | None:
-        found = self._calls.find(table)
+        found = self._api.find(table)
         if found is None or found.table_type != "TABLE":
             return None
         return f"{found.created} {found.modified} {found.num_rows}"
 
     def known(self, table: Table) -> Known:
-        found = self._calls.find(table.columns)
+        found = self._api.find(table.columns)
         if found is None:
             return Known()
         pending = found.labels.get("pending", Pending.NOTHING.name.lower())
@@ -126,30 +129,30 @@ class BigQueryWarehouse:
     def learn(self, table: Table, columns: Columns, pending: Pending, *, then: Known) -> bool:
         before: bigquery.Table | None = then.version
         place = bigquery.Table(
-            self._calls.id(table.columns),
+            self._api.id(table.columns),
             known_fields(columns, schema_of(before) if before else ()),
         )
         place.description = COLUMNS_TABLE.format(table=table)
         place.labels = {**OURS, "pending": pending.name.lower()}
-        with self._calls.translated(f"recording the columns of {table}"):
+        with self._api.translated(f"recording the columns of {table}"):
             try:
                 if before is None:
-                    self._calls.make_dataset(table.dataset)
-                    self._calls.create(place)
+                    self._api.make_dataset(table.dataset)
+                    self._api.create(place)
                 else:
-                    self._calls.update(place, ["schema", "labels"], etag=before.etag)
+                    self._api.update(place, ["schema", "labels"], etag=before.etag)
             except (Conflict, PreconditionFailed):
                 return False
         return True
 
     def shards(self, table: Table) -> list[Table]:
-        return self._calls.shards(table)
+        return self._api.shards(table)
 
     def alter(self, table: Table, columns: Columns) -> None:
-        alter_tables.alter(self._calls, table, columns)
+        alter_tables.alter(self._api, table, columns)
 
     def widen(self, table: Table, columns: Columns) -> None:
-        alter_tables.widen_shards(self._calls, table, columns)
+        alter_tables.widen_shards(self._api, table, columns)
 
     def define_latest(
         self, table: Table, key: Sequence[str], updated_at: str, *, origin: Origin = NOWHERE
@@ -157,34 +160,35 @@ class BigQueryWarehouse:
         known = self.known(table)
         if known.version is None and not self.shards(table):
             return False
-        return latest.define(self._calls, table, known.columns, key, updated_at, origin)
+        return latest.define(self._api, table, known.columns, key, updated_at, origin)
 
     def _load(
         self, table: Table, file: IO[bytes], config: bigquery.LoadJobConfig, attempt: str
     ) -> bigquery.LoadJob:
         """Runs one load job; asked again under the same `attempt`, finds the job it made."""
-        named = hashlib.sha256(f"{self._calls.id(table)} {attempt}".encode()).hexdigest()[:32]
+        named = hashlib.sha256(f"{self._api.id(table)} {attempt}".encode()).hexdigest()[:32]
+        size = file.seek(0, SEEK_END)  # with it, the client uploads less than 5 MB in one request
         options: Any = {"job_config": config, "timeout": CALL_SECONDS}
 
         def make(job_id: str) -> bigquery.LoadJob:
             if uri is not None:
                 return self._client.load_table_from_uri(
-                    uri, self._calls.id(table), job_id=job_id, **options
+                    uri, self._api.id(table), job_id=job_id, **options
                 )
             file.seek(0)
             return self._client.load_table_from_file(
-                file, self._calls.id(table), job_id=job_id, **options
+                file, self._api.id(table), size=size, job_id=job_id, **options
             )
 
         def find(job_id: str) -> bigquery.LoadJob:
-            location = self._calls.location(table.dataset)
+            location = self._api.location(table.dataset)
             retry = FINDING.with_timeout(CALL_SECONDS)
             job: Any = self._client.get_job(
                 job_id, location=location, retry=retry, timeout=CALL_SECONDS
             )
             return cast("bigquery.LoadJob", job)
 
-        with self._calls.translated(f"loading {table}"), self._staged(table, file, named) as uri:
+        with self._api.translated(f"loading {table}"), self._staged(table, file, named) as uri:
             return run(f"feed_assets-{named}", make, find, of=str(table))
 
     @contextmanager
@@ -193,5 +197,5 @@ class BigQueryWarehouse:
         if self._staging is None or file.seek(0, SEEK_END) < STAGED_BYTES:
             yield None
             return
-        with self._staging.holding(file, self._calls.id(table), attempt) as uri:
+        with self._staging.holding(file, self._api.id(table), attempt) as uri:
             yield uri

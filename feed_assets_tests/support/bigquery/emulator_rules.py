@@ -53,6 +53,7 @@ from feed_assets_tests.support.bigquery.emulator_types import (
     Fields,
     Key,
     PreconditionFailedError,
+    Properties,
     as_schema,
     by_name,
     check_file,
@@ -62,12 +63,16 @@ from feed_assets_tests.support.bigquery.emulator_types import (
     fields_of,
     flexible,
     literal,
+    overlay,
     projection,
+    properties_of,
     quoted,
     read_schema,
+    redescribed,
     refusal,
     types_in,
     widened,
+    without_flexible,
 )
 
 build_job_response = job_routes._build_job_response
@@ -107,6 +112,8 @@ class Rules:
         self.catalog = context.catalog
         self.uploads: dict[str, tuple[JSON, Path]] = {}
         self.locations: dict[str, str] = {}
+        self.properties: dict[Key, Properties] = {}
+        self.constraints: dict[Key, JSON] = {}
         self.folder = tempfile.TemporaryDirectory(prefix="emulator-")
 
     def install(self, app: Any) -> ASGIApp:
@@ -210,6 +217,10 @@ class Rules:
         body = _table_to_rest(meta) | {"location": dataset.location if dataset else "US"}
         if meta.expiration_time:
             body["expirationTime"] = str(round(meta.expiration_time.timestamp() * 1000))
+        if meta.schema_ is not None and "schema" in body:
+            overlay(body["schema"]["fields"], self.properties.get(key, {}))
+        if key in self.constraints:
+            body["tableConstraints"] = self.constraints[key]
         if meta.view_query is not None:
             body["view"] = {"query": meta.view_query, "useLegacySql": False}
         else:
@@ -229,6 +240,9 @@ class Rules:
             columns = meta.schema_.fields or (Field(name="no column yet", type="STRING"),)
             self.fill(key, f"SELECT {projection((), columns)} LIMIT 0")
             meta = self.save(meta)
+            self.properties[key] = properties_of(body.get("schema"))
+            if "tableConstraints" in body:
+                self.constraints[key] = body["tableConstraints"]
         return JSONResponse(self.resource(meta))
 
     async def get_table(self, request: Request) -> Response:
@@ -246,6 +260,7 @@ class Rules:
         if request.headers.get("if-match", meta.etag) != meta.etag:
             raise PreconditionFailedError(f"Precondition Failed: {key} has another etag")
         handled = {"tableReference", "etag", "schema", "labels", "view", "expirationTime"}
+        handled.add("tableConstraints")
         if unknown := body.keys() - handled - {"description", "friendlyName"}:
             raise ValidationError(f"not emulated in an update of a table: {sorted(unknown)}")
         changes: JSON = {}
@@ -260,6 +275,12 @@ class Rules:
             # https://cloud.google.com/bigquery/docs/deleting-labels
             labels = meta.labels | (body["labels"] or {})
             changes["labels"] = {k: v for k, v in labels.items() if v is not None}
+        if "tableConstraints" in body:
+            self.constraints[key] = body["tableConstraints"]
+        if body.get("schema"):
+            # What is left out goes. Of policy tags the documents say both, this and that they stay.
+            # https://github.com/googleapis/python-bigquery/issues/981
+            self.properties[key] = properties_of(body["schema"])
         if view := body.get("view"):
             # "The reported schema will remain inaccurate until the view SQL definition is changed":
             # https://cloud.google.com/bigquery/docs/views#view_limitations
@@ -279,7 +300,27 @@ class Rules:
         if meta.view_query is None:
             self.sql(f"DROP TABLE {key.sql}")
         self.catalog.delete_table(*key)
+        self.unprotect(key)
         return Response(status_code=204)
+
+    def unprotect(self, key: Key) -> None:
+        """Forget what a truncating write removes: the properties of fields, keys, row policies.
+
+        "Overwrites the data, removes the constraints and uses the schema from the load job",
+        https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoad
+        policy tags: https://cloud.google.com/bigquery/docs/column-level-security-writes
+        row access policies, and that the table's description and labels stay, measured on
+        BigQuery by others: https://github.com/dlt-hub/dlt/pull/4130
+        """
+        self.properties.pop(key, None)
+        self.constraints.pop(key, None)
+        for policy in self.context.row_access.list_for_table(*key):
+            self.context.row_access.delete(
+                project_id=key.project,
+                dataset_id=key.dataset,
+                table_id=key.table,
+                policy_id=policy.policy_id,
+            )
 
     async def list_rows(self, request: Request) -> Response:
         key = Key(**request.path_params)
@@ -346,7 +387,20 @@ class Rules:
         """A job as the API shows it."""
         body: JSON = build_job_response(project, job_id, job, config)
         body["jobReference"]["location"] = self.locations.get(job_id, "US")
+        if self.reads_protected_rows(project, config):
+            # https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#RowLevelSecurityStatistics
+            applied = {"rowLevelSecurityApplied": True}
+            body.setdefault("statistics", {})["rowLevelSecurityStatistics"] = applied
         return body
+
+    def reads_protected_rows(self, project: str, config: JSON) -> bool:
+        """Whether a query reads a table that has row access policies."""
+        sql = (config.get("query") or {}).get("query", "")
+        if not self.catalog.list_all_row_access_policies() or not sql:
+            return False
+        tables = sqlglot.parse_one(sql, read="bigquery").find_all(exp.Table)
+        keys = [Key(t.catalog or project, t.db, t.name) for t in tables]
+        return any(self.context.row_access.list_for_table(*key) for key in keys)
 
     async def get_job(self, request: Request) -> Response:
         project, job_id = request.path_params["project"], request.path_params["job"]
@@ -406,6 +460,7 @@ class Rules:
         connection = self.context.engine.connection
         connection.register("query_result", boxed(executor.JOB_RESULTS[job_id], fields))
         self.fill(key, f"SELECT {projection(fields, fields)} FROM query_result")
+        self.unprotect(key)
         connection.unregister("query_result")
         self.save(meta, schema_=TableSchema(fields=fields))
 
@@ -503,6 +558,12 @@ class Rules:
         fields = self.disposed(config, key, meta, fields, sources)
         self.fill(key, " UNION ALL ".join(sources))
         self.save(new, schema_=TableSchema(fields=fields))
+        given = properties_of(config.get("schema"))
+        if config.get("writeDisposition") == "WRITE_TRUNCATE":
+            self.unprotect(key)
+            self.properties[key] = given
+        else:
+            self.properties[key] = given | self.properties.get(key, {})
         return int(rows)
 
     def parquet(
@@ -519,6 +580,14 @@ class Rules:
         targets = config.get("decimalTargetTypes") or ["NUMERIC"]
         if any("BIGNUMERIC" in types_in(field) for field in fields) and "BIGNUMERIC" not in targets:
             raise ValidationError(f"BIGNUMERIC is none of the decimal target types {targets}")
+        # Under V1, names are normalized, so that a flexible one is no column of the table's. It is
+        # the default here, as the default is the project's: "Defaults to STRICT and can be
+        # overridden by Project Config Service".
+        # https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#columnnamecharactermap
+        # That its values are NULL without an error is reported as
+        # https://github.com/googleapis/python-bigquery/issues/1566
+        if config.get("columnNameCharacterMap") not in {"STRICT", "V2"}:
+            found = [without_flexible(have) for have in found]
         found = [check_file(have, fields) for have in found]
         boxed = is_boxed(fields)
         return fields, [
@@ -558,12 +627,15 @@ class Rules:
                 raise AlreadyExistsError(f"Already Exists: Table {key}")
             return fields
         have = meta.schema_.fields
-        merged = extended(have, fields, key)
+        merged = redescribed(extended(have, fields, key), have)
         addition = "ALLOW_FIELD_ADDITION" in (config.get("schemaUpdateOptions") or [])
         if not addition and any(f.name.lower() not in by_name(have) for f in merged):
             raise ValidationError(f"Provided Schema does not match Table {key}.")
         sources[:] = [f"SELECT {projection(fields, merged)} FROM ({s})" for s in sources]
-        sources.insert(0, f"SELECT {projection(have, merged)} FROM {key.sql}")
+        if disposition == "WRITE_APPEND":
+            sources.insert(0, f"SELECT {projection(have, merged)} FROM {key.sql}")
+        elif disposition != "WRITE_TRUNCATE_DATA":
+            raise ValidationError(f"Invalid value for: {disposition} is not a valid value")
         return merged
 
     # --- queries

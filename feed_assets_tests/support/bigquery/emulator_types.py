@@ -18,6 +18,8 @@ from feed_assets_tests.support.bigquery.emulator_boxes import BOXED, as_geograph
 JSON: TypeAlias = dict[str, Any]
 Field: TypeAlias = TableFieldSchema
 Fields: TypeAlias = tuple[TableFieldSchema, ...]
+Properties: TypeAlias = dict[tuple[str, ...], JSON]
+"""What fields have that `bqemulator` forgets, such as policy tags, by lower-case path."""
 
 # https://cloud.google.com/bigquery/docs/schemas#column_names
 PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -100,6 +102,48 @@ def fields_of(schema: JSON | None) -> Fields:
         )
 
     return checked(_parse_schema_fields((schema or {}).get("fields", [])))
+
+
+REMEMBERED = {"name", "type", "mode", "fields", "description", "rangeElementType"}
+
+
+def properties_of(schema: JSON | None, path: tuple[str, ...] = ()) -> Properties:
+    """The properties of a schema's fields, nested ones included, that the emulator forgets."""
+    found: Properties = {}
+    for field in (schema or {}).get("fields", ()):
+        here = (*path, field["name"].lower())
+        if extra := {name: field[name] for name in field if name not in REMEMBERED}:
+            found[here] = extra
+        found |= properties_of(field, here)
+    return found
+
+
+def overlay(fields: list[JSON], properties: Properties, path: tuple[str, ...] = ()) -> None:
+    """Put the properties back into the fields of an answer."""
+    for field in fields:
+        here = (*path, field["name"].lower())
+        field.update(properties.get(here, {}))
+        overlay(field.get("fields", []), properties, here)
+
+
+def redescribed(fields: Fields, have: Fields) -> Fields:
+    """The fields, of which those that a table has keep its descriptions.
+
+    "Keeps the constraints and schema of the existing table":
+    https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoad
+    """
+    known = by_name(have)
+    return tuple(
+        field
+        if (old := known.get(field.name.lower())) is None
+        else field.model_copy(
+            update={
+                "description": old.description,
+                "fields": redescribed(field.fields, old.fields),
+            }
+        )
+        for field in fields
+    )
 
 
 def field_of_sql(name: str, kind: exp.DataType) -> Field:
@@ -247,6 +291,16 @@ def read_as(value: str, have: Field | None, want: Field, depth: int = 0) -> str:
 def flexible(field: Field) -> bool:
     """Whether a column, or a field in it, has a name that only flexible column names allow."""
     return not PLAIN_NAME.fullmatch(field.name) or any(flexible(part) for part in field.fields)
+
+
+def without_flexible(fields: Fields) -> Fields:
+    """The fields with names that do without flexible column names."""
+    kept = []
+    for field in fields:
+        inside = without_flexible(field.fields)
+        if PLAIN_NAME.fullmatch(field.name) and bool(inside) == bool(field.fields):
+            kept.append(field.model_copy(update={"fields": inside}))
+    return tuple(kept)
 
 
 def refusal(field: Field, message: str) -> str:

@@ -30,6 +30,7 @@ HUNG = "X-Hung"
 NAMES = {
     "start upload": r"POST /upload/jobs",
     "send upload": r"PUT /upload/jobs",
+    "upload": r"POST /upload/jobs\?multipart",
     "insert job": r"POST /jobs",
     "get job": r"GET /jobs/[^/]+",
     "cancel job": r"POST /jobs/[^/]+/cancel",
@@ -61,7 +62,16 @@ class Call:
     def name(self) -> str:
         """One of NAMES; where none fits, method and path."""
         route = f"{self.method} {re.sub('/bigquery/v2/projects/[^/]+', '', self.path)}"
+        if self.query.get("uploadType") == ["multipart"]:
+            route += "?multipart"
         return next((n for n, of in NAMES.items() if re.fullmatch(of, route)), route)
+
+    @property
+    def job(self) -> dict[str, Any]:
+        """The job that an upload in one request is for, as the client described it."""
+        _, head, _ = self.body.split(b"\r\n\r\n", maxsplit=2)
+        job: dict[str, Any] = json.JSONDecoder().raw_decode(head.decode())[0]
+        return job
 
     @property
     def last(self) -> str:
@@ -180,7 +190,7 @@ def before(do: Callable[[], object]) -> Fault:
 
 
 def failing_job(reason: str, message: str = "as the test wants it") -> Fault:
-    """For "send upload": the load job is made, ends as failed, and has changed nothing."""
+    """For "send upload" and "upload": the load job fails and has changed nothing."""
 
     def fault(exchange: Exchange) -> None:
         job = exchange.proxy.uploaded(exchange.call)
@@ -193,7 +203,7 @@ def failing_job(reason: str, message: str = "as the test wants it") -> Fault:
 
 
 def slow_job(polls: float, *, cancel: str = "stops") -> Fault:
-    """For "send upload": the job is RUNNING for so many polls, and then does its load.
+    """For "send upload" and "upload": the job is RUNNING for so many polls, and then does its load.
 
     A request to cancel it `stops` it, or comes too `late`, as it has just ended, or is `refused`.
     """
@@ -307,7 +317,7 @@ class FaultProxy:
         job = self._jobs.get(_job_id(call))
         if job is None:
             return self._forward(call)
-        if call.name == "start upload":
+        if call.name in ("start upload", "upload"):
             return error(409, "duplicate", f"Already Exists: Job {_job_id(call)}")
         if call.name == "cancel job" and job.running:
             if job.cancel == "refused":
@@ -330,6 +340,8 @@ class FaultProxy:
 
     def uploaded(self, call: Call) -> dict[str, Any]:
         """The job that an upload is for, as the client described it."""
+        if call.name == "upload":
+            return call.job
         (upload,) = call.query["upload_id"]
         job: dict[str, Any] = json.loads(self._uploads[upload])
         return job
@@ -349,7 +361,7 @@ class FaultProxy:
         if call.name == "start upload" and answer.status == 200:
             query = parse_qs(urlsplit(response.headers["location"]).query)
             self._uploads[query["upload_id"][0]] = call.body
-        if call.name == "send upload" and answer.status == 200:
+        if call.name in ("send upload", "upload") and answer.status == 200:
             job = answer.json
             if "errorResult" not in job["status"]:
                 self.loads.append(job["jobReference"]["jobId"])
@@ -435,6 +447,8 @@ def _job_id(call: Call) -> str:
         return call.last
     if call.name == "cancel job":
         return call.path.split("/")[-2]
+    if call.name == "upload":
+        return str(call.job.get("jobReference", {}).get("jobId", ""))
     if call.name == "start upload":
         return str(json.loads(call.body).get("jobReference", {}).get("jobId", ""))
     return ""
