@@ -493,7 +493,7 @@ def check_job(
         assert len(proxy.loads) >= 1
     assert waited() - already >= job.waits
     assert scene.rows() == (scene.before if job.ends else AFTER)
-    made = {c.body for c in proxy.calls if c.name == makes}
+    made = {c.job["jobReference"]["jobId"] for c in proxy.calls if c.name == makes}
     assert len(made) == job.jobs
     scene.check_after()
 

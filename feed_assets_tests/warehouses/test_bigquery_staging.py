@@ -69,7 +69,7 @@ def test_a_large_load_is_staged_and_what_was_staged_is_gone(
 
     assert tables.read(orders).to_pylist() == ROWS.to_pylist()
     assert "upload to stage" in storage.calls
-    assert "start upload" not in before.counted()
+    assert not {"start upload", "upload"} & before.counted().keys()
     assert storage.objects(BUCKET) == []
 
 
@@ -79,7 +79,7 @@ def test_a_small_load_goes_directly(
     store_snapshot(warehouse(before), orders, ROWS.slice(0, 1), attempt="1")
 
     assert storage.calls == []
-    assert before.counted()["start upload"] == 1
+    assert before.counted()["upload"] == 1
 
 
 def test_a_load_that_fails_leaves_nothing_in_the_bucket_and_the_table_as_it_was(

@@ -68,9 +68,11 @@ class Call:
 
     @property
     def job(self) -> dict[str, Any]:
-        """The job that an upload in one request is for, as the client described it."""
-        _, head, _ = self.body.split(b"\r\n\r\n", maxsplit=2)
-        job: dict[str, Any] = json.JSONDecoder().raw_decode(head.decode())[0]
+        """The job that an upload is for, as the client described it."""
+        head = self.body
+        if self.name == "upload":
+            head = head.split(b"\r\n\r\n", maxsplit=2)[1].partition(b"\r\n--")[0]
+        job: dict[str, Any] = json.loads(head)
         return job
 
     @property
@@ -447,8 +449,6 @@ def _job_id(call: Call) -> str:
         return call.last
     if call.name == "cancel job":
         return call.path.split("/")[-2]
-    if call.name == "upload":
+    if call.name in ("start upload", "upload"):
         return str(call.job.get("jobReference", {}).get("jobId", ""))
-    if call.name == "start upload":
-        return str(json.loads(call.body).get("jobReference", {}).get("jobId", ""))
     return ""
