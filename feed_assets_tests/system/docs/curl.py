@@ -1,4 +1,4 @@
-"""`curl -s --compressed -u USER:PASSWORD URL` for a machine that has no curl."""
+"""`curl -s --compressed -u USER:PASSWORD URL` for a machine without curl."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The example CRM, imported; and a feed of which a page shows some attributes."""
+"""Import the example CRM, and complete feeds of which a page shows some attributes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LATEST = {"key": ["orderId"], "updated_at": "updatedAt"}
 
 
 def declared(document: Mapping[str, Any]) -> Feed:
-    """A feed of which these attributes are shown; by date where they want that."""
+    """Complete the attributes to a feed; by date if they require it."""
     whole = {**SHORTEST, **document}
     for more in ({}, BY_DATE, {**BY_DATE, **LATEST}):
         try:
@@ -35,7 +35,7 @@ def declared(document: Mapping[str, Any]) -> Feed:
 
 
 def import_example(warehouse: Warehouse) -> None:
-    """The days of the example, and the view of the latest state."""
+    """Import the example's days and define the view of the latest state."""
     with serving() as url, pytest.MonkeyPatch.context() as environment:
         for name, value in CREDENTIALS.items():
             environment.setenv(name, value)
@@ -56,7 +56,7 @@ def import_example(warehouse: Warehouse) -> None:
 
 
 def import_days(feed: Feed, days: Iterable[Any], warehouse: Warehouse) -> None:
-    """As a run does; raises what fails."""
+    """Import the days as a run does. Raise the first failure."""
     for _, delivered in prefetch_days(feed, list(days)):
         if isinstance(delivered, Exception):
             raise delivered

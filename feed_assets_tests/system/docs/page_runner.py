@@ -107,13 +107,13 @@ class PageRunner:
         if background:
             self.running.append(process)
             assert process.stdout is not None
-            said = process.stdout.readline()  # by which it says that it serves
+            printed = process.stdout.readline()  # by which it says that it serves
         else:
-            said, _ = process.communicate(timeout=120)
-            assert process.returncode == 0, f"{block}: {command}\n{said}"
-        said = self._published(said)
+            printed, _ = process.communicate(timeout=120)
+            assert process.returncode == 0, f"{block}: {command}\n{printed}"
+        printed = self._published(printed)
         if output.strip():
-            assert shown_in(output, said), f"{block}: {command}\n{said}"
+            assert shown_in(output, printed), f"{block}: {command}\n{printed}"
 
     def _here(self, text: str) -> str:
         for published, here in self.ports.items():
@@ -155,11 +155,11 @@ class PageRunner:
                 block.text, self.names, str(block), block.page, block.line
             )
             test.globs = self.names  # which the parser has copied
-            said: list[str] = []
+            printed: list[str] = []
             failed, _ = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(
-                test, out=said.append, clear_globs=False
+                test, out=printed.append, clear_globs=False
             )
-            assert not failed, "".join(said)
+            assert not failed, "".join(printed)
 
     def _json(self, block: Block) -> None:
         for line in block.text.splitlines():

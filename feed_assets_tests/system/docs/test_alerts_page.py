@@ -1,4 +1,4 @@
-"""docs/alerts.md: its addresses are known to Apprise, its messages are those that arrive."""
+"""docs/alerts.md: Apprise knows each address, and the messages shown are those that arrive."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_an_address_is_that_service(
     assert named[0].replace(" ", "").lower() in str(known).replace(" ", "").lower()
 
 
-def test_the_default_lateness_is_the_one_that_is_told() -> None:
+def test_the_page_shows_the_default_lateness() -> None:
     assert Alerts().late_after_hours == LATE_AFTER_HOURS == 3
     assert "`late_after_hours` (3)" in ALERTS.prose
 

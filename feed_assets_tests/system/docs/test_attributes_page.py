@@ -1,4 +1,4 @@
-"""docs/attributes.md is what the models say, and each of its examples is valid."""
+"""docs/attributes.md agrees with the models, and each of its examples is valid."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WHOLE: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
 ROWS = [(heading, row) for heading in WHOLE for row in ATTRIBUTES.table_under(heading)]
 
 
-def test_the_page_is_as_the_models_are() -> None:
+def test_the_page_is_generated_from_the_models() -> None:
     assert PAGE.read_text(encoding="utf-8") == written(), "run `make docs`"
 
 
@@ -46,6 +46,6 @@ def test_every_attribute_is_there() -> None:
 @pytest.mark.parametrize(("heading", "row"), ROWS, ids=[row[0] for _, row in ROWS])
 def test_an_attribute_is_explained_and_its_example_valid(heading: str, row: list[str]) -> None:
     model, whole = WHOLE[heading]
-    *_, said, example = row
-    assert said
+    *_, description, example = row
+    assert description
     model(**{**whole, **yaml.safe_load(code(example))})

@@ -1,4 +1,4 @@
-"""docs/coming-from.md: shards of another tool are gone on with, by the steps that it shows."""
+"""docs/coming-from.md: its steps continue with the shards of another tool."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Declaration = Callable[..., Feed]
 
 @pytest.fixture
 def deals(server: FeedServer, dataset: str) -> Declaration:
-    """The feed of the page, or without some of its attributes."""
+    """The page's feed, with changed attributes."""
     (block,) = COMING.of("yaml")
     attributes = yaml.safe_load(block.text)["attributes"]
     server.answer = lambda path: lines(SENT)
@@ -56,12 +56,12 @@ def deals(server: FeedServer, dataset: str) -> Declaration:
 
 
 def stand(warehouse: Warehouse, shard: Table, rows: dict[str, list[Any]]) -> None:
-    """A shard as another tool leaves it: nothing is known of it."""
+    """Create a shard as another tool does, without known columns."""
     columns = columns_of(pa.table(rows).schema)
     warehouse.replace(shard, conform(pa.table(rows), columns), columns, attempt=uuid4().hex)
 
 
-def test_shards_that_stand_are_gone_on_with_once_types_are_declared(
+def test_imports_continue_with_existing_shards_once_types_are_declared(
     warehouse: Warehouse, deals: Declaration
 ) -> None:
     table = deals().destination
@@ -88,7 +88,7 @@ def test_shards_that_stand_are_gone_on_with_once_types_are_declared(
     assert (row["coupon"], row["score"], row["stage"]) == ("12", 6, "won")
 
 
-def test_integers_that_stood_refuse_fractions_unless_they_are_made_float_before(
+def test_existing_integers_refuse_fractions_unless_they_were_altered_to_float(
     warehouse: Warehouse, deals: Declaration, server: FeedServer
 ) -> None:
     table = deals().destination
@@ -101,7 +101,7 @@ def test_integers_that_stood_refuse_fractions_unless_they_are_made_float_before(
     import_days(deals(), [NEW], warehouse)
 
 
-def test_shards_that_do_not_agree_are_settled_by_a_declaration(
+def test_a_declaration_settles_shards_that_disagree(
     warehouse: Warehouse, deals: Declaration
 ) -> None:
     table = deals().destination
@@ -117,7 +117,7 @@ def test_shards_that_do_not_agree_are_settled_by_a_declaration(
     assert row["coupon"] == "12"
 
 
-def test_a_snapshots_table_that_stands_is_replaced_and_its_other_columns_go(
+def test_a_snapshot_replaces_an_existing_table_and_its_columns(
     warehouse: Warehouse, deals: Declaration
 ) -> None:
     snapshot = deals(partition_by_date=None)

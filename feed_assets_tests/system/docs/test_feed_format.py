@@ -1,4 +1,4 @@
-"""docs/feed-format.md: both servers are imported from, and what is said of answers is said."""
+"""docs/feed-format.md: both servers work, and each answer has the effect that the page states."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DAY = date(2020, 1, 20)
 
 
 def program(name: str) -> str:
-    """Where it is; Node is in Playwright's wheel, too."""
+    """Return the path of a program; Playwright's wheel has Node."""
     found = shutil.which(name)
     if found is None and name == "node" and (spec := find_spec("playwright")) and spec.origin:
         found = str(Path(spec.origin).parent / "driver" / "node")
@@ -44,7 +44,7 @@ def program(name: str) -> str:
 
 @contextmanager
 def served(kind: str, folder: Path, *changes: tuple[str, str]) -> Iterator[str]:
-    """The example's URL; its text with these changes."""
+    """Serve the example with these changes to its text. Yield its URL."""
     (block,) = (block for block in FORMAT.of(kind) if FILE.match(block.text))
     port = str(free_ports(1)[0])
     file = folder / f"server.{'py' if kind == 'python' else 'mjs'}"
@@ -92,7 +92,9 @@ def test_a_day_of_the_shop_and_the_snapshot_are_imported(url: str, tmp_path: Pat
         assert orders("all_orders") == ["N1", "N2", "N3"]
 
 
-def test_who_has_no_account_or_no_day_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_without_account_or_with_an_invalid_day_is_refused(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = requests.get(f"{url}?date=soon", auth=("crm", "example"), timeout=10)
     assert asked.status_code == 400
     monkeypatch.setenv("CRM_FEED_PASSWORD", "wrong")
@@ -112,11 +114,11 @@ BREAKS = {
     "python": [("PAGE = 1000", "PAGE = 1"), ('last = page[-1]["orderId"]', "raise OSError")],
     "javascript": [("PAGE = 1000", "PAGE = 1"), ("ORDERS.filter", "(last ? none : ORDERS).filter")],
 }
-"""What makes an example fail at its second page."""
+"""Changes that make an example fail at its second page."""
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_an_answer_that_fails_half_way_is_seen_to_break_off(
+def test_an_answer_that_fails_half_way_counts_as_broken_off(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in CREDENTIALS.items():
@@ -156,23 +158,23 @@ LINES, ANSWERS = (
 )
 
 
-@pytest.mark.parametrize(("line", "said"), LINES)
-def test_a_line_is_refused_with_these_words(line: str, said: str) -> None:
+@pytest.mark.parametrize(("line", "text"), LINES)
+def test_a_line_is_refused_with_these_words(line: str, text: str) -> None:
     with pytest.raises(BadLines) as refused:
         read_lines('{"orderId": "N0"}', code(line))
-    assert refused.value.first.reason == said
+    assert refused.value.first.reason == text
 
 
-@pytest.mark.parametrize(("answer", "said"), ANSWERS)
-def test_what_is_no_ndjson_is_told(answer: str, said: str) -> None:
-    with pytest.raises(NotNdjson, match=re.escape(said)):
+@pytest.mark.parametrize(("answer", "text"), ANSWERS)
+def test_an_answer_that_is_not_ndjson_is_named(answer: str, text: str) -> None:
+    with pytest.raises(NotNdjson, match=re.escape(text)):
         read_bytes(code(answer).replace("\\n", "\n").encode())
 
 
 STATUSES = FORMAT.table_under("Status codes")
 
 
-def expected(said: str) -> str:
+def expected(text: str) -> str:
     for words, outcome in (
         ("an error", "fails"),
         ("fails at once", "fails"),
@@ -180,23 +182,23 @@ def expected(said: str) -> str:
         ("followed", "followed"),
         ("not loaded again", "unchanged"),
     ):
-        if words in said:
+        if words in text:
             return outcome
     return "taken"
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "text"),
     [
-        (int(status), said)
-        for codes, said in STATUSES
+        (int(status), text)
+        for codes, text in STATUSES
         for status in codes.replace("5xx", "500, 502, 503")
         .replace("another 4xx", "400, 422")
         .split(", ")
         if status not in {"1xx", "206"}  # test_hostile_answers.py and test_faults.py have those
     ],
 )
-def test_a_status_code_means(status: int, said: str, server: FeedServer) -> None:
+def test_a_status_code_means(status: int, text: str, server: FeedServer) -> None:
     def answer(path: str) -> Answer:
         if "moved" in path or status not in range(300, 400):
             return Answer(b'{"id": 1}\n', status if status < 300 or status >= 400 else 200)
@@ -217,7 +219,7 @@ def test_a_status_code_means(status: int, said: str, server: FeedServer) -> None
         "fails": lambda: isinstance(delivered, Exception) and len(server.requests) == 1,
         "tried again": lambda: isinstance(delivered, Exception) and len(server.requests) == 2,
     }
-    assert outcomes[expected(said)](), delivered
+    assert outcomes[expected(text)](), delivered
 
 
 def _whole(delivered: PrefetchedDay) -> PrefetchedDay:

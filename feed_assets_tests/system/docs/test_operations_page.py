@@ -1,4 +1,4 @@
-"""docs/operations.md: every error is explained, as the code words it, and the way out works."""
+"""docs/operations.md: it explains every error in the code's words, and its steps work."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DAYS = [date(2024, 5, 1), date(2024, 5, 2)]
 
 
 def sentences() -> Iterator[str]:
-    """Every text in the code, what varies in it as `…`."""
+    """Yield every text in the code, with `…` for each formatted value."""
     for file in (PROJECT / "feed_assets").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
@@ -40,9 +40,9 @@ def sentences() -> Iterator[str]:
 SENTENCES = set(sentences())
 
 
-@pytest.mark.parametrize("said", [code(row[1]) for row in ERRORS if row[1]])
-def test_the_code_says_this(said: str) -> None:
-    assert any(said in sentence for sentence in SENTENCES)
+@pytest.mark.parametrize("text", [code(row[1]) for row in ERRORS if row[1]])
+def test_the_code_has_this_text(text: str) -> None:
+    assert any(text in sentence for sentence in SENTENCES)
 
 
 def test_every_error_is_explained() -> None:
@@ -55,7 +55,7 @@ def test_every_error_is_explained() -> None:
 
 
 @pytest.mark.parametrize(("error", "passes"), sorted({(code(row[0]), row[3]) for row in ERRORS}))
-def test_what_may_pass_is_said_to(error: str, passes: str) -> None:
+def test_the_page_says_which_errors_are_transient(error: str, passes: str) -> None:
     kind = getattr(errors, error)
     if error in {"WarehouseFailed", "DiskFailed"}:  # it depends
         assert passes in {"yes", "no"}
@@ -91,7 +91,7 @@ def test_a_type_that_must_change_is_changed_by_these_steps(
     assert kinds() == ["STRING", "STRING"]
 
 
-def test_the_checks_are_those_that_are_told(server: FeedServer) -> None:
+def test_the_page_lists_every_check(server: FeedServer) -> None:
     from feed_assets.orchestration.asset_checks import check_specs
     from feed_assets.orchestration.assets import partitions
 
@@ -103,5 +103,5 @@ def test_the_checks_are_those_that_are_told(server: FeedServer) -> None:
         updated_at="at",
         partition_by_date={"start_date": "2024-05-01"},
     )
-    told = [code(row[0]) for row in OPERATIONS.table_under("Checks")]
-    assert told == [spec.name for spec in check_specs(feed, partitions(feed))]
+    listed = [code(row[0]) for row in OPERATIONS.table_under("Checks")]
+    assert listed == [spec.name for spec in check_specs(feed, partitions(feed))]

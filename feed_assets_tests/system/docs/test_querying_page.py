@@ -1,4 +1,4 @@
-"""docs/querying.md: an asset of one's own is stored beside the feeds, as it shows."""
+"""docs/querying.md: its example of an asset is stored beside the feeds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from feed_assets_tests.system.docs.example import BY_DATE, CREDENTIALS, LATEST, 
 from feed_assets_tests.system.docs.pages import page
 
 
-def test_an_asset_of_ones_own_is_stored_beside_the_feeds(
+def test_a_users_asset_is_stored_beside_the_feeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (code,) = (

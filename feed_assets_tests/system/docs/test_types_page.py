@@ -1,4 +1,4 @@
-"""docs/types.md: every row of its tables is what the engine does."""
+"""docs/types.md: the engine does what each row of its tables states."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TYPES_PAGE = page("types.md")
 
 
 def spans(cell: str) -> list[str]:
-    """What stands in backticks, `` `` being the empty text."""
+    """Contents of each code span; `` `` is the empty text."""
     return re.findall(r"`([^`]*)`", cell)
 
 
@@ -64,11 +64,11 @@ def test_empty_text_as_null_leaves_dates_dates() -> None:
 DECLARED = TYPES_PAGE.table_under("Declared")
 
 
-@pytest.mark.parametrize(("said", "takes", "refuses", "in_duckdb"), DECLARED)
-def test_a_declared_type_takes_and_refuses(
-    said: str, takes: str, refuses: str, in_duckdb: str
+@pytest.mark.parametrize(("described", "takes", "refuses", "in_duckdb"), DECLARED)
+def test_a_declared_type_accepts_and_refuses(
+    described: str, takes: str, refuses: str, in_duckdb: str
 ) -> None:
-    name = said.partition(":")[0]
+    name = described.partition(":")[0]
     reading = read_column(*spans(takes), types={"c": name})
     rows = told(pa.Table.from_arrays(reading.table.columns, schema=reading.schema), reading.types)
     (column,) = columns_of(rows.schema)
@@ -80,15 +80,15 @@ def test_a_declared_type_takes_and_refuses(
             read_column(value, types={"c": name})
 
 
-def test_every_type_that_can_be_declared_is_told() -> None:
+def test_the_page_lists_every_type_that_can_be_declared() -> None:
     assert {row[0].partition(":")[0] for row in DECLARED} == {each.name for each in TYPES}
 
 
-def column(said: str) -> tuple[Column, ...]:
-    if said == "nothing":
+def column(described: str) -> tuple[Column, ...]:
+    if described == "nothing":
         return ()
-    fields = (Column("id", "INTEGER"),) if "RECORD" in said else ()
-    return (Column("c", said.split()[-1], repeated="REPEATED" in said, fields=fields),)
+    fields = (Column("id", "INTEGER"),) if "RECORD" in described else ()
+    return (Column("c", described.split()[-1], repeated="REPEATED" in described, fields=fields),)
 
 
 @pytest.mark.parametrize(("known", "today", "then"), TYPES_PAGE.table_under("From day to day"))
