@@ -39,8 +39,8 @@ def written(value: Any) -> str:
 
 @pytest.mark.parametrize(
     ("example", "column", "stored"),
-    [row[1:] for row in TYPES_PAGE.table_under("Read off the data")],
-    ids=[row[0] for row in TYPES_PAGE.table_under("Read off the data")],
+    [row[1:] for row in TYPES_PAGE.table_under("Inferred from the data")],
+    ids=[row[0] for row in TYPES_PAGE.table_under("Inferred from the data")],
 )
 def test_a_column_of_these_values_is_of_this_type(example: str, column: str, stored: str) -> None:
     reading = read_column(*spans(example))
@@ -54,7 +54,7 @@ def test_a_column_of_these_values_is_of_this_type(example: str, column: str, sto
 
 
 def test_empty_text_as_null_leaves_dates_dates() -> None:
-    (row,) = (row for row in TYPES_PAGE.table_under("Read off the data") if '`""`' in row[1])
+    (row,) = (row for row in TYPES_PAGE.table_under("Inferred from the data") if '`""`' in row[1])
     assert "empty_as_null: true" in TYPES_PAGE.prose
 
     reading = read_column(*spans(row[1]), empty_as_null=True)
