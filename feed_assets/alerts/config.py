@@ -9,8 +9,8 @@ from typing import Any, Self
 from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
 from feed_assets.alerts.notifier import addresses
-from feed_assets.config.auth import Declared, validate_without_input
 from feed_assets.config.feed import NAME
+from feed_assets.config.model import FrozenModel, validate_without_input
 from feed_assets.errors import SettingError
 from feed_assets.urls import Url
 
@@ -18,7 +18,7 @@ UI_URL = "FEED_ASSETS_UI_URL"
 LATE_AFTER_HOURS = 3
 
 
-class Alerts(Declared):
+class Alerts(FrozenModel):
     """Where alerts go and what they link to."""
 
     urls_env: str = Field(

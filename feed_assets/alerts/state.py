@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from feed_assets.alerts.day_ranges import pack, unpack
 from feed_assets.alerts.messages import Kind, Message, Problem
 from feed_assets.alerts.notifier import SendResult
-from feed_assets.config.auth import Declared
+from feed_assets.config.model import FrozenModel
 
 RESEND_PERIOD = timedelta(days=1)
 """Time after which a message that cannot be sent is dropped."""
@@ -19,7 +19,7 @@ MAX_PENDING = 100
 """Most unsent messages; they are in the sensor's cursor, which has to stay small."""
 
 
-class Waiting(Declared):
+class Waiting(FrozenModel):
     """A failed run not reported yet: Dagster will retry it, or its backfill is running."""
 
     run: str
@@ -27,7 +27,7 @@ class Waiting(Declared):
     since: datetime
 
 
-class OpenAlert(Declared):
+class OpenAlert(FrozenModel):
     """Unresolved items of an alert: days, "" for a snapshot, or `check NAME`."""
 
     asset: str
@@ -37,7 +37,7 @@ class OpenAlert(Declared):
     late: bool = False
 
 
-class Pending(Declared):
+class Pending(FrozenModel):
     """A message and the addresses that have not received it yet."""
 
     title: str

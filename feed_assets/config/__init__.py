@@ -1,1 +1,1 @@
-"""Declarations: the attributes that a feed's YAML may have."""
+"""Attributes of a feed in YAML."""

@@ -1,4 +1,4 @@
-"""A feed as its user declares it: the request for a day, the table for a day."""
+"""The attributes of a feed in YAML, with its URL and its table."""
 
 from __future__ import annotations
 
@@ -7,17 +7,28 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from feed_assets.config.attributes import Attributes
-from feed_assets.config.auth import check_headers, headers_from_env
+from feed_assets.config.auth import BasicAuth, BearerAuth, check_headers, headers_from_env
+from feed_assets.config.model import FrozenModel
+from feed_assets.config.partition import PartitionByDate
 from feed_assets.errors import SettingError
-from feed_assets.schema.datatypes import TEXTS, check_types, parents
+from feed_assets.schema.datatypes import TEXTS, check_types, parents, type_schema
 from feed_assets.schema.table import Table
 from feed_assets.urls import Url, is_private
 
+COUNT = 2**63 - 1
+"""Largest number of rows, lines or bytes (64-bit integer)."""
+LONGEST_LINE = 1 << 30
+"""Bytes. The text of an Arrow array is limited to 2 GiB."""
+LONGEST_WAIT = 7 * 24 * 3600
+"""Seconds of any timeout or wait."""
+SHORTEST_WAIT = 0.001
+"""Seconds of a timeout. A timeout of 0 would fail every connection."""
+MAX_TABLE_DESCRIPTION = 16_384
+"""Characters. https://cloud.google.com/bigquery/quotas#all_tables"""
 LABEL = re.compile(r"[a-z0-9_-]{0,63}")
 LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 RESERVED_LABELS = {"feed", "day", "managed_by"}
@@ -35,32 +46,60 @@ RESERVED = frozenset(
         """,
     )
 )
-"""What Dagster names no asset: words of Python's, and of its own."""
+"""Names that Dagster rejects for assets: keywords of Python, and its own."""
 MAX_NAME = 1024
 """Characters of a dataset's name, bytes of a table's.
 
 https://cloud.google.com/bigquery/docs/datasets#dataset-naming
 https://cloud.google.com/bigquery/docs/tables#table_naming
 """
-
-
 MAX_DESCRIPTION = 1024
 """Characters. https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema"""
 NO_ORDER = TEXTS | {"BIGNUMERIC", "BOOLEAN", "BYTES"}
-"""Types that a row's last change cannot have."""
+"""Types that `updated_at` cannot have."""
 STORED_BY = ("url", "headers_env", "types", "empty_as_null", "max_bad_lines", "max_line_bytes")
-"""The attributes by which rows are what they are."""
+"""Attributes that decide which rows are stored."""
 
 
-class Feed(Attributes):
-    """A URL that answers with NDJSON, and the table it goes to."""
+class Feed(FrozenModel):
+    """A feed: the URL of its NDJSON, and the table for its rows."""
+
+    name: str = Field(
+        examples=["crm_orders"], description="Name of the asset; also of the table, by default."
+    )
+    url: str = Field(
+        examples=["https://example.com/feed.ndjson"],
+        description="URL of the feed. By date, date=YYYYMMDD is added to its query.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        if "{{" in value:
+            raise ValueError("has a template in it, which is not filled in; write the URL itself")
+        try:
+            Url.parse(value)
+        except ValueError as mistake:
+            raise ValueError(
+                f"{mistake}; write https://example.com/feed.ndjson, and credentials by basic_auth"
+            ) from None
+        return value
+
+    dataset: str = Field(
+        examples=["crm"], description="BigQuery dataset (in DuckDB: schema) of the table."
+    )
+    table: str = Field(
+        "",
+        examples=["orders"],
+        description="Name of the table; by date, prefix of the shards. Default: name.",
+    )
 
     @field_validator("name", "dataset", "table")
     @classmethod
     def _is_a_name(cls, value: str) -> str:
         if not NAME.fullmatch(value):
             raise ValueError(
-                f"{value!r} must be of letters, digits and _, not beginning with a digit"
+                f"{value!r} must be of letters, digits and _, and not start with a digit"
             )
         return value
 
@@ -68,8 +107,24 @@ class Feed(Attributes):
     @classmethod
     def _is_an_assets_name(cls, value: str) -> str:
         if value in RESERVED:
-            raise ValueError(f"{value!r} is a word that Dagster keeps to itself; name it otherwise")
+            raise ValueError(f"{value!r} is a name that Dagster reserves; choose another one")
         return value
+
+    basic_auth: BasicAuth | None = Field(
+        None,
+        examples=[{"username_env": "CRM_FEED_USERNAME", "password_env": "CRM_FEED_PASSWORD"}],
+        description="HTTP Basic Auth.",
+    )
+    bearer_auth: BearerAuth | None = Field(
+        None,
+        examples=[{"token_env": "CRM_TOKEN"}],
+        description="Bearer token, instead of basic_auth.",
+    )
+    headers_env: Mapping[str, str] = Field(
+        default_factory=dict,
+        examples=[{"X-Api-Key": "CRM_KEY"}],
+        description="Request headers, each with the environment variable of its value.",
+    )
 
     @field_validator("headers_env")
     @classmethod
@@ -77,23 +132,29 @@ class Feed(Attributes):
         check_headers(value)
         return value
 
-    @field_validator("labels")
-    @classmethod
-    def _are_labels(cls, value: Mapping[str, str]) -> Mapping[str, str]:
-        for key, text in value.items():
-            if not LABEL_KEY.fullmatch(key) or not LABEL.fullmatch(text):
-                raise ValueError(
-                    f"{key}: {text} is no label; BigQuery takes small letters, digits, _ and -, "
-                    f"63 at the most, the key beginning with a letter"
-                )
-            if key in RESERVED_LABELS:
-                raise ValueError(f"{key} is a label that feed_assets sets itself")
-        if len(value) > MAX_LABELS:
-            raise ValueError(
-                f"has {len(value)} labels; BigQuery allows 64, of which feed_assets sets "
-                f"{len(RESERVED_LABELS)}"
-            )
-        return value
+    allow_insecure: bool = Field(
+        False, examples=[True], description="Allow credentials over plain http."
+    )
+    partition_by_date: PartitionByDate | None = Field(
+        None,
+        examples=[{"start_date": "2020-01-01", "timezone": "Europe/Berlin"}],
+        description="Import by date, one shard per day. Without it the feed is a snapshot.",
+    )
+    schedule: str = Field(
+        "0 5 * * *",
+        examples=["0 5 * * *", "30 6 * * 1-5", "@hourly"],
+        description="Cron expression of the import schedule.",
+    )
+    key: tuple[str, ...] = Field(
+        (),
+        examples=[["orderId"], ["shop", "customer.id"]],
+        description="Columns that identify a row, named as in the feed: id, customer.id.",
+    )
+    updated_at: str | None = Field(
+        None,
+        examples=["updatedAt"],
+        description="Column with the time of a row's last change, named as in the feed.",
+    )
 
     @field_validator("key", "updated_at")
     @classmethod
@@ -109,16 +170,12 @@ class Feed(Attributes):
             raise ValueError("names a column twice")
         return value
 
-    @field_validator("column_descriptions")
-    @classmethod
-    def _are_descriptions(cls, value: Mapping[str, str]) -> Mapping[str, str]:
-        for path, text in value.items():
-            if len(text) > MAX_DESCRIPTION:
-                raise ValueError(
-                    f"what {path} holds is told in {len(text)} characters, of which BigQuery takes "
-                    f"{MAX_DESCRIPTION}; shorten it"
-                )
-        return value
+    types: Mapping[str, str] = Field(
+        default_factory=dict,
+        json_schema_extra={"additionalProperties": type_schema()},
+        examples=[{"total": "NUMERIC", "customer.id": "STRING"}],
+        description="Types of columns, instead of inferred ones: {total: NUMERIC}.",
+    )
 
     @field_validator("types")
     @classmethod
@@ -129,18 +186,179 @@ class Feed(Attributes):
             raise ValueError(str(mistake)) from None
         return value
 
-    @field_validator("url")
+    column_descriptions: Mapping[str, str] = Field(
+        default_factory=dict,
+        examples=[{"orderId": "The shop's number of the order."}],
+        description="Descriptions of columns, for the UI and the warehouse: {customer.id: ...}.",
+    )
+
+    @field_validator("column_descriptions")
     @classmethod
-    def _is_http(cls, value: str) -> str:
-        if "{{" in value:
-            raise ValueError("has a template in it, which is not filled in; write the URL itself")
-        try:
-            Url.parse(value)
-        except ValueError as mistake:
-            raise ValueError(
-                f"{mistake}; write https://example.com/feed.ndjson, and credentials by basic_auth"
-            ) from None
+    def _are_descriptions(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for path, text in value.items():
+            if len(text) > MAX_DESCRIPTION:
+                raise ValueError(
+                    f"the description of {path} is {len(text):,} characters long; BigQuery allows "
+                    f"{MAX_DESCRIPTION:,}"
+                )
         return value
+
+    empty_as_null: bool = Field(False, examples=[True], description='Read "" as null.')
+    max_bad_lines: int = Field(
+        0,
+        ge=0,
+        le=100_000,  # each is in memory; a feed with more of them is not NDJSON
+        examples=[10],
+        description="Number of bad lines to accept, which go to rejected_<table>.",
+    )
+    max_line_bytes: int = Field(
+        64 << 20,
+        gt=0,
+        le=LONGEST_LINE,
+        examples=[1 << 20],
+        description="Longest line; a longer one fails the import, whatever max_bad_lines is.",
+    )
+    max_feed_bytes: int = Field(
+        10_000_000_000,
+        gt=0,
+        le=COUNT,
+        examples=[100_000_000_000],
+        description="Largest feed, decompressed; a larger one fails the import.",
+    )
+    allow_empty: bool = Field(
+        False, examples=[True], description="Allow a snapshot without rows to empty the table."
+    )
+    min_rows: int = Field(
+        0, ge=0, le=COUNT, examples=[1000], description="Fewest rows; fewer fail the import."
+    )
+    max_shrink: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        examples=[0.5],
+        description="Largest share of rows that an import may remove; 0.5 is half.",
+    )
+    blocking_checks: tuple[Literal["key", "updated_at"], ...] = Field(
+        (),
+        examples=[["key", "updated_at"]],
+        description="Checks whose failure fails the import: [key, updated_at].",
+    )
+    connect_timeout: float = Field(
+        10,
+        ge=SHORTEST_WAIT,
+        le=LONGEST_WAIT,
+        examples=[30],
+        description="Seconds to wait for a connection.",
+    )
+    read_timeout: float = Field(
+        300,
+        ge=SHORTEST_WAIT,
+        le=LONGEST_WAIT,
+        examples=[60],
+        description="Seconds to wait for the next bytes.",
+    )
+    download_timeout: float = Field(
+        7200,
+        ge=SHORTEST_WAIT,
+        le=LONGEST_WAIT,
+        examples=[600],
+        description="Seconds for the whole download, retries included.",
+    )
+    max_attempts: int = Field(
+        5,
+        ge=1,
+        le=1000,
+        examples=[3],
+        description="Requests per download, retries included.",
+    )
+    retry_wait: float = Field(
+        1,
+        ge=0,
+        le=LONGEST_WAIT,
+        examples=[5],
+        description="Seconds before the first retry; doubled for each later one.",
+    )
+    max_retry_wait: float = Field(
+        300,
+        ge=0,
+        le=LONGEST_WAIT,
+        examples=[900],
+        description="Longest wait in seconds; a longer Retry-After fails the download.",
+    )
+    conditional_requests: bool = Field(
+        True,
+        examples=[False],
+        description="Download a snapshot only if it has changed (ETag, Last-Modified).",
+    )
+    parallel_requests: int = Field(
+        4, ge=1, le=100, examples=[1], description="Number of concurrent requests in a backfill."
+    )
+    days_per_run: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        examples=[31],
+        description="Number of days per run of a backfill. Default: all.",
+    )
+    run_retries: int = Field(
+        3,
+        ge=0,
+        le=10_000,
+        examples=[0],
+        description="Number of run retries after a temporary failure.",
+    )
+    run_retry_wait: float = Field(
+        60,
+        ge=0,
+        le=LONGEST_WAIT,
+        examples=[300],
+        description="Seconds before the first run retry; doubled for each later one, to an hour.",
+    )
+    labels: Mapping[str, str] = Field(
+        default_factory=dict,
+        examples=[{"team": "crm"}],
+        description="Labels of the tables and load jobs in BigQuery.",
+    )
+
+    @field_validator("labels")
+    @classmethod
+    def _are_labels(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for key, text in value.items():
+            if not LABEL_KEY.fullmatch(key) or not LABEL.fullmatch(text):
+                raise ValueError(
+                    f"{key}: {text} is not a valid label; BigQuery allows lower-case letters, "
+                    f"digits, _ and -, at most 63, and a key that starts with a letter"
+                )
+            if key in RESERVED_LABELS:
+                raise ValueError(f"{key} is a label that feed_assets sets itself")
+        if len(value) > MAX_LABELS:
+            raise ValueError(
+                f"has {len(value)} labels; BigQuery allows 64, of which feed_assets sets "
+                f"{len(RESERVED_LABELS)}"
+            )
+        return value
+
+    description: str | None = Field(
+        None,
+        max_length=MAX_TABLE_DESCRIPTION,
+        examples=["Orders of the shop."],
+        description="Description of the table.",
+    )
+    group: str = Field(
+        "",
+        examples=["sales", "sales/orders"],
+        description="Group of the assets in the UI. Default: dataset.",
+    )
+    owners: tuple[str, ...] = Field(
+        (),
+        examples=[["data@example.com", "team:crm"]],
+        description="Owners of the assets, for the UI: [data@example.com, team:crm].",
+    )
+    tags: Mapping[str, str] = Field(
+        default_factory=dict,
+        examples=[{"domain": "sales"}],
+        description="Tags of the assets in the UI: {domain: sales}.",
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Feed:
@@ -148,14 +366,14 @@ class Feed(Attributes):
         longest = rejected.shard(date.max) if self.partition_by_date else rejected
         if max(len(self.dataset), len(longest.name)) > MAX_NAME:
             raise ValueError(
-                f"has names longer than the {MAX_NAME} characters that BigQuery takes; its longest "
+                f"has names longer than the {MAX_NAME} characters of BigQuery; its longest "
                 f"table would be {longest.name[:40]}... with {len(longest.name)}"
             )
         if self.partition_by_date and self.dataset.startswith("_"):
             # https://cloud.google.com/bigquery/docs/datasets#hidden_datasets
             raise ValueError(
-                "has a dataset that begins with _, of which BigQuery does not list the shards; "
-                "name it otherwise"
+                "has a dataset that starts with _, whose tables BigQuery does not list; choose "
+                "another name"
             )
         header = any(name.lower() == "authorization" for name in self.headers_env)
         if bool(self.basic_auth) + bool(self.bearer_auth) + header > 1:
@@ -169,7 +387,7 @@ class Feed(Attributes):
             )
         self._have_an_order()
         if self.partition_by_date and any(key == "date" for key, _ in self.address.parameters):
-            raise ValueError("has a date in its url already; it is added for each day")
+            raise ValueError("has a date in its url; feed_assets adds the date of each day")
         return self
 
     @model_validator(mode="after")
@@ -179,54 +397,56 @@ class Feed(Attributes):
         by_date = self.partition_by_date and self.updated_at
         if "updated_at" in self.blocking_checks and not by_date:
             raise ValueError(
-                "has updated_at among its blocking_checks, which checks a feed by date that has an "
+                "has updated_at among its blocking_checks, which needs partition_by_date and "
                 "updated_at"
             )
         return self
 
     def _have_an_order(self) -> None:
-        """BigQuery compares neither JSON nor geographies, and DuckDB has BIGNUMERIC as text.
+        """Check the types of `key` and `updated_at`.
+
+        BigQuery compares neither JSON nor GEOGRAPHY, and DuckDB stores BIGNUMERIC as text.
 
         https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#comparable_data_types
         """
         kinds = check_types(self.types)
         for name in self.key:
             if kinds.get(name) in TEXTS | {"FLOAT"}:
-                raise ValueError(f"has {name} in its key, which is {kinds[name]}; that is no key")
+                raise ValueError(
+                    f"has {name} in its key, which is {kinds[name]} and cannot be a key"
+                )
             if inside := next(filter(set(self.key).__contains__, parents(name)), None):
                 raise ValueError(f"has {inside} in its key and also {name}, which is inside it")
         if (kind := kinds.get(self.updated_at or "")) in NO_ORDER:
-            raise ValueError(
-                f"has {self.updated_at} as updated_at, which is {kind}; that is no time"
-            )
+            raise ValueError(f"has {self.updated_at} as updated_at, which is {kind} and not a time")
 
     @property
     def destination(self) -> Table:
-        """The snapshot's table; by date, what the shards and the view are named after."""
+        """Table of a snapshot; by date, the view, and the prefix of the shards."""
         return Table(self.dataset, self.table or self.name)
 
     @property
     def has_latest(self) -> bool:
-        """Whether a view of the latest state can be made over the shards."""
+        """True if the shards have a latest state: by date, with `key` and `updated_at`."""
         return bool(self.partition_by_date and self.key and self.updated_at)
 
     @property
     def fingerprint(self) -> str:
-        """What is another one for a feed that is declared otherwise."""
+        """Hash of the whole declaration; changes when any attribute changes."""
         return _hash(self.model_dump(mode="json"))
 
     @property
     def code_version(self) -> str:
-        """What is another one if the same answers of the server would be stored otherwise.
+        """Hash of the attributes that decide which rows are stored, and where.
 
-        Or other answers would be, or elsewhere: not when, how patiently, or under which words.
+        Schedule, retries and descriptions do not change it.
         """
         stored = self.model_dump(mode="json", include=set(STORED_BY))
         return _hash({**stored, "by date": bool(self.partition_by_date)}, str(self.destination))
 
     @property
     def latest_version(self) -> str:
-        """The same of the view of the latest state."""
+        """Hash of the attributes that decide the rows of the latest state."""
         return _hash([self.key, self.updated_at], str(self.destination))
 
     @property
@@ -235,29 +455,28 @@ class Feed(Attributes):
         return Url.parse(self.url)
 
     def url_for(self, day: date | None) -> Url:
-        """The URL to request: for a day, with `date=YYYYMMDD` added to its query."""
+        """Return the URL to request: by date, with `date=YYYYMMDD` added to its query."""
         if day is None:
             return self.address
         return self.address.with_parameter("date", f"{day:%Y%m%d}")
 
     @property
     def secret_variables(self) -> Sequence[str]:
-        """The environment variables that hold credentials."""
+        """Names of the environment variables with credentials."""
         auth = self.basic_auth or self.bearer_auth
         return [*(auth.model_dump().values() if auth else ()), *self.headers_env.values()]
 
     def credentials(self) -> Mapping[str, bytes]:
-        """The headers that are secret. Raises SettingError naming a variable that is not set."""
+        """Return the secret headers. Raises SettingError for a variable that is not set."""
         auth = self.basic_auth or self.bearer_auth
         return {**(auth.headers() if auth else {}), **headers_from_env(self.headers_env)}
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """As pydantic has them, the URL fit to be shown."""
+        """Show all attributes, the URL redacted."""
         for name, value in super().__repr_args__():
             yield name, str(self.address) if name == "url" else value
 
 
 def _hash(*declared: object) -> str:
-    """Of values as JSON has them; the order of keys does not matter."""
     text = json.dumps(declared, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

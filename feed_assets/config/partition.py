@@ -1,4 +1,4 @@
-"""The days of a feed by date, as its user declares them."""
+"""The days of a feed by date."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator, model_validator
 
-from feed_assets.config.auth import Declared
+from feed_assets.config.model import FrozenModel
 
 FIRST_DAY, LAST_DAY = date(1900, 1, 1), date(2199, 12, 31)
-"""Dagster lists each day from the first to the last, in the feed's time zone."""
+"""Limits of the days, because Dagster enumerates all of them."""
 
 
-class PartitionByDate(Declared):
-    """Makes a feed by date: each day is requested by itself and kept in a table of its own."""
+class PartitionByDate(FrozenModel):
+    """Import the feed by date: one request and one table (shard) per day."""
 
-    start_date: date = Field(examples=["2020-01-01"], description="The first day the feed has.")
+    start_date: date = Field(examples=["2020-01-01"], description="First day of the feed.")
     end_date: date | None = Field(
         None,
         examples=["2024-12-31"],
-        description="The last day it has, if it has ended.",
+        description="Last day of a feed that has ended.",
     )
     timezone: str = Field(
         "UTC",
         examples=["Europe/Berlin", "America/New_York"],
-        description="Whose midnight ends a day, such as Europe/Berlin.",
+        description="Time zone of the days, such as Europe/Berlin.",
     )
     refetch_days: int = Field(
         1,
         ge=0,
         le=3650,
         examples=[3],
-        description="Each scheduled run imports that many days before its own again.",
+        description="Number of earlier days that each scheduled run imports again.",
     )
     include_today: bool = Field(
         True,
         examples=[False],
-        description="Import the day that has begun, too, or only days that have ended.",
+        description="Import the current day, too; false: only complete days.",
     )
 
     @model_validator(mode="after")
@@ -46,7 +46,7 @@ class PartitionByDate(Declared):
             raise ValueError(f"start_date {self.start_date} is before {FIRST_DAY}")
         if self.end_date is not None and self.end_date > LAST_DAY:
             raise ValueError(
-                f"end_date {self.end_date} is after {LAST_DAY}; a feed that goes on has no end_date"
+                f"end_date {self.end_date} is after {LAST_DAY}; leave it out if the feed continues"
             )
         return self
 
@@ -61,8 +61,8 @@ class PartitionByDate(Declared):
         today = datetime.now(ZoneInfo(self.timezone)).date()
         if self.start_date > today:
             raise ValueError(
-                f"start_date {self.start_date} is in the future, as it is {today} in "
-                f"{self.timezone}; name the first day that the feed has"
+                f"start_date {self.start_date} is in the future (today is {today} in "
+                f"{self.timezone}); set it to the first day of the feed"
             )
         return self
 
@@ -71,7 +71,7 @@ class PartitionByDate(Declared):
     def _exists(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: `Asia` is a folder of them
+        except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: `Asia` is a folder
             raise ValueError(
                 f"there is no time zone {value!r}; write it as Europe/Berlin"
             ) from None

@@ -236,7 +236,7 @@ def test_what_each_run_can_do_is_taken(attributes: dict[str, Any]) -> None:
         (
             "partition_by_date",
             {**BY_DATE, "end_date": "9999-12-31"},
-            "that goes on has no end_date",
+            "leave it out if the feed continues",
         ),
         ("partition_by_date", {**BY_DATE, "timezone": ""}, "there is no time zone ''"),
         ("partition_by_date", {**BY_DATE, "timezone": "Asia"}, "there is no time zone 'Asia'"),

@@ -101,7 +101,10 @@ def test_an_asset_is_described_by_its_user_or_else_by_what_it_is() -> None:
         ({"tags": {"domain": "a" * 64}}, "is not a valid tag"),
         ({"tags": {"dagster/kind/x": ""}}, "dagster/kind/x is reserved for Dagster"),
         ({"tags": {"tier": 1}}, "tags.tier\n.*Input should be a valid string"),
-        ({"column_descriptions": {"id": "x" * 1025}}, "what id holds is told in 1025 characters"),
+        (
+            {"column_descriptions": {"id": "x" * 1025}},
+            "the description of id is 1,025 characters",
+        ),
         ({"column_descriptions": {"id": {"a": 1}}}, "Input should be a valid string"),
     ],
 )

@@ -175,7 +175,7 @@ def test_the_command_takes_options_or_json(project: Path) -> None:
     assert mistaken.stderr.strip() == (
         "Error: url: is no http or https URL; write https://example.com/feed.ndjson, and "
         "credentials by basic_auth; dataset: 'a b' must be of letters, digits and _, "
-        "not beginning with a digit"
+        "and not start with a digit"
     )
 
 

@@ -154,7 +154,7 @@ def test_a_connection_that_breaks_off_is_tried_again_without_a_word() -> None:
         (
             ["https://e.com/f", "--bearer-auth", ""],
             1,
-            "token_env is no name of an environment variable",
+            "token_env is not the name of an environment variable",
         ),
         (["-", "--write", "f" * 300], 1, "cannot be written to: File name too long"),
         (["http://anna:hunter2@localhost/feed"], 1, "url has credentials in it"),
@@ -163,7 +163,7 @@ def test_a_connection_that_breaks_off_is_tried_again_without_a_word() -> None:
         (["-", "--type", "a=MONEY"], 1, "types declares a as MONEY, which is no type; there are"),
         (["-", "--type", "MONEY"], 2, "MONEY is not COLUMN=TYPE"),
         (["-", "--header-env", "X"], 2, "X is not NAME=ENV"),
-        (["-", "--header-env", "Host=A"], 1, "Host is set for each request by feed_assets itself"),
+        (["-", "--header-env", "Host=A"], 1, "Host is set by feed_assets in each request"),
         (["-", "--date", "yesterday"], 2, "yesterday is no day; write it as 2020-01-20"),
         (["-", "--secret", "x"], 2, "unrecognized arguments: --secret x"),
         ([], 2, "the following arguments are required: SOURCE"),
