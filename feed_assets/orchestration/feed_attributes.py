@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from pydantic import ConfigDict, ModelWrapValidatorHandler, field_validator, model_validator
 
-from feed_assets.config.auth import validate_without_input
 from feed_assets.config.feed import Feed
+from feed_assets.config.model import validate_without_input
 from feed_assets.orchestration.dagster_internals import (
     VALID_GROUP_NAME_REGEX,
     CroniterBadDateError,
