@@ -1,4 +1,4 @@
-"""The parts of a feed in the resolved types; what fits already stays where it was spooled."""
+"""Convert each block to the inferred types; reuse the spilled arrays that have them already."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _MINUS_ZERO = re.compile(rb"-0\s*[,}\]]")
 
 @dataclass
 class Converted:
-    """Rows of a part: the columns that lie in its spooled batch, and those made anew."""
+    """Rows of a block: the columns reused from its spilled batch, and those built anew."""
 
     rows: int
     cells: int = 0
-    """Of all columns, whatever holds nothing."""
+    """Number of cells in all columns, empty ones included."""
     reused: dict[str, pa.Array] = field(default_factory=dict)
     built: dict[str, pa.Array] = field(default_factory=dict)
     dropped_nulls: Counter[str] = field(default_factory=Counter)
@@ -38,7 +38,7 @@ class Converted:
 
 @dataclass(frozen=True)
 class Converter:
-    """Knows the columns that the whole feed has. Parts may be converted at once."""
+    """Converter to the columns of the whole feed. Threads can call `batches` concurrently."""
 
     source: ByteSource
     columns: Sequence[Column]
@@ -49,7 +49,7 @@ class Converter:
     def batches(
         self, result: BlockResult, spilled: pa.RecordBatch | None, most_objects: int
     ) -> Iterator[Converted]:
-        """Its rows; those that are read one by one in batches of so many objects, or of one row."""
+        """Yield the rows; those read row by row in batches of at most `most_objects`."""
         if spilled is None:
             for rows in self._read_rows(result, most_objects):
                 yield self._convert_rows(rows, self.columns)
@@ -60,7 +60,7 @@ class Converter:
             for column in self.columns
             if column.type is not None and not self._cast_column(result, spilled, column, converted)
         ]
-        if hard:  # they need the text that was sent
+        if hard:  # they need the source text
             (rows,) = self._read_rows(result, sys.maxsize, hard)
             again = self._convert_rows(rows, hard)
             converted.reused |= again.reused
@@ -150,7 +150,7 @@ class Converter:
 
 
 def _has_integers(of: pa.DataType) -> bool:
-    """Whether a 0 in it may have been -0."""
+    """Return whether a type has integers, of which a 0 can have been written -0."""
     if pa.types.is_nested(of):
         return any(_has_integers(of.field(index).type) for index in range(of.num_fields))
     return bool(pa.types.is_int64(of))

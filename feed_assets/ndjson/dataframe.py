@@ -1,4 +1,4 @@
-"""The same engine for a notebook: a path or an open file in, a DataFrame out."""
+"""Read a path or an open file into a DataFrame, for notebooks."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def read_ndjson(
     empty_as_null: bool = False,
     max_line_bytes: int = Options.max_line_bytes,
 ) -> pd.DataFrame:
-    """An Arrow-backed DataFrame of every row, typed by every row; raises as `read` does.
+    """Return an Arrow-backed DataFrame of every row, typed by every row; raise as `read` does.
 
-    A path may be that of a gzip file. `frame.attrs` tells rows, bytes (decoded), bad_lines (dicts
-    of line, reason and text), untyped, renamed and dropped_nulls.
+    The file can be gzip. `frame.attrs` has rows, bytes (decoded), bad_lines (dicts of line, reason
+    and text), untyped, renamed and dropped_nulls.
     """
     options = Options(types or {}, max_bad_lines, empty_as_null, max_line_bytes)
     with open_source(path_or_file) as source:

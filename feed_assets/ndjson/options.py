@@ -1,4 +1,4 @@
-"""How a feed wants its lines read."""
+"""Options of reading a feed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONGEST_LINE = 1 << 30  # a column's text in one batch must stay below Arrow's 
 
 @dataclass(frozen=True)
 class Options:
-    """How a feed wants its lines read. `types` are by dotted path: {"customer.id": "STRING"}."""
+    """Options of reading a feed. `types` are by dotted path: {"customer.id": "STRING"}."""
 
     types: Mapping[str, str] = field(default_factory=dict)
     max_bad_lines: int = 0
@@ -22,10 +22,10 @@ class Options:
     max_line_bytes: int = 64 << 20
     flexible_names: bool = True
     kept_bad_lines: int = sys.maxsize
-    """Of bad lines beyond that, nothing is told but how many there are."""
+    """Bad lines beyond this number are only counted."""
 
     def __post_init__(self) -> None:
-        """Raises SettingError."""
+        """Raise SettingError."""
         parse_declared_types(self.types)
         if self.max_bad_lines < 0:
             raise SettingError(f"max_bad_lines is {self.max_bad_lines}; it must be 0 or more")

@@ -1,4 +1,4 @@
-"""Work on two threads, its results in the order of the work."""
+"""Run tasks on two threads and yield their results in order."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 _THREADS = 2
-_AHEAD = 3  # what is under way or waits to be taken, with all its memory
+_AHEAD = 3  # tasks that run or whose results wait, with all their memory
 
 
 def run_in_order(tasks: Iterable[Callable[[], Result]]) -> Iterator[Result]:
-    """The first task is done before the others are begun: they may learn from it."""
+    """Yield results in order. The first task ends before the others start, to inform them."""
     source = iter(tasks)
     for first in source:
         yield first()
@@ -28,5 +28,5 @@ def run_in_order(tasks: Iterable[Callable[[], Result]]) -> Iterator[Result]:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
-    finally:  # tasks that nobody wants may wait for bytes of which nobody will hear
+    finally:  # abandoned tasks can wait for bytes that never come
         pool.shutdown(wait=False, cancel_futures=True)

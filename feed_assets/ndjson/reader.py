@@ -109,12 +109,12 @@ def read(
     known: Iterable[pa.Field] = (),
     on_progress: Callable[[int, int], None] = _ignore_progress,
 ) -> Reading:
-    """Reads NDJSON, also while it is still arriving.
+    """Read NDJSON, also while it is still being downloaded.
 
-    `known` is the schema that the table had before: a key that has a column there keeps it, and
-    columns that are STRING there stay STRING, each value as it was sent. `told` is called with the
-    rows and bytes so far. Raises NotNdjson, BadLines, ContentError (more columns than a table can
-    have), OSError, and what `source` raises.
+    `known` is the previous schema of the table: a key keeps its column, and a STRING column stays
+    STRING, with each value as the feed wrote it. `on_progress` is called with the numbers of rows
+    and bytes so far. Raise NotNdjson, BadLines, ContentError (more columns than a table can have),
+    OSError, and any error of `source`.
     """
     reject_non_ndjson(source, max_line_bytes=options.max_line_bytes)
     types = parse_declared_types(options.types, flexible_names=options.flexible_names)

@@ -1,4 +1,4 @@
-"""What feeds answer with instead of NDJSON, each told by its start and named in a sentence."""
+"""Recognise other formats (compressed files, HTML, JSON arrays) and name them in the error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MAGIC = (
 
 
 def reject_non_ndjson(source: ByteSource, *, max_line_bytes: int) -> None:
-    """Raises NotNdjson for a file that is no NDJSON as a whole, whatever bad lines are allowed."""
+    """Raise NotNdjson for a file in another format, however many bad lines are allowed."""
     head = source.read(0, _WINDOW)
     for magic, what, remedy in _MAGIC:
         if head.startswith(magic):
@@ -62,14 +62,14 @@ def reject_non_ndjson(source: ByteSource, *, max_line_bytes: int) -> None:
 
 
 def _refuse_other_encoding(head: bytes) -> None:
-    """UTF-16 and UTF-32 without their mark show as a NUL beside the first character."""
+    """Reject UTF-16 and UTF-32 without a byte order mark: they have a NUL beside a character."""
     if b"\x00" in head[:2] and any(byte in head[:4] for byte in b"{[<"):
         raise _not_ndjson("is UTF-16 or UTF-32", "encode it as UTF-8")
 
 
 def _is_row(line: bytes) -> bool:
     if line.startswith(b"{") and len(line) > _WINDOW:
-        return True  # or a bad line: it is no object that spans lines
+        return True  # or a bad line, but not an object that spans lines
     try:
         parse(line)
     except InvalidLine:
@@ -89,7 +89,7 @@ def _is_complete_array(line: bytes) -> bool:
 
 def _spans_lines(start: bytes, first: list[bytes]) -> bool:
     if first[0] == b"{" and len(first) > 1 and first[1].startswith(b'"'):
-        return True  # also where the object is larger than the window
+        return True  # even if the object is larger than the window
     text = start.decode(errors="replace")
     if nested_too_deep(text):
         return False

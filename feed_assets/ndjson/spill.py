@@ -1,4 +1,4 @@
-"""Arrow batches on disk, each by itself, and mapped back into memory."""
+"""Spill Arrow batches to disk and map them back into memory."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pyarrow as pa
 
 from feed_assets.byte_source import unnamed_temp_file
 
-_ALIGNMENT = 64  # what Arrow's buffers are best at
+_ALIGNMENT = 64  # bytes, as Arrow recommends
 
 
 class SpillFile:
-    """Batches of any schemas, one after the other in a file without a name."""
+    """Unnamed file of Arrow batches, each with its own schema."""
 
     def __init__(self) -> None:
-        """Raises OSError, as `write` does."""
+        """Create the file. Raise OSError, as `write` does."""
         self._file = unnamed_temp_file()
         self._to = pa.PythonFile(self._file, "w")
         self._mapped: pa.Buffer | None = None
@@ -28,11 +28,11 @@ class SpillFile:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        """The file is gone then; what was mapped stays until it is let go."""
+        """Close the file. Its mapped pages remain until the last array on them is freed."""
         self._file.close()
 
     def write(self, batch: pa.RecordBatch) -> int:
-        """Where `read` finds it. Threads may write at once."""
+        """Append a batch and return its position for `read`. Threads can write concurrently."""
         with self._one_writer:
             start: int = self._to.tell()
             if padding := -start % _ALIGNMENT:
@@ -42,7 +42,7 @@ class SpillFile:
             return start + padding
 
     def finish(self) -> None:
-        """Nothing is written from now on, and everything can be read."""
+        """End writing and map the file, so that `read` can be called."""
         self._file.flush()
         if os.fstat(self._file.fileno()).st_size:
             mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -50,7 +50,7 @@ class SpillFile:
             self._mapped = pa.py_buffer(mapped)
 
     def read(self, start: int) -> pa.RecordBatch:
-        """The batch that was written there, on the mapped pages."""
+        """Return the batch written at a position, on the mapped pages."""
         assert self._mapped is not None
         with pa.ipc.open_stream(self._mapped[start:]) as reader:
             return reader.read_next_batch()

@@ -1,4 +1,4 @@
-"""One line to one row: strict JSON, with every number kept as the text that was sent."""
+"""Parse a line into a row: strict JSON, with every number as its source text."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from feed_assets.ndjson.buffers import greatest_depth
 Row = dict[str, Any]
 """Values are None, bool, str, IntText, FloatText, list and dict, nested."""
 
-MAX_NESTING = 200  # far beyond any feed, and far below where Python's own stack would end
+MAX_NESTING = 200  # far beyond any feed, and far below the limit of Python's stack
 _QUOTED = 80  # characters of a key in a reason
 _JSON_SPACE = " \t\r\n"
-# Strings go whole, their brackets are text. Possessive, so that a long one costs no memory.
+# Strings are skipped whole: their brackets are text. Possessive, so a long one needs no memory.
 _BETWEEN_BRACKETS = re.compile(r'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?)++', re.DOTALL)
 _SHORT = 3  # characters
 _MANY_BRACKETS = 10_000
@@ -24,13 +24,13 @@ _STEPS = {"{": 1, "[": 1, "}": -1, "]": -1}
 
 
 class IntText(str):
-    """An integer as it was sent."""
+    """Source text of an integer."""
 
     __slots__ = ()
 
 
 class _ShortIntegers(dict[str, IntText]):
-    """One object for each short integer, of which a line can hold millions."""
+    """Cache of short integers, of which a line can have millions."""
 
     def __missing__(self, text: str) -> IntText:
         found = IntText(text)
@@ -40,17 +40,17 @@ class _ShortIntegers(dict[str, IntText]):
 
 
 class FloatText(str):
-    """A number with a fraction or an exponent, as it was sent."""
+    """Source text of a number with a fraction or an exponent."""
 
     __slots__ = ()
 
 
 class InvalidLine(ValueError):
-    """Why a line is bad, worded to follow `line 812`."""
+    """Reason why a line is bad, worded to follow `line 812`."""
 
 
 def parse(line: bytes, *, empty_as_null: bool = False) -> tuple[str, Row]:
-    """The line's text and its row; raises `Refused`. `line` has no white space around it."""
+    """Return text and row of a line without white space around it. Raise InvalidLine."""
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
@@ -59,19 +59,19 @@ def parse(line: bytes, *, empty_as_null: bool = False) -> tuple[str, Row]:
     if nested_too_deep(text):
         raise InvalidLine(f"is nested deeper than {MAX_NESTING} levels")
     row = _only_object(text)
-    # Only an escape can write a surrogate (UTF-8 cannot), and the encoder finds one that is alone.
+    # Only an escape can write a surrogate (UTF-8 cannot); the encoder finds a lone one.
     if "\\ud" in text or "\\uD" in text:
         try:
             json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise InvalidLine("holds half a character (a lone surrogate)") from None
+            raise InvalidLine("contains half a character (a lone surrogate)") from None
     if empty_as_null and '""' in text:
         _empty_to_null(row)
     return text, row
 
 
 def _only_object(text: str) -> Row:
-    if text[0] == "[":  # complete or not, being an array is what is wrong with it
+    if text[0] == "[":  # the reason, also for an incomplete array
         raise InvalidLine("is not a JSON object (got an array)")
     try:
         row, end = _decoder.raw_decode(text)
@@ -80,7 +80,7 @@ def _only_object(text: str) -> Row:
     if end != len(text):
         rest = text[end:].lstrip(_JSON_SPACE)
         if rest[0] == "{" == text[0]:
-            raise InvalidLine("holds more than one JSON object")
+            raise InvalidLine("contains more than one JSON object")
         raise InvalidLine(_not_json("Extra data", len(text) - len(rest)))
     if type(row) is not dict:
         raise InvalidLine(f"is not a JSON object (got {json_type_name(row)})")
@@ -88,7 +88,7 @@ def _only_object(text: str) -> Row:
 
 
 def json_type_name(value: Any) -> str:
-    """What kind of JSON a value is, for a message: `an array`, `a number`."""
+    """Name the JSON type of a value for a message: `an array`, `a number`."""
     if value is None:
         return "null"
     if isinstance(value, IntText | FloatText):
@@ -97,15 +97,15 @@ def json_type_name(value: Any) -> str:
 
 
 def decode_value(text: str, start: int) -> tuple[Any, int]:
-    """The value that begins at `start` in the text of a line that parsed, and where it ends."""
+    """Return the value that starts at `start` of a valid line, and its end."""
     value, end = _decoder.raw_decode(text, start)
     return value, end
 
 
 def nested_too_deep(text: str) -> bool:
-    """Whether `text` opens more than MAX_NESTING brackets inside each other.
+    """Return whether `text` nests more than MAX_NESTING brackets.
 
-    Counted here because the parser's own bound depends on how deep its caller already is.
+    Counted here, since the parser's own limit depends on the depth of its caller.
     """
     brackets = text.count("{") + text.count("[")
     if brackets <= MAX_NESTING:
@@ -126,7 +126,7 @@ def _object(pairs: list[tuple[str, Any]]) -> Row:
 
 
 def _constant(name: str) -> None:
-    raise InvalidLine(f"is not JSON ({name} is no number there)")
+    raise InvalidLine(f"is not JSON ({name} is not a JSON number)")
 
 
 _decoder = json.JSONDecoder(

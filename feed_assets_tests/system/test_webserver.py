@@ -44,7 +44,7 @@ UPDATES: dict[str, list[tuple[Any, ...]]] = {
 }
 NOW = [N1_DELIVERED, N2_REFUNDED, N3_RECEIVED]
 BAD_DAY = (
-    "crm_orders 2020-01-15: line 2 is not JSON (NaN is no number there): "
+    "crm_orders 2020-01-15: line 2 is not JSON (NaN is not a JSON number): "
     '{"orderId": "N4", "total": NaN}'
 )
 
@@ -207,7 +207,7 @@ def test_what_fails_is_told_to_the_chat_and_by_mail(running_dagster: RunningDags
 
     backfill = waited_for("the alert of the backfill", lambda: told(f"/runs/b/{backfill_id}"))
     assert backfill["title"] == "crm_orders: backfill of 2020-01-15 failed"
-    assert backfill["message"].startswith("2020-01-15: line 1 is not JSON (NaN is no number there)")
+    assert backfill["message"].startswith("2020-01-15: line 1 is not JSON (NaN is not a JSON")
     alert = waited_for("the alert of the run", lambda: told(f"/runs/{run_id}"))
     assert alert["title"] == "crm_leads: import failed"
     assert alert["message"] == (

@@ -1,4 +1,4 @@
-"""Rows to Arrow by `pyarrow.json`, with every string as a string."""
+"""Parse rows with `pyarrow.json`, which must leave every string a string."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import pyarrow as pa
 import pyarrow.json
 
 Hints = dict[str, pa.DataType]
-"""What columns were, by key; null where they held nothing."""
+"""Types of columns in earlier blocks, by key; null for columns without values."""
 
 
 def read_with_schema(data: bytes | pa.Buffer, hints: Hints) -> pa.Table:
-    """The rows that `data` holds; raises ArrowInvalid also where they are not as they were."""
+    """Parse rows of exactly the types in `hints`; raise ArrowInvalid for others."""
     return _read(data, hints, "error")
 
 
 def read_inferring(data: bytes | pa.Buffer, hints: Hints) -> pa.Table:
-    """The rows that `data` holds; raises ArrowInvalid, or UnicodeDecodeError for a key."""
+    """Parse rows and infer their types; raise ArrowInvalid, or UnicodeDecodeError for a key."""
     sure = {key: known for key, of in hints.items() if (known := _without_nulls(of)) is not None}
     table = _read(data, sure)
     unlike = {
@@ -23,22 +23,22 @@ def read_inferring(data: bytes | pa.Buffer, hints: Hints) -> pa.Table:
         for field in table.schema
         if _has_timestamps(field.type)
     }
-    # Arrow makes times of strings, if they are all alike, and merges what is not the same.
+    # Arrow parses strings as timestamps if all look like them, and would lose their text.
     return _read(data, merge_hints(sure, unlike)) if unlike else table
 
 
 def read_column(data: bytes, column: str, to: pa.DataType) -> pa.Array:
-    """One column; the others are not converted, and not all that is wrong with them is found."""
+    """Parse one column; the others are skipped, and so are most of their errors."""
     return _single(_read(data, {column: to}, "ignore").column(0))
 
 
 def hints_from(schema: pa.Schema) -> Hints:
-    """What to expect of rows that are like those read with this schema."""
+    """Return the hints for rows like those of a schema."""
     return {field.name: _hint(field.type) for field in schema}
 
 
 def merge_hints(one: Hints, other: Hints) -> Hints:
-    """Where they disagree, the other."""
+    """Merge hints; where they disagree, `other` wins."""
     found = dict(one)
     for key, hint in other.items():
         found[key] = _merge_hint(found[key], hint) if key in found else hint
@@ -77,7 +77,7 @@ def _without_nulls(of: pa.DataType) -> pa.DataType | None:
 
 
 def _has_timestamps(of: pa.DataType) -> bool:
-    while pa.types.is_list(of):  # without a call, as a short line can open 500 arrays
+    while pa.types.is_list(of):  # a loop, since a short line can open 500 arrays
         of = of.value_type
     if pa.types.is_struct(of):
         return any(_has_timestamps(each.type) for each in of)

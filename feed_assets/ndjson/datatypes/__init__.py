@@ -1,1 +1,1 @@
-"""Values of each type: what a type accepts and how a text becomes its value."""
+"""Types of values: what each accepts, and how text is parsed."""

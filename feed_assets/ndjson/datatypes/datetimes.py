@@ -1,4 +1,4 @@
-"""Which strings are dates and times, and the microsecond each of them means.
+"""Parse dates and times to microseconds.
 
 The grammar is strict ISO 8601, extended format, in ASCII digits:
 
@@ -8,8 +8,8 @@ The grammar is strict ISO 8601, extended format, in ASCII digits:
     time       HH:MM[:SS[.fraction]], only where it is declared
 
 Years are 0001 to 9999, also after conversion to UTC; days exist in the calendar; hours are 00 to 23
-and seconds 00 to 59, so neither 24:00 nor a leap second. What is not written so is text: 20200120
-(ids look like that), a week or ordinal date, a date with a zone, a small t or z, a comma before the
+and seconds 00 to 59, so neither 24:00 nor a leap second. Everything else is text: 20200120 (ids
+look like that), a week or ordinal date, a date with a zone, a small t or z, a comma before the
 fraction.
 """
 
@@ -31,14 +31,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_datetime(text: str) -> datetime | None:
-    """The moment that `text` writes: in UTC if it has a zone, else without one; None if it is text.
+    """Parse a date or date-time: in UTC if it has a zone, else naive; None for other text.
 
-    A date is its midnight. Fractions of a second are cut after the microsecond.
+    A date becomes its midnight. Fractions of a second are truncated to microseconds.
     """
     if _MOMENT.fullmatch(text) is None:
         return None
     try:
-        # The pattern has already refused what fromisoformat takes beyond the grammar above.
+        # fromisoformat accepts more than the grammar above; the pattern has rejected that.
         found = datetime.fromisoformat(text)
         return found if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, OverflowError):  # no such day; a year outside 1 to 9999 once in UTC
@@ -46,7 +46,7 @@ def parse_datetime(text: str) -> datetime | None:
 
 
 def parse_date(text: str) -> date | None:
-    """The date that `text` writes, if it is a date alone."""
+    """Parse a date without a time; None for other text."""
     if len(text) != _DATE_LENGTH:
         return None
     found = parse_datetime(text)
@@ -54,7 +54,7 @@ def parse_date(text: str) -> date | None:
 
 
 def parse_time(text: str) -> int | None:
-    """The microseconds since midnight that `text` writes, those beyond cut; None if it is text."""
+    """Parse a time to microseconds since midnight, truncated; None for other text."""
     found = _TIME.fullmatch(text)
     if found is None:
         return None
@@ -64,6 +64,6 @@ def parse_time(text: str) -> int | None:
 
 
 def microseconds(found: datetime) -> int:
-    """Microseconds since 1970 began, in UTC or, without a zone, on the same clock."""
+    """Return microseconds since 1970-01-01, in UTC or, for a naive datetime, in its own clock."""
     since = found - (_EPOCH if found.tzinfo else _NAIVE_EPOCH)
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

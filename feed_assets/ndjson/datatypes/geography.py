@@ -1,10 +1,10 @@
-"""Which values are geographies, as far as that shows before loading: WKT and GeoJSON geometries.
+"""Recognise geographies, WKT or GeoJSON geometries, before they are loaded.
 
-The grammar is what BigQuery's GEOGRAPHY holds, longitude before latitude:
+The grammar is that of BigQuery's GEOGRAPHY, longitude before latitude:
 https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#geography_type
 https://cloud.google.com/bigquery/docs/geospatial-data#loading_geojson_geometry_data
-What only geometry tells, such as a polygon whose edges cross, is left to BigQuery: it refuses the
-load then, and the table is as it was.
+Errors of geometry, such as a polygon whose edges cross, are left to BigQuery: it rejects the load
+and the table does not change.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Position = tuple[float, float]
 
 
 class _NoGeographyError(ValueError):
-    """It is none."""
+    """The value is not a geography."""
 
 
 def is_geography(value: Any) -> bool:
-    """Whether a JSON value is GeoJSON, or a string holds GeoJSON or WKT."""
+    """Return whether a JSON value is GeoJSON, or a string that contains GeoJSON or WKT."""
     try:
         if type(value) is str and value.lstrip().startswith("{"):
             found, end = decode_value(value.strip(), 0)
@@ -46,7 +46,7 @@ def is_geography(value: Any) -> bool:
 
 
 class _Wkt:
-    """`POINT(1 2)`, `POLYGON((0 0, 1 0, 1 1, 0 0))`, `GEOMETRYCOLLECTION EMPTY`, in any case."""
+    """Parser: `POINT(1 2)`, `POLYGON((0 0, 1 0, 1 1, 0 0))`, `GEOMETRYCOLLECTION EMPTY`."""
 
     def __init__(self, text: str) -> None:
         self._tokens: list[str] = []
@@ -82,7 +82,7 @@ class _Wkt:
             read()
 
     def _point(self) -> None:
-        """One of a MULTIPOINT, in brackets or not."""
+        """Parse a point of a MULTIPOINT, with or without brackets."""
         if self._tokens[self._at] == "(":
             self._in_brackets(self._position)
         else:
@@ -123,7 +123,7 @@ class _Wkt:
 
 
 def _geometry(value: Any, depth: int) -> None:
-    """Of GeoJSON, BigQuery takes geometries, and no features, into a column."""
+    """Check a GeoJSON geometry; BigQuery accepts no features in a column."""
     if type(value) is not dict or depth > _DEEPEST:
         raise _NoGeographyError
     kind = value.get("type")

@@ -1,4 +1,4 @@
-"""The types that a feed's author can declare, and what each of them accepts."""
+"""Types that a feed can declare, and the values that each accepts."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ _EXACT = Context(prec=100, traps=[Inexact, InvalidOperation])
 
 
 class DoesNotFit(ValueError):
-    """A value that its declared type cannot hold; of a large one, perhaps the part that is why."""
+    """A value does not fit its declared type. The argument, if any, is the offending part of it."""
 
 
 @dataclass(frozen=True)
 class DeclaredType:
-    """A type of that name. `convert` takes a value that is not null and raises Unfit."""
+    """A declared type. `convert` takes a value that is not null and raises DoesNotFit."""
 
     name: str
     arrow: pa.DataType
@@ -54,14 +54,14 @@ class DeclaredType:
 
     @property
     def keeps_empty(self) -> bool:
-        """Whether `{}` and `[]` are values of it, as text; else they are no value."""
+        """Whether `{}` and `[]` are stored as text; otherwise they count as null."""
         return self.name in ("STRING", "JSON")
 
 
 def is_empty(value: Any) -> bool:
-    """Whether it is `{}` or `[]`, which are no value unless a declared type keeps them.
+    """Return whether a value is `{}` or `[]`: null, unless a declared type stores them.
 
-    PHP writes `[]` for an object without members, beside objects that have some.
+    PHP writes `[]` for an object without members.
     """
     return not value and (type(value) is dict or type(value) is list)
 
@@ -99,7 +99,7 @@ def _float(value: Any) -> float:
 
 
 def _decimals_of(to: pa.DataType) -> Callable[[Any], int]:
-    """In the type's smallest unit, as Arrow stores it."""
+    """Return a converter to integers in the type's smallest unit, as Arrow stores decimals."""
     digits, step = to.precision - to.scale, Decimal(1).scaleb(-to.scale)
 
     def convert(value: Any) -> int:
@@ -162,7 +162,7 @@ def _time(value: Any) -> int:
 
 
 def _json(value: Any) -> Any:
-    """Any value of which BigQuery's JSON keeps every number: 64 bits, signed or not, or a double.
+    """Check that BigQuery's JSON can store every number: 64 bits, signed or not, or a double.
 
     https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#json_type
     """
@@ -178,7 +178,7 @@ def _json(value: Any) -> Any:
 
 
 def _bytes(value: Any) -> bytes:
-    """Base64, padded, of the standard alphabet, and nothing that decoding would pass over."""
+    """Decode padded base64 of the standard alphabet; reject characters a decoder would skip."""
     if type(value) is not str:
         raise DoesNotFit
     try:
@@ -197,7 +197,7 @@ def _geography(value: Any) -> Any:
 
 
 def is_valid(name: str, text: str) -> bool:
-    """Whether a string is a value of a type; of JSON its text, and null is no value there."""
+    """Return whether a string is a value of a type. For JSON it is the text of a non-null value."""
     try:
         if name == "JSON":
             text = text.strip(" \t\r\n")
@@ -225,7 +225,7 @@ TYPES = (
     DeclaredType("DATETIME", pa.timestamp("us"), _datetime),
     DeclaredType("TIMESTAMP", pa.timestamp("us", "UTC"), _timestamp),
     DeclaredType("NUMERIC", _NUMERIC, _decimals_of(_NUMERIC)),
-    # BigQuery's has a part of a 39th digit before the point, which Arrow's cannot have.
+    # BigQuery allows part of a 39th digit before the point, Arrow does not.
     DeclaredType("BIGNUMERIC", _BIGNUMERIC, _decimals_of(_BIGNUMERIC)),
     DeclaredType("DATE", pa.date32(), _date),
     DeclaredType("TIME", pa.time64("us"), _time),
@@ -234,4 +234,4 @@ TYPES = (
     DeclaredType("GEOGRAPHY", pa.string(), _geography),
 )
 BY_NAME = {each.name: each for each in TYPES}
-"""As `type_names.check_types` writes the names."""
+"""Types by canonical name."""

@@ -1,4 +1,4 @@
-"""What the text of a number says about the types that can hold it."""
+"""Classify the text of a number by the types that can represent it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _INFINITE = (float("inf"), float("-inf"))
 
 
 def kind_of_integer(text: str) -> ValueKind:
-    """INTEGER, LONG or BEYOND, for an integer as JSON writes it (no leading zeros)."""
+    """Return INTEGER, LONG or BEYOND for an integer in JSON notation (no leading zeros)."""
     if len(text) <= _SURELY_EXACT:
         return ValueKind.INTEGER
     if len(text) > _LONGEST_INT64:
@@ -25,12 +25,12 @@ def kind_of_integer(text: str) -> ValueKind:
 
 
 def kind_of_fraction(text: str) -> ValueKind:
-    """FRACTION or BEYOND, for a number with a fraction or an exponent."""
+    """Return FRACTION or BEYOND for a number with a fraction or an exponent."""
     return ValueKind.BEYOND if double(text) is None else ValueKind.FRACTION
 
 
 def double(text: str) -> float | None:
-    """The double nearest to a number; None if that is infinite, or zero and the number is not."""
+    """Return the nearest double; None on overflow to infinity or underflow to zero."""
     number = float(text)
     if number in _INFINITE:
         return None
@@ -38,5 +38,5 @@ def double(text: str) -> float | None:
 
 
 def is_zero(text: str) -> bool:
-    """Whether a number has no digit but 0 before its exponent, however large that is."""
+    """Return whether all digits before the exponent are 0."""
     return not text.lower().partition("e")[0].strip("+-.0")

@@ -1,4 +1,4 @@
-"""The name of each column, from the key that the feed sent: BigQuery's rules.
+"""Derive column names from the feed's keys by BigQuery's rules.
 
 https://cloud.google.com/bigquery/docs/schemas#column_names and #flexible-column-names there.
 """
@@ -33,12 +33,12 @@ _CLASSES = ("L", "N", "M", "Pc", "Pd")  # letters, numbers, marks, connectors su
 def column_names(
     keys: Iterable[str], *, flexible: bool = True, known: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, str]:
-    """The column name of each key of one object; the same whatever order the keys come in.
+    """Return the column name of each key of one object, independent of the order of the keys.
 
-    A key that is `known`, by what is `kept` of it, has its name there, and no other key gets it. Of
-    new keys whose names collide (case does not distinguish), the first by spelling keeps the name,
-    if it is free; the others get `_2`, `_3` and on, passing over names that another key has. New
-    names that are not `flexible` have ASCII letters, digits and `_`, and do not begin with a digit.
+    A `known` key has its name from there, and no other key gets that name. Among new keys whose
+    names collide (case-insensitively), the first in sort order gets the name if it is free; the
+    others get the next free of `_2`, `_3` and so on. Unless `flexible`, new names have only ASCII
+    letters, digits and `_`, and do not start with a digit.
     """
     accepted = _flexible if flexible else _plain
     keys = set(keys)
@@ -62,7 +62,7 @@ def _numbered(name: str, number: int) -> str:
 
 
 def fold_name(name: str) -> str:
-    """The same for two names that are one to BigQuery."""
+    """Return a form of the name that is equal for names BigQuery cannot distinguish."""
     return unicodedata.normalize("NFC", name).casefold()
 
 

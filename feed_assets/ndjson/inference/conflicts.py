@@ -1,4 +1,4 @@
-"""Which line of a feed was the first not to fit a type that a column had before."""
+"""Find the first line of a feed that conflicts with a column's previous type."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def first_conflicting_line(
     known: pa.DataType,
     among: Iterable[pa.Field] = (),
 ) -> int | None:
-    """The first line whose value at the stored path does not fit `known`; None if all do.
+    """Return the first line whose value at the stored path does not fit `known`, or None.
 
-    `among` are the columns known when the names were given.
+    `among` is the previous schema, which gave the names.
     """
     for name in path.split("."):  # stored names hold no dots themselves
         holder = observed.elements if observed.elements and not observed.fields else observed
@@ -49,7 +49,7 @@ def _by_name(
 
 
 def _inside(known: pa.DataType | None) -> Iterable[pa.Field]:
-    """The fields of a known record, or of the records in a known array."""
+    """Return the fields of a known record, or of the records in a known array."""
     if known is not None and pa.types.is_list(known):
         known = known.value_type
     return known if known is not None and pa.types.is_struct(known) else ()
@@ -71,7 +71,5 @@ def _conflicting_lines(
         if observed.elements is not None:
             yield from _conflicting_lines(observed.elements, types, known.value_type)
     else:
-        caster = _ACCEPTED_KINDS.get(
-            known, set()
-        )  # a declared type: no value says that it would fit
+        caster = _ACCEPTED_KINDS.get(known, set())  # of a declared type, no kind is sure to fit
     yield from (line for kind, line in observed.kinds.items() if kind not in caster)

@@ -1,4 +1,4 @@
-"""Observation to columns and their types: the table of types, as pure functions."""
+"""Infer columns and their types from observations, in pure functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from feed_assets.ndjson.inference.declared_types import NO_DECLARED_TYPES, Decla
 from feed_assets.ndjson.inference.observed import Observed, ValueKind
 from feed_assets.schema.arrow_metadata import sent_as, text_of
 
-MAX_LEVEL = 15  # BigQuery's bound on RECORD inside RECORD; arrays do not count
+MAX_LEVEL = 15  # BigQuery's limit on nested RECORDs; arrays do not count
 
 
 _Fields = Iterable[pa.Field]  # of a schema or a struct
@@ -26,20 +26,19 @@ def infer_type(
     known: pa.DataType | None = None,
     level: int = 1,
 ) -> pa.DataType | None:
-    """The type of a column in which that was seen; None while nothing in it has a type.
+    """Infer the type of a column; None if it has no values.
 
-    `known` is the type that the column had in the table before. It matters where it is STRING:
-    such a column stays one, so that its values are kept as they were sent. `level` is that of an
-    object standing there: 1 for a column's own value.
+    `known` is the column's previous type: STRING stays STRING, so that its values are stored as the
+    feed wrote them. `level` is the nesting level of records: 1 for the value of a column.
     """
     return _resolved(observed, types, known, level)[0]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A field of an object, or of the row: `key` as the feed spells it, `name` as it is stored.
+    """A column, or a field of a record: `key` in the feed, `name` in the table.
 
-    `fields` are those of the records in it, be they its values or elements of its arrays.
+    `fields` are those of its records, whether they are values or elements of arrays.
     """
 
     key: str
@@ -57,12 +56,10 @@ def infer_columns(
     known: _Fields = (),
     level: int = 1,
 ) -> tuple[Column, ...]:
-    """The columns that the fields of an object make, those without a type included.
+    """Infer the columns of an object, those without a type included.
 
-    One that is `known` is known by its key, as `arrow_fields` tells it of a field.
-
-    They are in the order in which their keys first appeared in the feed, be it with null: by line,
-    then by place in the line. Declared ones that never appeared come last, as they were declared.
+    `known` fields are matched by key. Columns are in the order of their first occurrence in the
+    feed, also with null. Declared columns that never occur come last, in declared order.
     """
     absent = [key for key in types.by_key if key not in observed.fields and "." not in key]
     names = column_names(
@@ -111,7 +108,7 @@ def _record(
 def _repeated(
     elements: Observed, types: DeclaredTypes, known: pa.DataType | None, level: int
 ) -> _Resolved:
-    if elements.kinds.keys() == {ValueKind.ARRAY}:  # there are no arrays of arrays: text
+    if elements.kinds.keys() == {ValueKind.ARRAY}:  # BigQuery has no arrays of arrays: text
         return (None if _holds_nothing(elements, types) else pa.list_(pa.string())), ()
     before = known.value_type if known is not None and pa.types.is_list(known) else None
     found, fields = _resolved(elements, types, before, level)
@@ -132,13 +129,13 @@ def _scalar(observed: Observed, types: DeclaredTypes) -> pa.DataType | None:
         return pa.timestamp("us")
     if kinds == {ValueKind.TIMESTAMP}:
         return pa.timestamp("us", "UTC")
-    return pa.string()  # other strings, a mixture, or numbers that no type holds exactly enough
+    return pa.string()  # other strings, a mixture, or numbers that no type represents exactly
 
 
 def _holds_nothing(observed: Observed, types: DeclaredTypes) -> bool:
-    """Whether all that was ever seen is null, `[]`, `{}` and these inside each other.
+    """Return whether all values are null, `[]`, `{}` or nestings of these.
 
-    A declared column holds something as soon as it was seen with a value: to STRING, `{}` is one.
+    A declared column counts as soon as it has any kind: for STRING, `{}` is a value.
     """
     return (
         observed.kinds.keys() <= {ValueKind.OBJECT, ValueKind.ARRAY}

@@ -1,4 +1,4 @@
-"""A file in blocks of whole lines, and a block in two."""
+"""Split a file into blocks of whole lines, and a block into halves."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from dataclasses import dataclass
 from feed_assets.byte_source import ByteSource
 
 _END = b"\n"
-_GLANCE = 16 << 10  # bytes looked at for the end of a line
+_GLANCE = 16 << 10  # bytes to search at a time for the end of a line
 
 
 @dataclass(frozen=True)
 class Extent:
-    """Where in a file some of its lines are."""
+    """Byte range of whole lines in a file."""
 
     start: int
     size: int
 
     def read(self, source: ByteSource) -> Block:
-        """The lines that are there."""
+        """Read the lines."""
         return Block(source.read(self.start, self.size), self.start)
 
 
 @dataclass(frozen=True)
 class Block:
-    """Lines of a file, as they are; `start` is where in the file the first begins."""
+    """Bytes of whole lines; `start` is their position in the file."""
 
     data: bytes
     start: int
 
     @property
     def extent(self) -> Extent:
-        """Where they are."""
+        """Byte range of the block."""
         return Extent(self.start, len(self.data))
 
     def halves(self) -> tuple[Block, Block] | None:
-        """Both with whole lines, about equally long; None for a single line."""
+        """Return two halves of whole lines, about equally long; None for a single line."""
         middle = len(self.data) // 2
         cut = self.data.rfind(_END, 0, middle) + 1 or self.data.find(_END, middle) + 1
         if cut in (0, len(self.data)):
@@ -47,10 +47,10 @@ class Block:
 def block_extents(
     source: ByteSource, *, size: int, first: int, max_line_bytes: int
 ) -> Iterator[Extent]:
-    """Lines that are together of about that size, or a single one that is larger.
+    """Yield ranges of whole lines of about `size` bytes, or a single longer line.
 
-    Those of the `first` size tell what to expect of the others. A line beyond `max_line_bytes` may
-    be cut off, but not before it is seen to be one.
+    The first range has about `first` bytes. A line longer than `max_line_bytes` can be truncated,
+    but only beyond that length.
     """
     start = 0
     while True:

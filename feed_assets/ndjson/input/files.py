@@ -1,4 +1,4 @@
-"""Files as sources: by their path, plain or gzipped, or open and read while they are copied."""
+"""Open paths and files as byte sources, decompressing gzip."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _GZIP = b"\x1f\x8b"
 
 @contextmanager
 def open_source(path_or_file: str | os.PathLike[str] | IO[bytes] | IO[str]) -> Iterator[ByteSource]:
-    """What a file holds, a gzip file unzipped; of one that is open, what is left of it."""
+    """Open a path, decompressing gzip, or the rest of an open file."""
     if isinstance(path_or_file, str | os.PathLike):
         with Path(path_or_file).open("rb") as file, open_decompressed(file) as source:
             yield source
@@ -31,7 +31,7 @@ def open_source(path_or_file: str | os.PathLike[str] | IO[bytes] | IO[str]) -> I
 
 @contextmanager
 def open_decompressed(file: IO[bytes]) -> Iterator[ByteSource]:
-    """A complete file from its first byte on, unzipped if it is gzip."""
+    """Open a complete file from its first byte, decompressing gzip."""
     source = ByteSource(file)
     if source.read(0, len(_GZIP)) != _GZIP:
         yield source
@@ -43,7 +43,7 @@ def open_decompressed(file: IO[bytes]) -> Iterator[ByteSource]:
 
 @contextmanager
 def _arriving(file: Any) -> Iterator[ByteSource]:
-    """What a file has from where it stands, copied (two passes need it) beside the reading."""
+    """Copy the rest of a file in a thread while it is read, since reading needs two passes."""
     with unnamed_temp_file() as copy:
         arriving, wanted = GrowingByteSource(copy), True
 
@@ -52,7 +52,7 @@ def _arriving(file: Any) -> Iterator[ByteSource]:
                 while wanted and (chunk := file.read(_CHUNK)):
                     arriving.write(chunk.encode() if isinstance(chunk, str) else chunk)
             except (EOFError, gzip.BadGzipFile, zlib.error) as failure:
-                arriving.end(NotNdjson(f"the file is no sound gzip ({failure})"))
+                arriving.end(NotNdjson(f"the file is not valid gzip ({failure})"))
             except Exception as failure:  # noqa: BLE001  (whatever it is, the reader gets it)
                 arriving.end(failure)
             else:

@@ -230,7 +230,7 @@ def test_bad_lines_are_told_and_are_no_failure() -> None:
     assert (found["rows"], found["bad_line_count"]) == (1, 5)
     assert found["bad_lines"][0] == {
         "line": 3,
-        "reason": "is not JSON (NaN is no number there)",
+        "reason": "is not JSON (NaN is not a JSON number)",
         "text": '{"id": NaN}',
     }
     assert [each["line"] for each in found["bad_lines"]] == [3, 4, 5, 6, 7]

@@ -18,19 +18,19 @@ REASONS = [
     (b"12.5", "is not a JSON object (got a number)"),
     (b"true", "is not a JSON object (got a boolean)"),
     (b"null", "is not a JSON object (got null)"),
-    (b'{"a":1}{"a":2}', "holds more than one JSON object"),
-    (b'{"a":1} {"a"', "holds more than one JSON object"),
+    (b'{"a":1}{"a":2}', "contains more than one JSON object"),
+    (b'{"a":1} {"a"', "contains more than one JSON object"),
     (b'{"a":1},', "is not JSON (extra data at character 8)"),
-    (b'{"a":NaN}', "is not JSON (NaN is no number there)"),
-    (b'{"a":[-Infinity]}', "is not JSON (-Infinity is no number there)"),
+    (b'{"a":NaN}', "is not JSON (NaN is not a JSON number)"),
+    (b'{"a":[-Infinity]}', "is not JSON (-Infinity is not a JSON number)"),
     (b'{"a":1,"b":2,"a":3}', 'has the key "a" twice in one object'),
     (b'{"x":[{"\\u00e9":1,"\xc3\xa9":2}]}', 'has the key "\\u00e9" twice in one object'),
     (b'{"a":"\xff"}', "is not UTF-8 (byte 0xff at position 7)"),
     (b'{"a":"\xed\xa0\x80"}', "is not UTF-8 (byte 0xed at position 7)"),
-    (b'{"a":"\\ud800"}', "holds half a character (a lone surrogate)"),
-    (b'{"a":"\\udc00\\ud800"}', "holds half a character (a lone surrogate)"),
-    (b'{"\\uDBFF":1}', "holds half a character (a lone surrogate)"),
-    (b'{"x":[{"y":"\\uD83Dx"}]}', "holds half a character (a lone surrogate)"),
+    (b'{"a":"\\ud800"}', "contains half a character (a lone surrogate)"),
+    (b'{"a":"\\udc00\\ud800"}', "contains half a character (a lone surrogate)"),
+    (b'{"\\uDBFF":1}', "contains half a character (a lone surrogate)"),
+    (b'{"x":[{"y":"\\uD83Dx"}]}', "contains half a character (a lone surrogate)"),
     (b'{"a":' + b"[" * 200 + b"]" * 200 + b"}", "is nested deeper than 200 levels"),
     (b'{"a":' + b"[" * 490 + b"]" * 490 + b"}", "is nested deeper than 200 levels"),
     (b'{"a":' * 100_000, "is nested deeper than 200 levels"),
@@ -110,7 +110,7 @@ def test_blank_lines_a_mark_carriage_returns_and_a_missing_end_are_fine() -> Non
 def test_only_a_line_feed_ends_a_line() -> None:
     text = '{"a":"x\u2028y\u0085z"}\r{"a":1}\n'
     (bad,) = read_bytes(b"{}\n" + text.encode(), max_bad_lines=1).bad_lines
-    assert bad.reason == "holds more than one JSON object"
+    assert bad.reason == "contains more than one JSON object"
     reading = read_lines('{"a":"x\u2028y\u0085z"}')
     assert values_of(reading, "a") == ["x\u2028y\u0085z"]
 

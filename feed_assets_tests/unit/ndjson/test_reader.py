@@ -133,7 +133,7 @@ def test_read_ndjson_decodes_gzip_beside_the_reading(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(rows[:half]) + gzip.compress(rows[half:]))  # of two members
     assert read_ndjson(path)["n"].tolist() == list(range(100_000))
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(NotNdjson, match="no sound gzip"):
+    with pytest.raises(NotNdjson, match="not valid gzip"):
         read_ndjson(path)
 
 
