@@ -1,4 +1,4 @@
-"""Where it is all put together: the feeds in defs/, the warehouse that the environment names."""
+"""The code location: the feeds in defs/ and the warehouse of the environment."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from feed_assets.orchestration.resources import WarehouseResource, warehouse_url
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The code location of the feeds in this package's `defs`."""
-    # Not for_project, which wants a pyproject.toml, as an installed wheel has none
+    """Build the code location of the feeds in this package's `defs`."""
+    # Not for_project: it needs a pyproject.toml, which an installed wheel lacks
     tree = dg.ComponentTree(
         defs_module=import_module("feed_assets.defs"),
         project_root=Path(__file__).parents[1],
@@ -30,12 +30,12 @@ def defs() -> dg.Definitions:
 
 
 def code_location(tree: dg.ComponentTree) -> dg.Definitions:
-    """Every asset, schedule and sensor that a project declares, and what stores its tables.
+    """Build the definitions of a project: assets, schedules, sensors and the warehouse.
 
-    For a project of its own that has feed_assets installed: the tree is
+    For a project that has feed_assets installed, pass
     `dg.ComponentTree.for_project(Path(__file__).parent)`.
     """
-    gc.disable()  # what is declared stays, so looking for garbage in it is a quarter of the time
+    gc.disable()  # definitions stay; collecting garbage in them takes a quarter of the time
     try:
         return _definitions(tree)
     finally:
@@ -44,9 +44,9 @@ def code_location(tree: dg.ComponentTree) -> dg.Definitions:
 
 
 def _definitions(tree: dg.ComponentTree) -> dg.Definitions:
-    warnings.filterwarnings("ignore", category=dg.BetaWarning)  # of Dagster, about its own parts
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)  # Dagster warns about its own use
     for place, declared in tree.find_root_decl().iterate_loc_component_decl_pairs():
-        # Else Dagster (1.13) walks through all that is declared to find each of them
+        # Without this, Dagster 1.13 searches all declarations for each of them
         tree.state_tracker.set_cache_data(place, component_decl=declared)
     components = tree.get_all_components(of_type=JsonFeed)
     alerts = tree.get_all_components(of_type=ImportAlerts)
@@ -56,19 +56,19 @@ def _definitions(tree: dg.ComponentTree) -> dg.Definitions:
     check_together(feeds, wildcards=warehouse_url().startswith("bigquery:"))
     warehouse = WarehouseResource()
     return dg.Definitions.merge(
-        # Of a path, as the whole tree would import dagster_gcp (1.7 s, 130 MB) into every process
+        # With a path: without, Dagster imports dagster_gcp (1.7 s, 130 MB) into every process
         tree.build_defs(Path()),
         documentation(),
         dg.Definitions(
             component_tree=tree,
-            executor=dg.in_process_executor,  # an import is one step; a process more costs seconds
+            executor=dg.in_process_executor,  # an import is one step; another process costs seconds
             resources={"warehouse": warehouse, IO_MANAGER: WarehouseIOManager(warehouse=warehouse)},
             sensors=[
                 dg.AutomationConditionSensorDefinition(
                     "latest_state",
                     target=dg.AssetSelection.all(),
                     default_status=dg.DefaultSensorStatus.RUNNING,
-                    description="Makes the view of a feed's latest state when a day is imported.",
+                    description="Updates the view of a feed's latest state when a day is imported.",
                 )
             ],
         ),

@@ -1,1 +1,1 @@
-"""The only Dagster code: what a feed is in Dagster."""
+"""Feeds as Dagster assets, schedules, checks and sensors. All Dagster code is here."""

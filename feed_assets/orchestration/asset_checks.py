@@ -1,4 +1,4 @@
-"""The checks of a feed's asset, as Dagster shows them: for each day, and of a snapshot for all."""
+"""The asset checks of a feed, per day or for the snapshot."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DONE = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStat
 def check_specs(
     feed: Feed, partitions: dg.PartitionsDefinition | None
 ) -> Sequence[dg.AssetCheckSpec]:
-    """What an import of this feed is checked for."""
+    """Return the specs of the checks that an import of this feed runs."""
     named = ", ".join(feed.key)
     said = {"rows": "As many rows are stored as were sent, and none of them was a bad line."}
     if feed.key:
@@ -69,7 +69,7 @@ def evaluations(
 def with_target(
     check: dg.AssetCheckEvaluation, record: dg.EventLogRecord
 ) -> dg.AssetCheckEvaluation:
-    """The check as one of that very materialization, which Dagster has by its place in the log."""
+    """Tie a check to a materialization, given by its event log record."""
     target = AssetCheckEvaluationTargetMaterializationData(
         storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
     )
@@ -79,7 +79,7 @@ def with_target(
 def last_evaluations(
     context: dg.AssetExecutionContext, specs: Sequence[dg.AssetCheckSpec]
 ) -> Sequence[dg.AssetCheckEvaluation]:
-    """How the checks of a snapshot went when it was last imported; it has not changed since."""
+    """Return the evaluations of a snapshot's last import, if it has not changed since."""
     found = [
         record.evaluation
         for spec in specs

@@ -1,4 +1,4 @@
-"""The assets of a feed: its table or its shards, and the view of the latest state."""
+"""The assets of a feed: its table or shards, and the view of the latest state."""
 
 from datetime import timedelta
 
@@ -21,13 +21,13 @@ IO_MANAGER = "warehouse_io_manager"
 
 
 def feed_asset(feed: Feed) -> dg.AssetsDefinition:
-    """The asset that imports a feed: partitioned by day, or the one snapshot."""
+    """Build the asset that imports a feed: partitioned by day, or one snapshot."""
     days = partitions(feed)
     specs = check_specs(feed, days)
 
     @dg.asset(
         name=feed.name,
-        description=feed.description or _described(feed),
+        description=feed.description or _default_description(feed),
         group_name=feed.group or feed.dataset,
         owners=feed.owners,
         tags=feed.tags,
@@ -38,13 +38,13 @@ def feed_asset(feed: Feed) -> dg.AssetsDefinition:
         backfill_policy=_backfills(feed) if feed.partition_by_date else None,
         io_manager_key=IO_MANAGER,
         metadata={
-            **table_metadata(feed.destination, stands=days is None or feed.has_latest),
+            **table_metadata(feed.destination, exists=days is None or feed.has_latest),
             "feed": str(feed.address),
         },
         code_version=feed.code_version,
         pool=feed.name,
     )
-    def import_feed(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]  # Dagster would take the annotation for the type that downstream assets load
+    def import_feed(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]  # Dagster would use an annotation as the type that downstream assets load
         keys = context.partition_keys if feed.partition_by_date else [None]
         import_run = ImportRun(context, feed, [key and parse_day(key) for key in keys])
         yield dg.Output(
@@ -52,16 +52,16 @@ def feed_asset(feed: Feed) -> dg.AssetsDefinition:
         )
         if len(keys) == 1:
             import_run.log_checks()
-        for spec in specs:  # of several days, logged as each was stored
+        for spec in specs:  # checks of several days are logged as each is stored
             yield dg.Output(None, spec.get_python_identifier())
 
     return import_feed
 
 
 def latest_asset(feed: Feed) -> dg.AssetsDefinition:
-    """The view with the newest row of each key over all shards of a feed by date.
+    """Build the view with the newest row of each key over all shards of a feed by date.
 
-    It sees later shards by itself; materializing it again changes it where the feed's key did.
+    The view includes later shards without being materialized again, unless `key` changes.
     """
     key, updated_at = feed.key, feed.updated_at
     assert updated_at is not None
@@ -75,7 +75,7 @@ def latest_asset(feed: Feed) -> dg.AssetsDefinition:
         owners=feed.owners,
         tags=feed.tags,
         kinds={"view", *storage_kinds()},
-        io_manager_key=IO_MANAGER,  # for those downstream who load it
+        io_manager_key=IO_MANAGER,  # for downstream assets that load the view
         metadata=table_metadata(feed.destination),
         automation_condition=dg.AutomationCondition.any_deps_updated().since_last_handled()
         & ~dg.AutomationCondition.in_progress(),
@@ -93,17 +93,17 @@ def latest_asset(feed: Feed) -> dg.AssetsDefinition:
             made = tables.define_latest(feed.destination, key, updated_at, origin=origin)
             columns = tables.known(feed.destination).columns
         if not made:
-            return dg.MaterializeResult(metadata={"view": "none yet, as no day had a row so far"})
+            return dg.MaterializeResult(metadata={"view": "none yet, as no day has a row"})
         return dg.MaterializeResult(metadata=view_metadata(feed, columns))
 
     return define_latest
 
 
-def _described(feed: Feed) -> str:
-    """What to say of rows of which their user says nothing."""
+def _default_description(feed: Feed) -> str:
+    """Return the description of a feed that declares none."""
     if feed.partition_by_date is None:
-        return f"What the feed holds, in {feed.destination}, replaced whole by each import."
-    return f"What the feed holds of each day, in {feed.destination}_YYYYMMDD."
+        return f"The feed's rows in {feed.destination}, replaced by each import."
+    return f"The feed's rows of each day in {feed.destination}_YYYYMMDD."
 
 
 def _backfills(feed: Feed) -> dg.BackfillPolicy:
@@ -113,7 +113,7 @@ def _backfills(feed: Feed) -> dg.BackfillPolicy:
 
 
 def partitions(feed: Feed) -> dg.DailyPartitionsDefinition | None:
-    """The days of a feed by date; with `include_today`, the day that has begun is one of them."""
+    """Return the days of a feed by date; `include_today` adds the current day."""
     by_date = feed.partition_by_date
     if by_date is None:
         return None

@@ -1,4 +1,4 @@
-"""What the UI calls a fresh feed: imported since its schedule's last moment, or not late yet."""
+"""Freshness in the UI: a feed is fresh if imported since its last scheduled time, or not late."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _YEARS = timedelta(days=10 * 366)
 
 
 def freshness_policy(feed: Feed) -> dg.FreshnessPolicy | None:
-    """By when the feed has to be imported; of one that has ended, None.
+    """Return the deadline for imports of the feed; None if its last day has passed.
 
-    Agrees with `staleness.py`, but that Dagster looks at the last import of any day.
+    Like `lateness.py`, except that Dagster looks at the last import of any day.
     """
     by_date = feed.partition_by_date
     if by_date is None:
@@ -32,9 +32,9 @@ def freshness_policy(feed: Feed) -> dg.FreshnessPolicy | None:
     return _policy(feed.schedule, by_date.timezone)
 
 
-@cache  # Dagster walks through a thousand ticks to make one, and most feeds have the same
+@cache  # Dagster iterates a thousand ticks per policy, and most feeds share one
 def _policy(schedule: str, timezone: str) -> dg.FreshnessPolicy:
-    """A deadline for each tick; where cron cannot say it, the longest wait between two ticks."""
+    """Return a deadline per tick; if cron cannot express it, the longest time between ticks."""
     if deadline := _deadline(schedule):
         return dg.FreshnessPolicy.cron(deadline, LATE_AFTER, timezone)
     ticks = schedule_execution_time_iterator(_FROM.timestamp(), schedule, "UTC")
@@ -44,9 +44,9 @@ def _policy(schedule: str, timezone: str) -> dg.FreshnessPolicy:
 
 
 def _deadline(schedule: str) -> str | None:
-    """The schedule, LATE_AFTER_HOURS later; None where that is not told by its hours alone.
+    """Shift the schedule by LATE_AFTER_HOURS; None if its hours alone do not express that.
 
-    Nor where a tick may come before the last one's deadline.
+    Also None if a tick can come before the previous deadline.
     """
     minute, *rest = schedule.split()
     if not minute.isdecimal() or not rest[0].replace(",", "").isdecimal():
@@ -55,6 +55,6 @@ def _deadline(schedule: str) -> str | None:
     if any(b - a < LATE_AFTER_HOURS for a, b in pairwise([*hours, hours[0] + 24])):
         return None
     later = [hour + LATE_AFTER_HOURS for hour in hours]
-    if max(later) >= 24 and rest[1:] != ["*", "*", "*"]:  # on the next day, whichever that is
+    if max(later) >= 24 and rest[1:] != ["*", "*", "*"]:  # past midnight
         return None
     return " ".join([minute, ",".join(str(hour % 24) for hour in later), *rest[1:]])

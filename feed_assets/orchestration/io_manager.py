@@ -1,4 +1,4 @@
-"""The IO manager: DataFrames, a feed's or any asset's, into tables and back."""
+"""The IO manager: store DataFrames of feeds or any other asset in tables, and load them."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 
 class WarehouseIOManager(dg.ConfigurableIOManager):
-    """Stores what an asset returns in BigQuery or DuckDB, and loads it for downstream assets.
+    """Store an asset's DataFrames in BigQuery or DuckDB, and load them for downstream assets.
 
     An unpartitioned asset's DataFrame replaces the table named by the asset's metadata
     `dagster/table_name` (`dataset.table`) or else by its key (`[dataset, table]`). An asset
     partitioned by day has one shard `table_YYYYMMDD` per partition; a run of several partitions
     returns a mapping of partition keys to DataFrames.
 
-    Loaded, several partitions are one DataFrame under the columns of all; an input annotated as
-    a `dict` gets them by partition key.
+    Several partitions load as one DataFrame with the columns of all; an input annotated as `dict`
+    gets one DataFrame per partition key.
     """
 
     warehouse: WarehouseResource
     _permanent_failures: dict[dg.AssetKey, PermanentFailures] = PrivateAttr(default_factory=dict)
-    """What failed for good in earlier attempts of this run, whose steps share a process."""
+    """Permanent failures in earlier attempts of this run, which share this process."""
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         if isinstance(obj, ImportRun):
@@ -45,10 +45,10 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
 
             opened = self.warehouse.open(context.log)
             with obj.slot(), obj.as_retry_request(), as_failure(), opened as warehouse:
-                if obj.feed.partition_by_date:  # whatever becomes of this run's own days
+                if obj.feed.partition_by_date:  # independent of this run's days
                     try:
                         finish_pending(warehouse, obj.feed.destination)
-                    except FeedAssetsError as failure:  # which those days meet again
+                    except FeedAssetsError as failure:  # the days raise it again
                         context.log.warning(str(failure))
                 obj.store(warehouse, permanent_failures)
             return
@@ -105,7 +105,7 @@ def _frame(tables: Iterable[pa.Table]) -> pd.DataFrame:
 
 
 def _frames(context: dg.OutputContext, obj: Any) -> Mapping[str | None, pd.DataFrame]:
-    """What the asset returned by partition key; of an unpartitioned asset, under None."""
+    """Return the asset's DataFrames by partition key; None is the key without partitions."""
     import pandas as pd
 
     keys: Sequence[str | None] = (

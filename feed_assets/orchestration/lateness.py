@@ -1,4 +1,4 @@
-"""Whether a feed is late: its schedule had a moment, time has passed, and nothing has come."""
+"""Lateness of a feed: not imported some hours after its last scheduled time."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from feed_assets.orchestration.schedules import last_day
 
 @dataclass(frozen=True)
 class Due:
-    """What should have come: the moment of the schedule, and its day (of a snapshot, "")."""
+    """A due import: its scheduled time, and its day ("" for a snapshot)."""
 
     moment: datetime
     day: str
 
 
 def last_due(feed: Feed, now: datetime) -> Due | None:
-    """What the schedule was last to import; None if then there was no day, before or after all."""
+    """Return the import last due by the schedule; None outside the feed's days."""
     by_date = feed.partition_by_date
     timezone = by_date.timezone if by_date else "UTC"
     times = reverse_cron_string_iterator(now.timestamp(), feed.schedule, timezone)
@@ -36,12 +36,12 @@ def last_due(feed: Feed, now: datetime) -> Due | None:
 
 
 def is_late(due: Due, last: datetime | None) -> bool:
-    """Whether the last import of what was due is none since then."""
+    """Return whether there was no import since the due time."""
     return last is None or last < due.moment
 
 
 def last_import(instance: dg.DagsterInstance, feed: Feed, day: str = "") -> datetime | None:
-    """When a feed, or a day of it, was last imported."""
+    """Return the time of the last import of a feed or of one of its days."""
     chosen = dg.AssetRecordsFilter(dg.AssetKey(feed.name), [day] if day else None)
     records = instance.fetch_materializations(chosen, limit=1).records
     if not records:

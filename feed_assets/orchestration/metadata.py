@@ -1,4 +1,4 @@
-"""What the Dagster UI shows of an import, under Dagster's standard keys where it has one."""
+"""Metadata of imports for the Dagster UI, under its standard keys where they exist."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 FAILED = "failed"
-"""In the metadata of a failed import: why."""
+"""Metadata key for the reasons of a failed import."""
 
 
 def import_metadata(imported: Import) -> dict[str, Any]:
-    """The metadata of one imported day or snapshot. Holds no row and no secret."""
+    """Return the metadata of one imported day or snapshot, without any row or secret."""
     download, reading = imported.pending.download, imported.reading
     state = imported.snapshot_state
     info = download.info.result()  # or there would be no import
@@ -49,7 +49,7 @@ def import_metadata(imported: Import) -> dict[str, Any]:
 
 
 def masked(metadata: Mapping[str, Any], mask: SecretMask) -> dict[str, Any]:
-    """The metadata with the secrets masked that a server has sent back as a column's name, say."""
+    """Mask secrets in metadata; a server may return them, for example as a column name."""
     return {name: _masked(value, mask) for name, value in metadata.items()}
 
 
@@ -79,7 +79,7 @@ def stored_metadata(stored: Stored, said: Mapping[str, str] = NOTHING) -> dict[s
 
 
 def view_metadata(feed: Feed, columns: Columns) -> dict[str, Any]:
-    """The metadata of the view of the latest state: each column is one of the feed's asset."""
+    """Return the metadata of the latest state's view, with its columns' lineage."""
     schema = _schema(columns, feed.column_descriptions)
     lineage = {
         column.name: [dg.TableColumnDep(dg.AssetKey(feed.name), column.name)]
@@ -93,7 +93,7 @@ def view_metadata(feed: Feed, columns: Columns) -> dict[str, Any]:
 
 
 def failure_metadata(failure: FeedAssetsError) -> dict[str, Any]:
-    """Of an import that failed: its reasons, each with its days and its kind of error."""
+    """Return the reasons of a failed import, each with its days and error class."""
     if not isinstance(failure, ImportFailed):
         return {}
     facts = [
@@ -108,7 +108,7 @@ def failure_metadata(failure: FeedAssetsError) -> dict[str, Any]:
 
 
 def summary(imported: Import) -> str:
-    """One line for the log."""
+    """Summarize an import in one log line."""
     stored, reading = imported.stored, imported.reading
     parts = [
         f"{stored.table or 'no table, as no column is known yet'}: {stored.rows} rows",
@@ -142,7 +142,7 @@ def _schema(columns: Columns, said: Mapping[str, str]) -> dg.TableSchema:
 
 
 def _not_sent(imported: Import) -> list[str]:
-    """What the feed's user describes, and no day has had; mistyped, maybe."""
+    """Return described columns that no import has had; they may be mistyped."""
     from feed_assets.schema.columns import sent_paths
 
     known = {path for paths in sent_paths(imported.stored.columns) for path in paths}
@@ -150,5 +150,5 @@ def _not_sent(imported: Import) -> list[str]:
 
 
 def _listed(name: str, items: list[str] | tuple[str, ...]) -> dict[str, Any]:
-    """A metadata entry for what there is some of; nothing for what there is none of."""
+    """Return a metadata entry for the items; none if there are no items."""
     return {name: dg.MetadataValue.json(list(items))} if items else {}

@@ -1,4 +1,4 @@
-"""How a snapshot that its server says is unchanged is known to be in its table still."""
+"""Skip loading a snapshot that is unchanged at the server and in its table."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ KEPT = (HELD, ROWS, "dagster/column_schema", "dagster/table_name")
 
 @dataclass(frozen=True)
 class LastImport:
-    """The last import of a snapshot, where its table is as it left it."""
+    """The last import of a snapshot whose table has not changed since."""
 
     validators: Validators
     metadata: dict[str, Any]
-    """What it recorded that is still so."""
+    """Recorded metadata that is still valid."""
 
 
 def held_metadata(held: SnapshotState, feed: Feed) -> dict[str, Any]:
-    """What the next run needs: it stands in the metadata of the materialization."""
+    """Return the metadata that the next run needs to skip an unchanged snapshot."""
     return {
         HELD: dg.MetadataValue.json(
             {**asdict(held.validators), "table": held.table, "declared": _declared(feed)}
@@ -43,9 +43,9 @@ def held_metadata(held: SnapshotState, feed: Feed) -> dict[str, Any]:
 def last_import(
     context: dg.AssetExecutionContext, feed: Feed, warehouse: Warehouse
 ) -> LastImport | None:
-    """The import that need not be done again if the server says so; None where there is none.
+    """Return the import to reuse if the server reports no change, or None.
 
-    That is, of a snapshot declared as it is now, whose table was not changed since.
+    The feed's declaration and its table must be unchanged since that import.
     """
     if feed.partition_by_date or not feed.conditional_requests:
         return None
@@ -69,5 +69,5 @@ def last_import(
 
 
 def _declared(feed: Feed) -> str:
-    """With the version, as another one may read the same feed otherwise."""
+    """Return the declaration's hash and our version; versions may infer types differently."""
     return f"{feed.fingerprint} {version('feed_assets')}"

@@ -1,4 +1,4 @@
-"""How far a run of many days is, in its log."""
+"""Log lines about the progress of a run of many days."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import time
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 FEW = 31
-"""Days of which each gets its line."""
+"""Most days of a run that logs a line for every day."""
 EVERY = 5.0
-"""Seconds between two lines, where there are more."""
+"""Seconds between two lines of a longer run."""
 
 
 class Progress:
-    """Counts the days of a run, and says how far it is; not after each day where there are many."""
+    """Count the days of a run and log its progress."""
 
     def __init__(self, log: Log, days: int) -> None:
         self._log, self._days = log, days
@@ -21,7 +21,7 @@ class Progress:
         self._began, self._said = time.monotonic(), float("-inf")
 
     def stored(self, rows: int, said: str) -> None:
-        """One more is in its table."""
+        """Count a day that is stored; log a line, unless there are many."""
         self._done, self._rows = self._done + 1, self._rows + rows
         now = time.monotonic()
         if self._days <= FEW or not self._left or now - self._said >= EVERY:
@@ -29,7 +29,7 @@ class Progress:
             self._log.info(self._so_far(now) + said)
 
     def failed(self, said: str) -> None:
-        """One more has failed, which is always said."""
+        """Count a day that failed, and always log it."""
         self._failed += 1
         self._log.error(self._so_far(time.monotonic()) + said)
 
@@ -44,13 +44,14 @@ class Progress:
         over = self._done + self._failed
         parts = [f"{over} of {self._days} days"]
         parts += [f"{self._failed} failed"] if self._failed else []
-        parts += [f"{self._rows:,} rows", f"{self._rows / seconds:,.0f} rows/s"]
-        parts += [f"{_time(seconds / over * self._left)} left"] if self._left else []
+        if self._rows:  # without rows, neither the rate nor the rest can be known
+            parts += [f"{self._rows:,} rows", f"{self._rows / seconds:,.0f} rows/s"]
+            parts += [f"{_time(seconds / over * self._left)} left"] if self._left else []
         return f"{', '.join(parts)}: "
 
 
 def _time(seconds: float) -> str:
-    """As a person says it: 45 s, 12 min, 3.5 h."""
+    """Format a duration: 45 s, 12 min, 3.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

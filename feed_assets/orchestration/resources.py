@@ -28,29 +28,29 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 def warehouse_url() -> str:
-    """What FEED_ASSETS_WAREHOUSE says; unset, a DuckDB file in the project's var/.
+    """Return FEED_ASSETS_WAREHOUSE; if it is not set, a DuckDB file in the project's var/.
 
-    The project is this checkout; where the package is installed without one, the current folder.
+    The project is this checkout or, for an installed package, the current folder.
     """
     project = CHECKOUT if (CHECKOUT / "pyproject.toml").exists() else Path.cwd()
     return os.environ.get(VARIABLE) or f"duckdb://{quote(str(project))}/var/warehouse.duckdb"
 
 
 def storage_kinds() -> set[str]:
-    """The kind of warehouse that the environment names, as the UI shows it; none, of a mistake."""
+    """Return the kind of the configured warehouse for the UI; empty if the URL is invalid."""
     return {warehouse_url().partition(":")[0]} & {"bigquery", "duckdb"}
 
 
-def table_metadata(table: Table, *, stands: bool = True) -> dict[str, str]:
-    """Where an asset is, under Dagster's standard keys.
+def table_metadata(table: Table, *, exists: bool = True) -> dict[str, str]:
+    """Return an asset's table under Dagster's standard metadata keys.
 
-    Of BigQuery, with a link to its console, if something `stands` under that very name.
+    Adds a link to BigQuery's console if a table of this very name exists (`exists`).
     """
     found = {"dagster/table_name": str(table)}
     for kind in storage_kinds():
         found["dagster/storage_kind"] = kind
         project = re.match("bigquery://([^/?#]+)", warehouse_url())
-        if stands and project:
+        if exists and project:
             place = urlencode(
                 {"p": project[1], "d": table.dataset, "t": table.name, "page": "table"}
             )
@@ -65,10 +65,10 @@ class WarehouseResource(dg.ConfigurableResource[None]):
 
     @contextmanager
     def open(self, log: logging.Logger | None = None) -> Iterator[Warehouse]:
-        """Open the warehouse; `log` gets what somebody who waits for it wants to know.
+        """Open the warehouse; `log` gets the reasons for waiting.
 
-        The folder of the default file is made; any other must be there. Raise SettingError where
-        the URL names none.
+        Create the folder of the default file; any other folder must exist. Raises SettingError if
+        the URL is not a warehouse.
         """
         url = self.url or warehouse_url()
         path = url.removeprefix("duckdb://")
@@ -84,7 +84,7 @@ class WarehouseResource(dg.ConfigurableResource[None]):
             with _bigquery(project, **options) as warehouse:
                 yield warehouse
         else:
-            raise SettingError(f"{VARIABLE} is {_shown(url)}, which names no warehouse; {FORMS}")
+            raise SettingError(f"{VARIABLE} is {_shown(url)}, which is not a warehouse; {FORMS}")
 
 
 def _bigquery_names(url: str) -> tuple[str, dict[str, str]]:
@@ -94,17 +94,17 @@ def _bigquery_names(url: str) -> tuple[str, dict[str, str]]:
         parts = urlsplit("")
     query = parse_qs(parts.query)
     if not parts.netloc:
-        raise SettingError(f"{VARIABLE} is {_shown(url)}, which names no warehouse; {FORMS}")
+        raise SettingError(f"{VARIABLE} is {_shown(url)}, which is not a warehouse; {FORMS}")
     if unknown := query.keys() - set(BIGQUERY_OPTIONS):
         raise SettingError(
-            f"{VARIABLE} is {_shown(url)}: {min(unknown)} is no option; there are "
+            f"{VARIABLE} is {_shown(url)}: {min(unknown)} is not an option; options are "
             f"{' and '.join(BIGQUERY_OPTIONS)}"
         )
     return parts.netloc, {name: values[0] for name, values in query.items()}
 
 
 def _shown(url: str) -> str:
-    """The URL without what may be a password, if somebody put a database's address there."""
+    """Redact possible passwords: the URL may be that of another database."""
     return repr(re.sub(r"\?.*", "?***", re.sub(r"//.*@", "//***@", url), flags=re.DOTALL))
 
 
@@ -147,7 +147,7 @@ def _staging(project: str, bucket: str | None, *, emulated: bool = False) -> Sta
 
 @contextmanager
 def as_failure() -> Iterator[None]:
-    """Our errors as Dagster's: a sentence, and whether its retries can help."""
+    """Raise our errors as dg.Failure; only transient ones allow retries."""
     try:
         yield
     except FeedAssetsError as failure:

@@ -1,4 +1,4 @@
-"""When Dagster runs a failed import again, and which of its days need not be imported again."""
+"""Retries of failed imports, and the days that they can skip."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ RECORDED = {
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
 }
 LONGEST_WAIT = 3600.0
-"""Seconds before a run is tried again, unless `run_retry_wait` itself is longer."""
+"""Longest wait in seconds before a retry, unless `run_retry_wait` is longer."""
 MAX_RETRIES = "dagster/max_retries"
-"""The tag of a run that limits its retries, in place of the settings of Dagster and the feed."""
+"""Run tag that overrides the retry limits of Dagster and of the feed."""
 PARENT = "dagster/parent_run_id"
 RESUMES = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
-"""The tags of a run that Dagster made to do what failed in its parent run."""
+"""Tags of a run that Dagster launched to repeat the failed part of its parent run."""
 
 
 @contextmanager
 def as_retry_request(feed: Feed, attempt: int) -> Iterator[None]:
-    """Asks Dagster to run the step again, later, where its failure may pass by itself.
+    """Turn a transient dg.Failure into a dg.RetryRequested. `attempt` counts from 0.
 
-    `attempt` counts from 0. The step asks, and the asset has no RetryPolicy, because under a policy
-    Dagster runs a step again that was cancelled.
+    The asset has no RetryPolicy, because with one Dagster also repeats a cancelled step.
     """
     try:
         yield
@@ -46,7 +45,7 @@ def as_retry_request(feed: Feed, attempt: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class RecordedDay:
-    """What was recorded of a day, and the run that imported it."""
+    """The recorded metadata, tags and checks of a day, and the run that imported it."""
 
     run_id: str
     metadata: Mapping[str, Any]
@@ -55,7 +54,7 @@ class RecordedDay:
 
 
 def recorded_days(context: dg.AssetExecutionContext) -> Mapping[str, RecordedDay]:
-    """The days that earlier attempts of this run have imported, and the runs that it resumes."""
+    """Return the days imported by earlier attempts of this run and by the runs it resumes."""
     runs = [context.run] if context.retry_number else []
     run = context.run
     while any(run.tags.get(tag) == "true" for tag in RESUMES):

@@ -1,4 +1,4 @@
-"""When a feed is imported, and which days."""
+"""The schedule of a feed: when to import, and which days."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 SCHEDULE = "dagster/schedule_name"
 MOMENT = ".dagster/scheduled_execution_time"
-"""What Dagster tags the runs of a schedule with."""
+"""Tags that Dagster sets on the runs of a schedule."""
 
 MOST_MISSED = 31
-"""Days that a tick makes up for. What was missed longer ago is its user's decision: a backfill."""
-_RUNS = 25  # to look at: those that were run again are newer than what they repeat
+"""Most missed days that a tick requests; the user may backfill older ones."""
+_RUNS = 25  # runs to look at; repeated runs are newer than the runs they repeat
 
 
 def feed_schedule(feed: Feed) -> dg.ScheduleDefinition:
-    """Imports a snapshot, or the last day and `refetch_days` before it, at the feed's times.
+    """Build the schedule: import the snapshot, or the last day and `refetch_days` before it.
 
-    After a downtime Dagster has the last tick only, which imports the days of those before it, too.
+    After a downtime Dagster runs the last tick only; it then imports the missed days as well.
     """
     by_date = feed.partition_by_date
     name = f"{feed.name}_schedule"
@@ -32,7 +32,7 @@ def feed_schedule(feed: Feed) -> dg.ScheduleDefinition:
 
     def request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         moment = context.scheduled_execution_time
-        run_key = moment.isoformat()  # with its offset: in autumn an hour comes twice
+        run_key = moment.isoformat()  # with the offset: one hour comes twice in autumn
         if by_date is None:
             return dg.RunRequest(run_key, asset_selection=target)
         last = last_day(by_date, moment)
@@ -61,14 +61,14 @@ def feed_schedule(feed: Feed) -> dg.ScheduleDefinition:
         cron_schedule=feed.schedule,
         execution_timezone=by_date.timezone if by_date else "UTC",
         execution_fn=request,
-        description=_said(feed),
+        description=_description(feed),
         default_status=dg.DefaultScheduleStatus.RUNNING,
         owners=list(feed.owners),
     )
 
 
-def _said(feed: Feed) -> str:
-    """What the UI says of a schedule beside its times."""
+def _description(feed: Feed) -> str:
+    """Describe the schedule for the UI."""
     by_date = feed.partition_by_date
     if by_date is None:
         return f"Imports {feed.name} whole."
@@ -80,7 +80,7 @@ def _said(feed: Feed) -> str:
 
 
 def last_day(by_date: PartitionByDate, moment: datetime) -> date:
-    """The last day there is at a moment: the one that has begun, or else has ended."""
+    """Return the last day at a time: the current one with `include_today`, else the previous."""
     today = moment.astimezone(ZoneInfo(by_date.timezone)).date()
     return today if by_date.include_today else today - timedelta(days=1)
 
@@ -88,7 +88,7 @@ def last_day(by_date: PartitionByDate, moment: datetime) -> date:
 def _last_requested(
     instance: dg.DagsterInstance, schedule: str, moment: datetime
 ) -> datetime | None:
-    """The last moment before this one at which the schedule requested a run."""
+    """Return the last earlier time at which the schedule requested a run."""
     runs = instance.get_runs(dg.RunsFilter(tags={SCHEDULE: schedule}), limit=_RUNS)
     moments = [datetime.fromisoformat(run.tags[MOMENT]) for run in runs if MOMENT in run.tags]
     return max((each for each in moments if each < moment), default=None)

@@ -193,7 +193,7 @@ def test_a_failure_of_the_view_of_the_latest_state_is_reported(scenario: AlertSc
     scenario.warehouse = "nonsense"
     scenario.run(assets=["orders_latest"])
     assert scenario.new_alerts() == ["orders_latest: import failed"]
-    assert "names no warehouse; write duckdb:///" in scenario.hook.received[0]["message"]
+    assert "is not a warehouse; write duckdb:///" in scenario.hook.received[0]["message"]
 
 
 def test_an_unexpected_error_is_sent_by_its_class_name_only(

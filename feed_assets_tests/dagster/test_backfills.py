@@ -359,6 +359,17 @@ def test_the_log_says_how_far_a_run_is(clock: Clock, caplog: pytest.LogCaptureFi
     ]
 
 
+def test_without_rows_the_progress_has_no_rate_and_no_time_left(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    run = Progress(logging.getLogger("empty"), 3)
+    clock.now += 6
+    run.failed("a")
+
+    assert caplog.messages == ["1 of 3 days, 1 failed: a"]
+
+
 def test_of_many_days_the_log_has_a_line_every_few_seconds_and_each_failure(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -350,14 +350,14 @@ def test_on_bigquery_a_table_among_the_shards_is_refused_with_both_feeds(
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("postgres://localhost/crm", "names no warehouse; write duckdb:///path"),
-        ("duckdb://", "names no warehouse"),
-        ("duckdb://relative.duckdb", "names no warehouse"),
-        ("bigquery://", "names no warehouse"),
-        ("bigquery://p?region=EU", "region is no option"),
-        ("nonsense", "names no warehouse"),
-        ("duckdb:///:memory:", "names no warehouse"),
-        ("postgres://me:hunter2@host/db", r"'postgres://\*\*\*@host/db', which names no warehouse"),
+        ("postgres://localhost/crm", "is not a warehouse; write duckdb:///path"),
+        ("duckdb://", "is not a warehouse"),
+        ("duckdb://relative.duckdb", "is not a warehouse"),
+        ("bigquery://", "is not a warehouse"),
+        ("bigquery://p?region=EU", "region is not an option"),
+        ("nonsense", "is not a warehouse"),
+        ("duckdb:///:memory:", "is not a warehouse"),
+        ("postgres://me:hunter2@host/db", r"'postgres://\*\*\*@host/db', which is not a warehouse"),
     ],
 )
 def test_a_warehouse_that_is_none_is_named_with_what_to_write(url: str, says: str) -> None:

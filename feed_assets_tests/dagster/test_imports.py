@@ -432,7 +432,7 @@ def test_an_unknown_warehouse_fails_the_run_with_its_address(snapshot: Project) 
 
     reason = snapshot.reason(snapshot.run())
 
-    assert "'postgres://localhost/crm', which names no warehouse; write duckdb:///" in reason
+    assert "'postgres://localhost/crm', which is not a warehouse; write duckdb:///" in reason
 
 
 def test_a_missing_credential_fails_the_run_with_its_variable(

@@ -72,11 +72,9 @@ def test_an_asset_says_where_its_feed_is_and_no_secret() -> None:
 
 
 def test_an_asset_is_described_by_its_user_or_else_by_what_it_is() -> None:
-    assert specs()[0].description == (
-        "What the feed holds, in crm.orders, replaced whole by each import."
-    )
+    assert specs()[0].description == ("The feed's rows in crm.orders, replaced by each import.")
     orders, latest = specs(**LATEST)
-    assert orders.description == "What the feed holds of each day, in crm.orders_YYYYMMDD."
+    assert orders.description == "The feed's rows of each day in crm.orders_YYYYMMDD."
     assert latest.description == "Of each order-id, the row with the newest at."
     orders, latest = specs(**LATEST, description="Orders of the shop.")
     assert orders.description == "Orders of the shop."
