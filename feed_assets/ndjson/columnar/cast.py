@@ -1,4 +1,4 @@
-"""Provisional arrays to the resolved types, without copying what is of its type already."""
+"""Cast provisional arrays to the inferred types, without copying arrays that have them already."""
 
 from __future__ import annotations
 
@@ -18,40 +18,37 @@ from feed_assets.schema.decimals import are_plain
 
 
 class NeedsSourceText(Exception):
-    """What was sent does not follow from the array."""
+    """The array does not determine what the feed wrote: the source text is needed."""
 
 
 class Nulls:
-    """Arrays of nulls that share their memory."""
+    """Factory of null arrays that share their memory."""
 
     def __init__(self) -> None:
         self._longest: dict[pa.DataType, pa.Array] = {}
 
     def __call__(self, of: pa.DataType, count: int) -> pa.Array:
-        """So many of that type."""
+        """Return `count` nulls of a type."""
         if of not in self._longest or len(self._longest[of]) < count:
             self._longest[of] = pa.nulls(max(count, _MANY), of)
         return self._longest[of].slice(0, count)
 
 
 class ColumnCaster:
-    """Of one column in one part of a feed."""
+    """Cast one column of one block."""
 
     def __init__(
         self, dropped_before: Mapping[KeyPath, int], nulls: Nulls, *, minus_zero: bool
     ) -> None:
-        """`dropped_before` are the null elements that the array lacks already.
-
-        `minus_zero` tells whether a 0 may have been sent as -0.
-        """
+        """`dropped_before`: null elements dropped before, by path. `minus_zero`: a 0 can be -0."""
         self.dropped_nulls: Counter[str] = Counter()
         self.allocated = False
-        """Whether something takes memory that is not the provisional array's."""
+        """Whether the result uses memory besides that of the provisional array."""
         self._dropped_before, self._nulls = dropped_before, nulls
         self._minus_zero = minus_zero
 
     def cast(self, array: pa.Array, column: Column, parent: KeyPath = ()) -> pa.Array:
-        """Raises TextNeededError."""
+        """Cast a column to its inferred type. Raise NeedsSourceText."""
         path, declared = (*parent, column.key), column.declared
         if declared is None or column.type == pa.string():
             if declared is JSON and pa.types.is_string(array.type) and _has_values(array):
@@ -102,8 +99,8 @@ class ColumnCaster:
         if pa.types.is_int64(of) and (pa.types.is_floating(to) or pa.types.is_string(to)):
             if self._minus_zero and holds_zero(array):
                 raise NeedsSourceText
-            # Exact: JSON has one way to write an integer but for -0, and those beside fractions are
-            # of the kind INTEGER, to 2^53. Arrow raises ArrowInvalid for a larger one.
+            # Exact: JSON has one notation for each integer but -0; integers beside fractions are
+            # within 2^53. Arrow raises ArrowInvalid for a larger one.
             return array.cast(to)
         raise NeedsSourceText
 
@@ -116,7 +113,7 @@ def _has_values(array: pa.Array) -> bool:
 
 
 def cast_strings(strings: pa.Array, declared: DeclaredType) -> pa.Array:
-    """Strings, and numbers as text, in their declared type. Raises Unfit."""
+    """Cast strings, and numbers as text, to a declared type. Raise DoesNotFit."""
     to = declared.arrow
     if pa.types.is_decimal(to) and not pc.any(pc.invert(are_plain(strings, to))).as_py():
         return strings.cast(to)  # exact for what is plain

@@ -1,6 +1,6 @@
-"""Whether keys may be data, thousands of them, of which columns would be made.
+"""Limit the number of cells, for feeds whose keys are data and would become thousands of columns.
 
-A column is as long as the longest: there are columns times rows of cells, whatever holds nothing.
+Every column has a cell for every row, also where the row does not have the key.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from feed_assets.ndjson.inference.infer import Column
 _MOST_CELLS, _CELLS_PER_BYTE = 8 << 20, 2
 _TABLE_CELLS, _TABLE_CELLS_PER_BYTE = 64 << 20, 32
 _ROW_CELLS, _ROW_CELLS_PER_BYTE = 16 << 20, 4
-_BYTES_PER_COLUMN = 1 << 10  # in a block with less, looking at each row costs less
-_LEAST_BYTES = 256 << 10  # so a small feed may have 256 columns
+_BYTES_PER_COLUMN = 1 << 10  # in a block with fewer, the row-wise reader is faster
+_LEAST_BYTES = 256 << 10  # so a small feed can have 256 columns
 _LARGEST_SEARCHED, _SAMPLES, _SAMPLE_BYTES = 8 << 20, 8, 256 << 10
 _STRINGS = re.compile(rb'("(?:[^"\\]++|\\.)*+")(\s*+:)?+')
 _PLAIN_KEYS, _APART = re.compile(rb'"([^"]*+)":'), re.compile(rb'"\s+:')
 
 
 class TooManyColumns(Exception):
-    """There are so many columns that the rows are better read one by one."""
+    """The block has so many columns that the row-wise reader is faster."""
 
 
 def check_column_count(rows: Rows, columns: int) -> None:
-    """For a block with that many columns; raises CrowdedError, or DistrustedError if large."""
+    """Raise TooManyColumns, or FallBackToRows for too many cells, given a number of columns."""
     if columns * _BYTES_PER_COLUMN > max(len(rows.data), _LEAST_BYTES):
         raise TooManyColumns
     most = max(_MOST_CELLS, _CELLS_PER_BYTE * len(rows.data))  # more for a huge line
@@ -40,11 +40,11 @@ def check_column_count(rows: Rows, columns: int) -> None:
 
 
 def check_key_count(rows: Rows) -> None:
-    """The same for a block of which the columns are not known: as many as it has keys."""
+    """Check a block whose columns are unknown by the number of its keys."""
     data = rows.data
     if len(data) <= _LARGEST_SEARCHED:
         keys = distinct_keys(data)
-    else:  # a huge line, of which samples will do
+    else:  # a huge line: samples suffice
         starts = (data.find(b'{"', at) for at in range(0, len(data), len(data) // _SAMPLES))
         keys = set().union(
             *(distinct_keys(data[at : at + _SAMPLE_BYTES]) for at in starts if at >= 0)
@@ -53,7 +53,7 @@ def check_key_count(rows: Rows) -> None:
 
 
 def distinct_keys(data: bytes) -> set[bytes]:
-    """The keys of JSON. The usual way takes a third of the time, and sees where it does not do."""
+    """Return the distinct keys of JSON. The common case takes a third of the time."""
     if b"\\" not in data and not _APART.search(data):
         keys = _PLAIN_KEYS.findall(data)
         if len(keys) == data.count(b'":'):  # else a string begins with a colon
@@ -63,10 +63,10 @@ def distinct_keys(data: bytes) -> set[bytes]:
 
 @dataclass(frozen=True)
 class CellLimit:
-    """How many cells the table of a feed may have: so many, or so many for each byte of the feed.
+    """Limit on the cells of a feed's table: a fixed number, or a number per byte of the feed.
 
-    A row of 100 bytes may have 3,200 columns. Beyond that nearly all cells are empty, and a
-    warehouse is busy with them for minutes: DuckDB takes 6.9 GB to store 25,000 rows of 9,000
+    A row of 100 bytes can have 3,200 columns. Beyond that nearly all cells are empty, and a
+    warehouse needs minutes for them: DuckDB takes 6.9 GB to store 25,000 rows of 9,000
     columns without one value (docs/decisions, 0082).
     """
 
@@ -75,18 +75,18 @@ class CellLimit:
 
     @property
     def columns_per_row(self) -> int:
-        """Columns outside of arrays: the cells of a row, at the least."""
+        """Number of columns outside arrays, the minimum of cells in a row."""
         return sum(_count_flat_columns(each.type) for each in self.columns if each.type is not None)
 
     def check(self, cells: int) -> None:
-        """Raises ContentError for a table with at least so many cells."""
+        """Raise ContentError for a table with at least that many cells."""
         if cells > max(_TABLE_CELLS, _TABLE_CELLS_PER_BYTE * self.bytes):
             raise self._refusal(cells)
 
     def check_row(self, cells: int) -> None:
-        """The same for a record of one row, or of the rows that are converted together.
+        """Raise ContentError for the cells of rows that are converted together in memory.
 
-        A row that is larger than these is alone, and is in memory as a whole.
+        A large row is converted alone.
         """
         if cells > max(_ROW_CELLS, _ROW_CELLS_PER_BYTE * self.bytes):
             raise self._refusal(cells)
@@ -107,7 +107,7 @@ class CellLimit:
 
 
 def _widest(path: str, columns: Sequence[Column]) -> tuple[str, int]:
-    """The path, as sent, of the object with the most keys, and how many it has."""
+    """Return the feed's path of the object with the most keys, and their number."""
     inside = (
         _widest(f"{path}.{each.key}" if path else each.key, each.fields)
         for each in columns
@@ -117,7 +117,7 @@ def _widest(path: str, columns: Sequence[Column]) -> tuple[str, int]:
 
 
 def count_cells(array: pa.Array) -> int:
-    """Of a column and the columns inside it."""
+    """Count the cells of a column and the columns nested in it."""
     if pa.types.is_list(array.type):
         return len(array) + count_cells(array.values)
     if pa.types.is_struct(array.type):
@@ -133,7 +133,7 @@ def _count_flat_columns(of: pa.DataType) -> int:
 
 
 def count_columns(schema: pa.Schema) -> int:
-    """Nested ones included."""
+    """Count the columns of a schema, nested ones included."""
     return sum(_count_type_columns(field.type) for field in schema)
 
 

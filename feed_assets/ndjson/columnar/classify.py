@@ -1,4 +1,4 @@
-"""Find the kinds of value in a whole column of strings or numbers, without a loop over its rows."""
+"""Classify whole columns of strings and numbers by kind of value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from feed_assets.ndjson.rowwise.observe import kind_of_value
 _EXACT_IN_DOUBLE = 2**53
 _DATE, _MINUTES = len("2020-01-20"), len("2020-01-20T10:00")
 _TYPES = {ValueKind.DATETIME: pa.timestamp("us"), ValueKind.TIMESTAMP: pa.timestamp("us", "UTC")}
-# Within these no zone leads out of the years 0001 to 9999, and Arrow's calendar is Python's.
+# Within these, every zone stays in the years 0001 to 9999, and Arrow's calendar equals Python's.
 _LEAST, _GREATEST = -62_135_510_400_000_000, 253_402_214_400_000_000
 _DIGITS_BEYOND = r"(\.\d{6})\d+"
 
@@ -22,7 +22,7 @@ FirstIndexByKind = dict[ValueKind, int]
 
 
 def classify_strings(strings: pa.Array) -> tuple[FirstIndexByKind, pa.Array]:
-    """The index of the first of each kind; and the strings, as times where all are of one kind."""
+    """Return the first index of each kind, and the strings, parsed if all are timestamps."""
     valid = positions(strings)
     if not len(valid):
         return {}, pa.nulls(len(strings))
@@ -37,13 +37,13 @@ def classify_strings(strings: pa.Array) -> tuple[FirstIndexByKind, pa.Array]:
     firsts = {kind: int(shaped[0])}
     if len(shaped) == len(valid):
         return firsts, times
-    others = valid[: len(shaped)] != shaped  # the first place where one is missing
+    others = valid[: len(shaped)] != shaped  # the first difference is the first without shape
     shapeless = valid[np.argmax(others) if others.any() else len(shaped)]
     return firsts | {ValueKind.TEXT: int(shapeless)}, strings
 
 
 def _find_time_shaped(strings: pa.Array) -> Numbers:
-    """The indexes of those that have hyphens and colons where a time does."""
+    """Return the indexes of strings with hyphens and colons where a time has them."""
     offsets = np.frombuffer(strings.buffers()[1], np.int32)
     offsets = offsets[strings.offset : strings.offset + len(strings) + 1]
     starts, lengths = offsets[:-1], np.diff(offsets)
@@ -54,7 +54,7 @@ def _find_time_shaped(strings: pa.Array) -> Numbers:
         starts, lengths = starts[candidates], lengths[candidates]
     data = np.frombuffer(strings.buffers()[2], np.uint8)
     shaped = (data[starts + 4] == ord("-")) & (data[starts + 7] == ord("-"))
-    # Arrow knows times without minutes; to the feed's grammar they are text.
+    # Arrow parses times without minutes; in the feed's grammar they are text.
     colons = data[np.minimum(starts + 13, len(data) - 1)] == ord(":")
     shaped &= (lengths == _DATE) | ((lengths >= _MINUTES) & colons)
     found: Numbers = candidates[shaped]
@@ -62,7 +62,7 @@ def _find_time_shaped(strings: pa.Array) -> Numbers:
 
 
 def _parse_times(strings: pa.Array, kind: ValueKind) -> pa.Array | None:
-    """The microseconds of what is null or of that kind; None if something is not."""
+    """Parse strings of one kind, or null, to timestamps; None if one is of another kind."""
     to = _TYPES.get(kind)
     if to is None:
         return None
@@ -70,8 +70,8 @@ def _parse_times(strings: pa.Array, kind: ValueKind) -> pa.Array | None:
         if candidates is None:
             candidates = pc.replace_substring_regex(strings, _DIGITS_BEYOND, r"\1")
         try:
-            # Exact for what is shaped like a time: Arrow's grammar is narrower then than the feed's
-            # (it has no second 60, no hour 24, at most six digits), and the bounds are ours.
+            # Exact for strings of this shape: Arrow's grammar is then narrower than the feed's (no
+            # second 60, no hour 24, at most six digits), and the bounds are checked below.
             found = candidates.cast(to)
         except pa.ArrowInvalid:
             continue
@@ -94,7 +94,7 @@ def _classify_each(strings: pa.Array, valid: Numbers) -> FirstIndexByKind:
 
 
 def classify_integers(array: pa.Array) -> FirstIndexByKind:
-    """The index of the first of each kind."""
+    """Return the first index of each kind."""
     valid = positions(array)
     if not len(valid):
         return {}
@@ -110,10 +110,10 @@ def classify_integers(array: pa.Array) -> FirstIndexByKind:
 
 
 class Doubles:
-    """A column that Arrow made doubles of, though some of them may have been integers."""
+    """Indexes in a column that Arrow parsed as doubles, some perhaps written as integers."""
 
     def __init__(self, array: pa.Array) -> None:
-        """Raises DistrustedError for what is no number in JSON."""
+        """Raise FallBackToRows for values that are not JSON numbers."""
         valid = positions(array)
         values = _values(array, np.float64)[valid]
         if not np.isfinite(values).all():
@@ -121,13 +121,13 @@ class Doubles:
         whole = values == np.floor(values)
         large = np.abs(values) >= _EXACT_IN_DOUBLE
         self.fractions = valid[~whole]
-        """Surely written as fractions."""
+        """Written as fractions."""
         self.whole = valid[whole]
         """Integers, or fractions such as 1.0."""
         self.large = valid[large]
-        """Of these, the ones for which a double may have lost digits."""
+        """Large values, for which a double can have lost digits."""
         self.zeros = valid[values == 0]
-        """And those that were too small for a double, perhaps."""
+        """Zeros, some perhaps too small for a double."""
 
 
 def _values(array: pa.Array, kind: type) -> Numbers:

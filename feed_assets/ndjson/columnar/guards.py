@@ -1,4 +1,4 @@
-"""The rows of a block, trusted to be one JSON object on each line before Arrow reads them."""
+"""Check that a block has one JSON object per line, before Arrow parses it."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from feed_assets.ndjson.buffers import Numbers, flags, indexes, places_of
 from feed_assets.ndjson.input.lines import BOM, JSON_SPACE
 from feed_assets.ndjson.strict_json import InvalidLine, Row, nested_too_deep, parse
 
-# Bytes of a line that cannot be too deep for Arrow, which takes 80 ms for a thousand levels and
-# ends the process at a hundred thousand. What is too deep for the feed shows in its types.
+# Bytes. A shorter line cannot be too deep for Arrow, which takes 80 ms for a thousand levels and
+# crashes at a hundred thousand. Nesting too deep for the feed shows in the types.
 _LONGEST_SHALLOW = 1_000
-_MOST_PARSED = 2_000  # rows of a block that are worth being looked at one by one
+_MOST_PARSED = 2_000  # rows of a block that can be parsed one by one at little cost
 
 
 class FallBackToRows(Exception):
-    """Arrow may read something else than what is there; the lines must be read one by one."""
+    """Arrow might read the block differently: the row-wise reader must read it."""
 
 
 class Rows:
-    """The lines of a block that has one object on each, however it is spaced."""
+    """Rows of a block with one object per line, whatever its white space."""
 
     def __init__(
         self, data: bytes, *, first_of_file: bool, max_line_bytes: int, empty_as_null: bool
     ) -> None:
-        """Raises DistrustedError for a block that is not so."""
+        """Raise FallBackToRows for any other block."""
         self.count_of_lines, self.numbers = 0, np.arange(0)
-        """How many lines there are, blank ones too; and which of them each row is, from 0."""
+        """Number of lines, blank ones included, and the line index of each row, from 0."""
         body = data.removeprefix(BOM) if first_of_file else data
         starts, ends = bounds_of_lines(body)
         self.count_of_lines = len(starts)
@@ -55,7 +55,7 @@ class Rows:
         return len(self.numbers)
 
     def row(self, index: int) -> Row:
-        """The row, read as the reference does."""
+        """Parse a row as the row-wise reader does."""
         if index not in self._parsed:
             if len(self._parsed) >= _MOST_PARSED:
                 raise FallBackToRows("too many rows would have to be looked at")
@@ -67,7 +67,7 @@ class Rows:
         return self._parsed[index]
 
     def matching(self, pattern: str, within: Numbers) -> Numbers:
-        """Those of the rows `within` whose text the pattern finds, in their order."""
+        """Return those of the rows `within` whose text matches the pattern, in order."""
         if self._texts is None:
             offsets = np.append(self._starts, len(self.data)).astype(np.int32)
             buffers: list[Any] = [None, pa.py_buffer(offsets), pa.py_buffer(self.data)]
@@ -92,11 +92,11 @@ class Rows:
         try:
             pa.Array.from_buffers(pa.large_string(), 1, buffers).validate(full=True)
         except pa.ArrowInvalid:
-            raise FallBackToRows("there is something else than UTF-8") from None
+            raise FallBackToRows("the block is not UTF-8") from None
 
 
 def bounds_of_lines(data: bytes) -> tuple[Numbers, Numbers]:
-    """Where each line begins, and where it ends, its line feed not counted."""
+    """Return start and end of each line, without its line feed."""
     ends = places_of("\n", data)
     starts = np.concatenate(([0], ends + 1))
     if starts[-1] == len(data):
@@ -105,9 +105,9 @@ def bounds_of_lines(data: bytes) -> tuple[Numbers, Numbers]:
 
 
 def _are_braced(data: bytes, starts: Numbers, ends: Numbers) -> bool:
-    """Whether all lines begin and end with a brace: so no object goes on beyond its line.
+    """Return whether all lines start and end with a brace, so that no object spans lines.
 
-    For within an object there is always a comma between the one and the other.
+    Within an object, a comma separates a closing brace from the next opening one.
     """
     values = np.frombuffer(data, np.uint8)
     return bool(
@@ -118,7 +118,7 @@ def _are_braced(data: bytes, starts: Numbers, ends: Numbers) -> bool:
 
 
 def _strip_lines(data: bytes, starts: Numbers, ends: Numbers) -> tuple[bytes, Numbers]:
-    """Without blank lines and the space around the others, and which lines these are."""
+    """Remove blank lines and the space around others; return the text and their line indexes."""
     numbers = np.flatnonzero(starts < ends)
     bounds = zip(starts[numbers].tolist(), ends[numbers].tolist(), strict=True)
     found = [data[start:end].strip(JSON_SPACE) for start, end in bounds]

@@ -1,4 +1,4 @@
-"""Whole columns of text as it was sent, where a block's numbers and times turn out to be text."""
+"""Read whole columns again as source text, where numbers or times turn out to be text."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from feed_assets.ndjson.inference.infer import Column
 
 
 def reread_numbers_as_text(data: bytes, column: Column, of: pa.DataType) -> pa.Array | None:
-    """The column, which was read as the type `of`, with strings where the table has STRING.
+    """Read a column of type `of` again, with strings where the table has STRING.
 
-    None where that takes a look at each row: for numbers in arrays, and keys not plainly written.
+    None if only the row-wise reader can: numbers in arrays, and keys written with escapes.
     """
     try:
         return read_column(
@@ -30,7 +30,7 @@ def reread_numbers_as_text(data: bytes, column: Column, of: pa.DataType) -> pa.A
 
 
 def decimals_fit(data: bytes, key: str, declared: DeclaredType) -> bool:
-    """Whether that decimal type holds all of the key's numbers exactly."""
+    """Return whether a decimal type represents all numbers of a key exactly."""
     try:
         cast_strings(read_column(_quote_numbers(data, {key}), key, pa.string()), declared)
     except (pa.ArrowInvalid, DoesNotFit):
@@ -39,7 +39,7 @@ def decimals_fit(data: bytes, key: str, declared: DeclaredType) -> bool:
 
 
 def _with_text(column: Column, of: pa.DataType) -> pa.DataType:
-    """What Arrow can read as text instead: it takes only strings for strings."""
+    """Return the type with strings in place of quoted numbers and times."""
     if pa.types.is_struct(of):
         columns = {each.key: each for each in column.fields}
         fields = [
@@ -53,7 +53,7 @@ def _with_text(column: Column, of: pa.DataType) -> pa.DataType:
 
 
 def _number_keys(column: Column, of: pa.DataType) -> Iterator[str]:
-    """The keys whose numbers become text."""
+    """Yield the keys whose numbers become text."""
     if pa.types.is_struct(of):
         columns = {each.key: each for each in column.fields}
         for field in of if columns else ():
@@ -65,17 +65,17 @@ def _number_keys(column: Column, of: pa.DataType) -> Iterator[str]:
 
 
 def _needs_text(of: pa.DataType, column: Column) -> bool:
-    """Whether the type holds numbers, and the column what a double may not hold."""
+    """Return whether the array has numbers that the column needs as text."""
     is_number = pa.types.is_int64(of) or pa.types.is_floating(of)
     to = column.type
     return bool(is_number and to is not None and (to == pa.string() or pa.types.is_decimal(to)))
 
 
 def _quote_numbers(data: bytes, keys: set[str]) -> pa.Buffer:
-    """The rows with the numbers under these keys as strings.
+    """Quote the numbers under these keys.
 
-    Within a string a quote has a backslash before it, so a key between two bare quotes is a key, or
-    the end of one. Where a number of another column is quoted by that, Arrow will not take it.
+    A quote inside a string has a backslash before it, so a key between two bare quotes is a key or
+    the end of one. If a number of another column gets quotes, Arrow rejects it.
     """
     if not keys:
         return pa.py_buffer(data)

@@ -1,6 +1,6 @@
-"""Where to look, in the text of a row, for a key or a number; what is found must be verified.
+"""Patterns that search the text of rows for a key or a number; matches must be verified.
 
-A pattern finds all that is there, and maybe the same key on another path.
+A pattern finds every occurrence, and perhaps the same key on another path.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ NOT_PLAINLY_ZERO = r"-?[0-9.]*[1-9eE]"
 
 
 def key_pattern(key: str) -> str:
-    """Also finds every key that is written with an escape: from the last one to its end."""
+    """Return a pattern for a key. It also finds every key that is written with an escape."""
     return rf'(?:"{re.escape(key)}"|\\(?s:.)[^"\\]*")\s*:'
 
 
 def number_pattern(path: KeyPath, number: str) -> str:
-    """For values that are numbers or null, and so are those next to them in an array."""
+    """Return a pattern for a number at a path whose values are all numbers or null."""
     if (key := path[-1]) is not None:
         return rf"{key_pattern(key)}\s*{number}"
     if (key := path[-2]) is not None:
@@ -32,7 +32,7 @@ def number_pattern(path: KeyPath, number: str) -> str:
 
 
 def values_at(value: Any, path: KeyPath) -> Iterator[Any]:
-    """The values that a row has on a path, null included."""
+    """Yield the values of a row at a path, null included."""
     if not path:
         yield value
     elif path[0] is None:

@@ -1,8 +1,7 @@
-"""Which rows of a block show all that the block says of its columns, and its provisional types.
+"""Choose witness rows: the few rows from which the row-wise reader observes the same as from all.
 
-A few rows suffice for the reference to observe the same as in all of them: for each key and each
-kind of value the first row that has it. Arrow's arrays tell which these are. For objects and arrays
-that are not empty, the first row with a key or an element is such a row.
+They are the first row with each key and the first with each kind of value, found through Arrow's
+arrays. For objects and arrays that are not empty, the first row with a key or an element is one.
 """
 
 from __future__ import annotations
@@ -28,24 +27,24 @@ from feed_assets.ndjson.rowwise.observe import kind_of_value
 
 
 class WitnessRows:
-    """Of one block. What was `known` before it need not be looked for."""
+    """Witness rows of one block. Kinds and keys `known` from earlier blocks need none."""
 
     def __init__(self, rows: Rows, *, empty_as_null: bool) -> None:
         self.indexes: set[int] = set()
         self.dropped_nulls: Counter[KeyPath] = Counter()
-        """How many null elements the provisional arrays lack, by the arrays' paths."""
+        """Number of null elements dropped, by the array's path."""
         self._rows = rows
         self._empty_as_null = empty_as_null and b'""' in rows.data
 
     def collect(self, table: pa.Table, known: Observed, types: DeclaredTypes) -> pa.RecordBatch:
-        """The columns in their provisional types."""
+        """Collect the witnesses and return the columns in provisional types."""
         every = np.arange(len(self._rows))
         self.indexes.add(0)
         arrays = [
             self._field(_single(table.column(name)), (name,), every, every, known, types)
             for name in table.schema.names
         ]
-        # A column without a value here, which was only expected, must not take memory.
+        # A column that is only in the hints, without a value here, must not use memory.
         arrays = [pa.nulls(len(a)) if a.null_count == len(a) else a for a in arrays]
         return pa.RecordBatch.from_arrays(arrays, names=table.schema.names)
 
@@ -58,7 +57,7 @@ class WitnessRows:
         known: Observed,
         types: DeclaredTypes,
     ) -> pa.Array:
-        """`rows` has the row of each value; `holders` those that have an object for the key."""
+        """`rows` has the row of each value; `holders` the rows with an object for the key."""
         key = path[-1]
         assert key is not None
         observed = known.fields.get(key)
@@ -68,10 +67,10 @@ class WitnessRows:
             return self._value(array, path, rows, observed or Observed(), types.for_key(key))
         if pa.types.is_nested(array.type):  # its keys may be data
             if not types.by_key[key].keeps_empty:
-                raise FallBackToRows("only a look at each value tells which are empty")
+                raise FallBackToRows("only the row-wise reader can tell which values are empty")
             self._add_first(rows, _first(array), Observed())
             return array
-        # All its kinds are wanted from this block alone, to see whether they fit.
+        # Witnesses for all its kinds in this block, to check that they fit.
         return self._value(array, path, rows, Observed(), types.for_key(key))
 
     def _value(
@@ -181,7 +180,7 @@ class WitnessRows:
     def _add_first_with_key(
         self, array: pa.Array, path: KeyPath, rows: Numbers, holders: Numbers
     ) -> None:
-        """The first row that has the key, be it with null: there Arrow cannot tell."""
+        """Add the first row with the key, also with null, which Arrow does not distinguish."""
         first = int(holders[0])
         if not self._has(first, path):
             valued = positions(array)[:1]
@@ -193,7 +192,7 @@ class WitnessRows:
             candidates = self._rows.matching(row_patterns.key_pattern(key), within).tolist()
             found = next((row for row in candidates if self._has(row, path)), None)
             if found is None:
-                return  # it was only expected
+                return  # only in the hints
             first = found
         self.indexes.add(first)
 
@@ -202,7 +201,7 @@ class WitnessRows:
 
 
 def _first(array: pa.Array) -> FirstIndexByKind:
-    """Of what is of one kind."""
+    """Return the first index of a kind that follows from the type."""
     kinds = ((k, is_of) for k, is_of in _KINDS if is_of(array.type))
     valid = positions(array)[:1]
     return {kind: int(valid[0]) for kind, _ in kinds if len(valid)}

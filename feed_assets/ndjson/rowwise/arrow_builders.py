@@ -1,4 +1,4 @@
-"""Python lists to Arrow arrays, None as null, by their buffers.
+"""Build Arrow arrays from Python lists through their buffers, with None as null.
 
 `pyarrow.array` would import pandas first, which takes a second.
 """
@@ -15,38 +15,38 @@ import pyarrow as pa
 
 
 def booleans(values: Sequence[bool | None]) -> pa.Array:
-    """For BOOLEAN."""
+    """Build a BOOLEAN array."""
     bits = _bits([value is True for value in values])
     return pa.Array.from_buffers(pa.bool_(), len(values), [_validity(values), bits])
 
 
 def integers(values: Sequence[int | None], to: pa.DataType) -> pa.Array:
-    """For a type that Arrow keeps as 64-bit integers (times among them), or as 32-bit ones."""
+    """Build an array of a type that Arrow stores as 64-bit or 32-bit integers, such as times."""
     numbers = array("q" if to.bit_width == 64 else "i", [value or 0 for value in values])
     return pa.Array.from_buffers(to, len(values), [_validity(values), pa.py_buffer(numbers)])
 
 
 def doubles(values: Sequence[float | None]) -> pa.Array:
-    """For FLOAT."""
+    """Build a FLOAT array."""
     numbers = array("d", [0.0 if value is None else value for value in values])
     buffers = [_validity(values), pa.py_buffer(numbers)]
     return pa.Array.from_buffers(pa.float64(), len(values), buffers)
 
 
 def decimals(values: Sequence[int | None], to: pa.DataType) -> pa.Array:
-    """From integers that count the type's smallest unit."""
+    """Build a decimal array from integers in the type's smallest unit."""
     width = to.bit_width // 8
     numbers = b"".join((value or 0).to_bytes(width, "little", signed=True) for value in values)
     return pa.Array.from_buffers(to, len(values), [_validity(values), pa.py_buffer(numbers)])
 
 
 def strings(values: Sequence[str | None]) -> pa.Array:
-    """For STRING; all of them together stay below 2 GiB."""
+    """Build a STRING array of less than 2 GiB."""
     return binaries([None if value is None else value.encode() for value in values], pa.string())
 
 
 def binaries(values: Sequence[bytes | None], to: pa.DataType) -> pa.Array:
-    """For BYTES, or STRING in UTF-8; all of them together stay below 2 GiB."""
+    """Build a BYTES array, or a STRING array from UTF-8, of less than 2 GiB."""
     ends = array("i", accumulate((len(value or b"") for value in values), initial=0))
     data = pa.py_buffer(b"".join(value or b"" for value in values))
     buffers = [_validity(values), pa.py_buffer(ends), data]
@@ -54,7 +54,7 @@ def binaries(values: Sequence[bytes | None], to: pa.DataType) -> pa.Array:
 
 
 def lists(values: Sequence[Sequence[Any] | None], elements: pa.Array) -> pa.Array:
-    """`elements` are those of all the lists, one list after the other."""
+    """Build a list array; `elements` are those of all lists in order."""
     ends = array("i", accumulate((len(value or ()) for value in values), initial=0))
     return pa.Array.from_buffers(
         pa.list_(elements.type),
@@ -65,12 +65,12 @@ def lists(values: Sequence[Sequence[Any] | None], elements: pa.Array) -> pa.Arra
 
 
 def structs(values: Sequence[Any], to: pa.DataType, fields: list[pa.Array]) -> pa.Array:
-    """Of `values` only what is null counts; `fields` are as long as they."""
+    """Build a struct array: `values` give the nulls, `fields` the children of the same length."""
     return pa.Array.from_buffers(to, len(values), [_validity(values)], children=fields)
 
 
 def spread(values: pa.Array, places: Sequence[int], count: int) -> pa.Array:
-    """So many values: those at their places, which ascend, and nulls elsewhere."""
+    """Build an array of `count` values: `values` at their ascending `places`, nulls elsewhere."""
     if len(places) == count:
         return values
     if not places:

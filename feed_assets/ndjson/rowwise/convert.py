@@ -1,4 +1,4 @@
-"""Rows to Arrow arrays of the resolved types."""
+"""Convert rows to Arrow arrays of the inferred types."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from feed_assets.ndjson.strict_json import Row
 
 Conversion = Callable[[list[Any]], pa.Array]
 _Fields = Sequence[tuple[str, Conversion]]
-_FULL = 2  # of so many places, one has a value at least: then every place is looked at
+_FULL = 2  # visit every cell if at least one in so many has a value
 
 
 class RowConverter:
-    """Converts batches of the rows that the columns were resolved from."""
+    """Converter of the rows from which the columns were inferred."""
 
     def __init__(self, columns: Sequence[Column], limit: CellLimit) -> None:
-        """`columns` are those of the row."""
+        """`columns` are those of the whole row."""
         self._limit = limit
         self.dropped_nulls: Counter[str] = Counter()
-        """Null elements of arrays, which BigQuery's arrays cannot hold, by path as sent."""
+        """Number of null elements dropped, as BigQuery has none, by the array's path."""
         typed = [column for column in columns if column.type is not None]
         self.schema = pa.schema([(column.name, column.type) for column in typed])
         self._columns = [(column.key, self._of_column(column, "")) for column in typed]
 
     def batch(self, rows: list[Row]) -> pa.RecordBatch:
-        """The rows as one batch of the schema."""
+        """Convert rows to one batch of the schema."""
         found = _arrays(rows, self._columns)
         return pa.RecordBatch.from_arrays(found, schema=self.schema)
 
@@ -67,7 +67,7 @@ class RowConverter:
     def _of_array(
         self, of_elements: Conversion, path: str, empty_element: type | None
     ) -> Conversion:
-        """Drops elements that are no value: null, and those empty but of the `empty_element`."""
+        """Drop null elements, and empty ones unless of the type `empty_element`."""
 
         def convert(values: list[Any]) -> pa.Array:
             kept = [
@@ -91,10 +91,9 @@ class RowConverter:
 
 
 def _arrays(objects: Sequence[Row | None], fields: _Fields) -> list[pa.Array]:
-    """The values of each field, in arrays as long as `objects`.
+    """Convert the fields of objects to arrays as long as `objects`.
 
-    It takes time for the values that are there, and next to none for those that are not: a field of
-    a wide object is absent nearly everywhere.
+    The time depends on the number of values, not of cells: most fields of a wide object are absent.
     """
     count = len(objects)
     if len(fields) * count <= _FULL * sum(len(each) for each in objects if each):
@@ -116,7 +115,7 @@ def _arrays(objects: Sequence[Row | None], fields: _Fields) -> list[pa.Array]:
 
 
 def of_declared(declared: DeclaredType) -> Conversion:
-    """Of values that it holds; not of those that are kept as text."""
+    """Return the conversion of a declared type that is not stored as text."""
     to, fill = declared.arrow, _filling(arrow_builders.integers, declared.arrow)
     if pa.types.is_decimal(to):
         fill = _filling(arrow_builders.decimals, to)
@@ -133,7 +132,7 @@ def of_declared(declared: DeclaredType) -> Conversion:
 
 
 def _but_empty(convert: Conversion, of: type | None) -> Conversion:
-    """Takes an object or array that is empty, unless it is `of` that type, as null."""
+    """Convert empty objects and arrays to null, except those of the type `of`."""
 
     def convert_others(values: list[Any]) -> pa.Array:
         return convert(
@@ -151,14 +150,14 @@ def _filling(fill: Callable[[list[Any], pa.DataType], pa.Array], to: pa.DataType
 
 
 def _integers(values: list[Any]) -> pa.Array:
-    """Exact: the texts were observed as integers of 64 bits, of 20 characters at most."""
+    """Convert integers exactly: they were observed to have 64 bits and at most 20 characters."""
     return arrow_builders.integers(
         [None if text is None else int(text) for text in values], pa.int64()
     )
 
 
 def _doubles(values: list[Any]) -> pa.Array:
-    """The nearest doubles; exact for an integer, as it was observed to be at most 2^53."""
+    """Convert to the nearest doubles; exact for integers, which were observed to be within 2^53."""
     return arrow_builders.doubles([None if text is None else float(text) for text in values])
 
 
@@ -169,11 +168,11 @@ def _moments(to: pa.DataType) -> Conversion:
 
 
 def _microseconds(text: str) -> int:
-    return microseconds(cast("datetime", parse_datetime(text)))  # it was observed as a moment
+    return microseconds(cast("datetime", parse_datetime(text)))  # it was observed as one
 
 
 def _strings(values: list[Any]) -> pa.Array:
-    """A string as it is, a number as it was sent; JSON text has been cut out by now."""
+    """Convert strings, and numbers as source text; objects are raw JSON text by now."""
     return arrow_builders.strings(
         [_BOOLEANS[each] if type(each) is bool else each for each in values]
     )

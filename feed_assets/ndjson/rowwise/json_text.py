@@ -1,4 +1,4 @@
-"""The exact JSON text, as it was sent, of what a column stores as that text."""
+"""Keep the raw JSON text of values that a column stores as text."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _JSON_SPACE = " \t\r\n"
 
 @dataclass(frozen=True)
 class RawTextPaths:
-    """The paths on which text is to be cut out: here, in fields, in elements.
+    """Tree of paths whose raw text is kept: here, in fields, in elements.
 
-    That of objects and arrays; and of `strings`, quotes included, where a column is JSON. Of
-    objects and arrays that are empty, the text of those of the types in `empty`.
+    Applies to objects and arrays; with `strings` also to strings, quotes included, for a JSON
+    column; to empty objects and arrays only if their type is in `empty`.
     """
 
     here: bool = False
@@ -32,14 +32,14 @@ class RawTextPaths:
 
 
 def find_raw_text_paths(columns: Sequence[Column]) -> RawTextPaths | None:
-    """Where objects with these columns hold text to cut out; None if they nowhere do."""
+    """Return the paths in objects with these columns that need raw text; None if none do."""
     found = {column.key: _in_value(column, column.type, column.observed) for column in columns}
     fields = {key: paths for key, paths in found.items() if paths is not None}
     return RawTextPaths(fields=fields) if fields else None
 
 
 def keep_raw_text(text: str, row: Row, paths: RawTextPaths) -> None:
-    """Puts the text of each such value into `row`, in its place."""
+    """Replace each such value in `row` by its raw text."""
     if any(_may_hold_text(row.get(key), inside) for key, inside in paths.fields.items()):
         _keep_fields(text, 0, row, paths)
 
@@ -64,7 +64,7 @@ def _in_value(column: Column, to: pa.DataType | None, observed: Observed) -> Raw
 
 
 def _keep_value(text: str, start: int, value: Any, paths: RawTextPaths | None) -> tuple[Any, int]:
-    """What to store for the value that begins at `start`, and where it ends."""
+    """Return the value to store for the one that starts at `start`, and its end."""
     if paths is None or not _may_hold_text(value, paths):
         return value, decode_value(text, start)[1]
     if paths.here:

@@ -12,7 +12,7 @@ from feed_assets.ndjson import Reading
 from feed_assets_tests.unit.ndjson.declared_values import value
 from feed_assets_tests.unit.ndjson.feeds import read_bytes
 from feed_assets_tests.unit.ndjson.oracle_declared import RefusedError, stored
-from feed_assets_tests.unit.ndjson.test_block_reader import blocks_of, line_by_line
+from feed_assets_tests.unit.ndjson.test_block_reader import blocks_of, rowwise_only
 
 PLACES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "c": ('{{"c":{0}}}', lambda row: row["c"]),
@@ -76,7 +76,7 @@ def readings(feed: DeclaredFeed) -> tuple[Reading, Reading]:
     options: dict[str, Any] = {"types": {feed.path: feed.name}, "max_bad_lines": len(feed.texts)}
     with blocks_of(len(feed.data) // 3 + 64, feed.smallest):
         at_once = read_bytes(feed.data, **options)
-    with line_by_line():
+    with rowwise_only():
         return at_once, read_bytes(feed.data, **options)
 
 

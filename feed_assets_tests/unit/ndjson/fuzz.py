@@ -32,8 +32,8 @@ from feed_assets_tests.unit.ndjson.feeds import NUMBERS, STRINGS
 from feed_assets_tests.unit.ndjson.test_block_reader import (
     assert_same,
     blocks_of,
-    line_by_line,
     result_of,
+    rowwise_only,
 )
 
 LONGEST_SECONDS = 60
@@ -101,7 +101,7 @@ def check(seed: int) -> None:
     """Raises AssertionError where the two ways through a feed differ."""
     data, options = feed(seed)
     chance = random.Random(seed)
-    with line_by_line():
+    with rowwise_only():
         want = result_of(data, **options)
     sizes = [len(data) // 40 + 64, 16 << 10, 4 << 20]  # not thousands of parts
     with blocks_of(chance.choice(sizes), chance.choice([1, 4 << 10])):

@@ -1,4 +1,4 @@
-"""The fast way through a feed gives what the slow one gives, wherever it is cut into parts."""
+"""The columnar reader gives what the row-wise reader gives, wherever blocks begin."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from feed_assets_tests.unit.ndjson.feeds import made_up, made_up_in_plenty, read
 
 @contextmanager
 def blocks_of(size: int, smallest: int = 1) -> Iterator[list[tuple[int, bool]]]:
-    """Blocks of so many bytes; tells the bytes of each part, and whether it was read at once."""
+    """Read in blocks of `size` bytes; collect size and use of the columnar reader of each part."""
     found: list[tuple[int, bool]] = []
     original = BlockReader._results
 
@@ -48,8 +48,8 @@ def blocks_of(size: int, smallest: int = 1) -> Iterator[list[tuple[int, bool]]]:
 
 
 @contextmanager
-def line_by_line() -> Iterator[None]:
-    """Nothing is read at once."""
+def rowwise_only() -> Iterator[None]:
+    """Read every block row by row."""
 
     def refuse(*_: object) -> None:
         raise FallBackToRows
@@ -81,7 +81,7 @@ def assert_same(one: Reading | str, other: Reading | str) -> None:
 
 def assert_same_in_blocks(data: bytes, *sizes: int, **options: Any) -> None:
     """The result does not depend on the size of blocks, of which 1 MB is always one."""
-    with line_by_line():
+    with rowwise_only():
         want = result_of(data, **options)
     for size in sizes:
         with blocks_of(size):
@@ -92,7 +92,9 @@ def assert_same_in_blocks(data: bytes, *sizes: int, **options: Any) -> None:
 
 @made_up_in_plenty
 @given(feeds.feeds, st.integers(1, 200), st.booleans(), st.sampled_from([0, 1, 99]))
-def test_any_feed_in_any_blocks(data: bytes, size: int, empty_as_null: bool, bad: int) -> None:
+def test_any_feed_reads_the_same_in_blocks_of_any_size(
+    data: bytes, size: int, empty_as_null: bool, bad: int
+) -> None:
     assert_same_in_blocks(data, size, empty_as_null=empty_as_null, max_bad_lines=bad)
 
 
@@ -106,7 +108,9 @@ def test_any_feed_in_any_blocks(data: bytes, size: int, empty_as_null: bool, bad
         max_size=2,
     ),
 )
-def test_any_feed_with_declared_types(data: bytes, size: int, types: dict[str, str]) -> None:
+def test_any_feed_with_declared_types_reads_the_same_in_any_blocks(
+    data: bytes, size: int, types: dict[str, str]
+) -> None:
     if any(path.startswith(f"{parent}.") for path in types for parent in types):
         return
     assert_same_in_blocks(data, size, types=types, max_bad_lines=99)
@@ -137,7 +141,7 @@ homogeneous = st.lists(
 
 @made_up_in_plenty
 @given(homogeneous, st.integers(1, 400), st.booleans())
-def test_rows_that_are_alike_in_any_blocks(
+def test_similar_rows_read_the_same_in_any_blocks(
     rows: list[dict[str, Any]], size: int, empty_as_null: bool
 ) -> None:
     data = "\n".join(map(json.dumps, rows)).encode()
@@ -177,7 +181,7 @@ HAND_WRITTEN = [
 
 
 @pytest.mark.parametrize("lines", HAND_WRITTEN)
-def test_a_feed_that_changes_midway(lines: list[str]) -> None:
+def test_a_feed_whose_columns_change_midway_reads_the_same(lines: list[str]) -> None:
     for given_lines in (lines, lines[::-1], [*lines, *lines]):
         data = "\n".join(["{}", *given_lines]).encode()
         for types in ({}, {"c": "STRING"}, {"o.c": "STRING"}):
@@ -212,7 +216,7 @@ NESTED = [
 
 
 @pytest.mark.parametrize("lines", [FLAT, NESTED])
-def test_a_clean_feed_is_read_at_once_and_nothing_of_it_is_copied(lines: list[str]) -> None:
+def test_a_clean_feed_is_read_columnar_without_copies(lines: list[str]) -> None:
     with blocks_of(32 << 10, 1 << 10) as found:
         read_lines(*lines)
     assert len(found) > 5
@@ -223,7 +227,7 @@ def test_a_clean_feed_is_read_at_once_and_nothing_of_it_is_copied(lines: list[st
     "line",
     ['{"id":1,}', '{"id":"text"}', '{"id":1,"id":2}', '{"id":1}{"id":2}', '{"name":[1,"x"]}'],
 )
-def test_one_line_that_is_out_of_the_ordinary_leaves_the_rest_at_once(line: str) -> None:
+def test_one_unusual_line_leaves_the_rest_to_the_columnar_reader(line: str) -> None:
     with blocks_of(32 << 10, 1 << 10) as found:
         read_lines(*FLAT[:900], line, *FLAT[900:], max_bad_lines=1)
     slow = sum(size for size, at_once in found if not at_once)
@@ -240,7 +244,7 @@ def test_one_line_that_is_out_of_the_ordinary_leaves_the_rest_at_once(line: str)
         ('{"new":1}', "new"),
     ],
 )
-def test_a_type_that_widens_in_the_last_line_reads_no_rows_again_one_by_one(
+def test_a_type_that_widens_in_the_last_line_parses_no_row_again(
     line: str, column: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parsed = 0
@@ -267,7 +271,7 @@ decimals = st.one_of(
 
 @made_up
 @given(st.lists(decimals, min_size=1, max_size=6), st.sampled_from(["n", "\\u006e", "n n"]))
-def test_a_declared_numeric_is_as_exact_at_once(numbers: list[str], key: str) -> None:
+def test_a_declared_numeric_is_exact_in_the_columnar_reader(numbers: list[str], key: str) -> None:
     rows = [f'{{"{key}" : {number} ,"o":{{"{key}":{number}}}}}' for number in numbers]
     data = "\n".join(rows).encode()
     for types in (
@@ -291,13 +295,13 @@ DECLARED = {
 
 
 @pytest.mark.parametrize("declared", DECLARED)
-def test_what_fits_its_declared_type_is_read_at_once(declared: str) -> None:
+def test_values_that_fit_their_declared_type_are_read_columnar(declared: str) -> None:
     values = DECLARED[declared] if declared != "NUMERIC" else DECLARED[declared][::2]
     lines = [f'{{"id":{row},"c":{values[row % len(values)]}}}' for row in range(3000)]
     data = "\n".join(lines).encode()
     for empty_as_null in (False, True):
         options = {"types": {"c": declared}, "empty_as_null": empty_as_null}
-        with line_by_line():
+        with rowwise_only():
             want = result_of(data, **options)
         with blocks_of(32 << 10, 1 << 10) as found:
             assert_same(result_of(data, **options), want)
@@ -315,9 +319,7 @@ def test_what_fits_its_declared_type_is_read_at_once(declared: str) -> None:
         ("JSON", '{"a":18446744073709551616}'),
     ],
 )
-def test_one_value_that_does_not_fit_is_found_among_those_read_at_once(
-    declared: str, odd: str
-) -> None:
+def test_the_columnar_reader_finds_one_value_that_does_not_fit(declared: str, odd: str) -> None:
     values = DECLARED[declared]
     lines = [f'{{"id":{row},"c":{values[row % len(values)]}}}' for row in range(900)]
     with blocks_of(16 << 10, 1 << 10) as found:

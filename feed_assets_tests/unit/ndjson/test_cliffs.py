@@ -19,7 +19,7 @@ from feed_assets.ndjson.inference.infer import infer_columns
 from feed_assets.ndjson.input.lines import BOM, JSON_SPACE, split_lines
 from feed_assets.ndjson.rowwise import arrow_builders
 from feed_assets_tests.unit.ndjson.feeds import made_up, read_bytes, read_lines, values_of
-from feed_assets_tests.unit.ndjson.test_block_reader import blocks_of, line_by_line
+from feed_assets_tests.unit.ndjson.test_block_reader import blocks_of, rowwise_only
 from feed_assets_tests.unit.ndjson.test_cell_limits import rows_with_keys
 
 
@@ -102,7 +102,7 @@ def test_only_values_that_are_there_are_converted(monkeypatch: pytest.MonkeyPatc
         return original(values, to)
 
     monkeypatch.setattr(arrow_builders, "integers", counted)
-    with line_by_line():
+    with rowwise_only():
         found = read_bytes(rows_with_keys(3_000, 500, 2))
     assert found.rows == 3_000
     assert converted == 3 * 3_000  # of 1.5 million cells
@@ -112,7 +112,7 @@ def test_only_values_that_are_there_are_converted(monkeypatch: pytest.MonkeyPatc
 def test_few_values_in_many_columns_are_where_they_were(key: str) -> None:
     values = {"k1": "1", "s": '"x"', "n": '{"a":{"b":[1,2]}}'}
     rows = ["{}", *(f'{{"k{row}":{row}}}' for row in range(60)), f'{{"{key}":{values[key]}}}', "{}"]
-    with line_by_line():
+    with rowwise_only():
         slow = read_lines(*rows)
     fast = read_lines(*rows)
     assert slow.table.equals(fast.table)
