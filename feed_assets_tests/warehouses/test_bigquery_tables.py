@@ -17,6 +17,7 @@ from feed_assets.warehouse.bigquery.client import BigQueryClient
 from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.store import Stored, store_shard, store_snapshot
 from feed_assets_tests.support.bigquery.emulator import Emulator
+from feed_assets_tests.support.bigquery.fault_proxy import FaultProxy
 
 DAY = date(2020, 1, 20)
 ROWS = pa.table({"id": ["N1"], "total": [1.5]})
@@ -147,3 +148,20 @@ def test_a_table_that_others_alter_again_and_again_is_no_success(
     with pytest.raises(WarehouseFailed, match="altered by others 3 times in a row") as failed:
         warehouse.alter(orders.shard(DAY), (*columns_of(ROWS.schema), Column("more", "STRING")))
     assert failed.value.transient
+
+
+@pytest.mark.parametrize("rows", [1, 0])
+def test_a_small_snapshot_with_a_name_to_quote_is_loaded_in_one_request(
+    proxy: FaultProxy, orders: Table, rows: int
+) -> None:
+    """Whatever the project's own rule for column names, which in the emulator is V1."""
+    warehouse = BigQueryWarehouse(proxy.client())
+    named = pa.table({"a b-c": ["x"]})
+    store_snapshot(warehouse, orders, named, attempt="1")
+    proxy.clear()
+
+    store_snapshot(warehouse, orders, named.slice(0, rows), attempt="2")
+
+    assert warehouse.read(orders).to_pylist() == named.slice(0, rows).to_pylist()
+    assert proxy.counted()["upload"] == 1
+    assert not proxy.counted()["start upload"]

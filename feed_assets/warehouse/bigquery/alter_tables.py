@@ -1,4 +1,4 @@
-"""Tables of BigQuery that get columns, wider types and descriptions where they stand."""
+"""Add columns, wider types and descriptions to BigQuery tables in place."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _MAY_WIDEN = "REGEXP_CONTAINS(data_type, 'INT64|NUMERIC')"  # see shards.widened
 
 
 def alter(client: BigQueryClient, table: Table, columns: Columns) -> None:
-    """Has a table follow what is known: its types widened, columns that it lacks added."""
+    """Add the columns that the table lacks, and widen its types to those of `columns`."""
     with client.translated(f"altering {table}"):
         for _ in range(TRIES):
             held = client.get(table)
@@ -71,7 +71,7 @@ def alter(client: BigQueryClient, table: Table, columns: Columns) -> None:
 
 
 def widen_shards(client: BigQueryClient, table: Table, columns: Columns) -> None:
-    """Widens the types of all shards that are narrower than what is known."""
+    """Widen the types of all shards that are narrower than `columns`."""
 
     def follow(shard: Table) -> None:
         held = client.find(shard)
@@ -92,7 +92,7 @@ def describe(
     before: Sequence[dict[str, Any]],
     descriptions: Mapping[str, str] = UNSAID,
 ) -> None:
-    """Gives columns the descriptions they had before; there may be more columns by now."""
+    """Set the columns' descriptions, and restore the other properties they had `before`."""
     for _ in range(TRIES):
         now = client.get(table)
         wanted = fields_for(columns_from(schema_of(now)), before or schema_of(now), descriptions)
@@ -105,7 +105,7 @@ def describe(
 
 
 def _narrow(client: BigQueryClient, table: Table, columns: Columns) -> list[Table]:
-    """The shards that are to be widened: one query, and one look at each kind of shard.
+    """Return the shards to widen, by one query and one look at each distinct schema.
 
     https://cloud.google.com/bigquery/docs/information-schema-columns
     """
@@ -131,7 +131,7 @@ def _narrow(client: BigQueryClient, table: Table, columns: Columns) -> list[Tabl
 
 
 def _widen(client: BigQueryClient, table: Table, before: Columns, after: Columns) -> None:
-    """Turns INTEGER into FLOAT, in place where BigQuery can: not inside arrays.
+    """Turn INTEGER into FLOAT: in place, or by rewriting the table for fields inside arrays.
 
     https://cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language#alter_column_set_data_type_statement
     """

@@ -1,6 +1,6 @@
-"""BigQuery's client, each with an end, in a client's project and location.
+"""Calls of BigQuery's API, each with a timeout, in one project and location.
 
-What Google's client raises ends here: WarehouseFailed says what was being done.
+Errors of Google's client are translated here into WarehouseFailed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Constraints = Mapping[str, Any]
 
 
 class BigQueryClient:
-    """Those that more than one kind of work needs."""
+    """Google's client with timeouts, translated errors and a check of the location."""
 
     def __init__(self, client: bigquery.Client) -> None:
         self.client = client
@@ -53,7 +53,7 @@ class BigQueryClient:
         return self.client.get_table(self.id(table), timeout=CALL_SECONDS)
 
     def find(self, table: Table) -> bigquery.Table | None:
-        """None where nothing of that name stands."""
+        """Return the table or view; None if there is none of that name."""
         with self.translated(f"looking at {table}"):
             try:
                 found = self.get(table)
@@ -76,7 +76,7 @@ class BigQueryClient:
             return columns_from([field.to_api_repr() for field in query.schema or ()])
 
     def shards(self, table: Table) -> list[Table]:
-        """Those that stand, in the order of their creation."""
+        """List the shards of a table, in the order of their creation."""
         query = (
             f"SELECT table_name FROM `{self.project}.{table.dataset}.INFORMATION_SCHEMA."
             f"TABLES` WHERE STARTS_WITH(table_name, '{table.name}_') ORDER BY creation_time"
@@ -90,7 +90,7 @@ class BigQueryClient:
         return [shard for shard in standing if shard.is_shard_of(table)]
 
     def query(self, sql: str, config: bigquery.QueryJobConfig | None = None) -> Any:
-        """The rows of a query. One that takes too long is cancelled."""
+        """Run a query and return its rows. Cancel it after JOB_SECONDS."""
         return self.client.query_and_wait(
             sql,
             job_config=config,
@@ -140,7 +140,7 @@ class BigQueryClient:
             self.update(restored, ["table_constraints"], etag=None)
 
     def create(self, table: bigquery.Table) -> None:
-        """Makes a table or view that stays, whatever the dataset's default expiration."""
+        """Create a table or view that does not expire, whatever the dataset's default."""
         made = self.client.create_table(table, timeout=CALL_SECONDS)
         if made.expires is not None:
             made.expires = None
@@ -148,12 +148,12 @@ class BigQueryClient:
                 self.update(made, ["expires"], etag=None)
 
     def update(self, table: bigquery.Table, fields: list[str], *, etag: str | None) -> None:
-        """Updates the table; given an etag, only if it still has it, else PreconditionFailed."""
+        """Update the table. Raises PreconditionFailed if it no longer has the given etag."""
         table._properties["etag"] = etag
         self.client.update_table(table, fields, timeout=CALL_SECONDS)
 
     def make_dataset(self, name: str) -> None:
-        """Makes the dataset if it is missing; looks first, as few may make one."""
+        """Create the dataset if it is missing. Look first, as few accounts may create one."""
         if name in self._datasets:
             return
         reference = f"{self.project}.{name}"
@@ -161,19 +161,19 @@ class BigQueryClient:
             try:
                 found = self.client.get_dataset(reference, timeout=CALL_SECONDS)
             except NotFound:
-                with suppress(Conflict):  # somebody was faster; `exists_ok` would wait for ever
+                with suppress(Conflict):  # created meanwhile; `exists_ok` would wait for ever
                     self.client.create_dataset(reference, timeout=CALL_SECONDS)
                 found = self.client.get_dataset(reference, timeout=CALL_SECONDS)
         self._require_here(f"dataset {name}", found.location)
         self._datasets.add(name)
 
     def location(self, dataset: str) -> str:
-        """Where the dataset is, and so its jobs, which are found only there."""
+        """Return the location of the dataset. Its jobs are found only there."""
         reference = f"{self.project}.{dataset}"
         return str(self.client.get_dataset(reference, timeout=CALL_SECONDS).location)
 
     def _require_here(self, what: object, location: str | None) -> None:
-        """Raises WarehouseFailed where the client's jobs, which run in its location, find nothing.
+        """Raise WarehouseFailed unless the location is the client's, in which its jobs run.
 
         https://cloud.google.com/bigquery/docs/locations#specify_locations
         """
@@ -196,10 +196,10 @@ def constraints_of(table: bigquery.Table) -> Constraints:
 
 
 def fields_of(schema: Sequence[dict[str, Any]]) -> list[bigquery.SchemaField]:
-    """The same as the client's objects."""
+    """Convert a schema to the objects of Google's client."""
     return [bigquery.SchemaField.from_api_repr(field) for field in schema]
 
 
 def kind_of(table: bigquery.Table) -> str:
-    """What it is, for a person: view, materialized view, external, snapshot, ... ."""
+    """Name the kind of a table for a person: view, materialized view, external, ..."""
     return str(table.table_type).lower().replace("_", " ")

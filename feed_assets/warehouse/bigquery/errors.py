@@ -1,4 +1,4 @@
-"""What BigQuery refuses, as a sentence that says what to do and whether trying again can help."""
+"""Translate errors of BigQuery: what to do, and whether a retry can help."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from google.auth.exceptions import GoogleAuthError, TransportError
 from feed_assets.errors import WarehouseFailed
 
 FAILURES = (GoogleAPIError, GoogleAuthError, OSError)
-"""What Google's client raises; the errors of `requests` are OSErrors."""
+"""Exceptions that Google's client raises; those of `requests` are OSErrors."""
 PASSING = {
     "backendError",
     "internalError",
@@ -20,16 +20,16 @@ PASSING = {
     "jobInternalError",
     "jobRateLimitExceeded",
 }
-"""Reasons that pass in seconds; `quotaExceeded` does not.
+"""Reasons of errors that are over in seconds; `quotaExceeded` takes longer.
 
 https://cloud.google.com/bigquery/docs/error-messages#errortable
 https://cloud.google.com/bigquery/docs/troubleshoot-quotas
 """
 PASSING_CODES = {409, 410, 412, 429, 500, 502, 503, 504}
-"""409, 412: somebody else, or this call before its answer was lost, was faster. 410: an upload has
-lost its session."""
+"""409, 412: another process, or an earlier try of this call, was first. 410: an upload has lost its
+session."""
 RATE_LIMITED = "too many table update operations"
-"""Words of BigQuery's for a limit that is over in ten seconds. The reason differs: an update of a
+"""Message for a limit that is over in ten seconds. The reason differs: an update of a
 table answers 403 rateLimitExceeded, a query job 400 with jobRateLimitExceeded, invalidQuery in a
 script, or quotaExceeded.
 
@@ -41,7 +41,7 @@ QUOTA = "quotaExceeded"
 
 
 def passes(failure: Exception) -> bool:
-    """Whether the same, done again some seconds later, can succeed."""
+    """Return whether a retry some seconds later can succeed."""
     failure = _cause(failure)
     if isinstance(failure, GoogleAPICallError):
         return (
@@ -56,12 +56,12 @@ def passes(failure: Exception) -> bool:
 
 
 def given_up(failure: Exception) -> bool:
-    """Whether the client has tried for long."""
+    """Return whether Google's client has given up its own retries."""
     return isinstance(failure, RetryError)
 
 
 def translated(who: object, doing: str, project: str, failure: Exception) -> WarehouseFailed:
-    """The failure of `who`, the warehouse, when `doing` something."""
+    """Build the error of the warehouse `who` when `doing` something."""
     failure = _cause(failure)
     if isinstance(failure, GoogleAPICallError) and not _is_none(failure):
         said = f"refused {doing}: {_said(failure)}"
@@ -73,14 +73,14 @@ def translated(who: object, doing: str, project: str, failure: Exception) -> War
 
 
 def _cause(failure: Exception) -> Exception:
-    """What the client has tried again and again, and then given up."""
+    """Return the last error behind a RetryError."""
     while isinstance(failure, RetryError) and failure.cause:
         failure = failure.cause
     return failure
 
 
 def _is_none(failure: GoogleAPICallError) -> bool:
-    """Whether it is no error of BigQuery's: an answer that the client can do nothing with."""
+    """Return whether the answer is no error of BigQuery's, but one the client cannot read."""
     return not _reason(failure) and (failure.code or 0) < http.HTTPStatus.BAD_REQUEST
 
 
@@ -89,7 +89,7 @@ def _reason(failure: GoogleAPICallError) -> str:
 
 
 def _said(failure: Exception) -> str:
-    """BigQuery's own words, without the request's URL."""
+    """Return BigQuery's message, without the request's URL."""
     words = str(failure)
     if isinstance(failure, GoogleAPICallError):
         words = _first(failure).get("message") or re.sub(r"^[A-Z]+ \S+: ", "", failure.message)
@@ -116,7 +116,7 @@ def _advice(failure: Exception, said: str, project: str) -> str:
 
 
 def _role(said: str, project: str) -> str:
-    """The least that has the permission that BigQuery names.
+    """Name the smallest role with the permission that BigQuery names.
 
     https://cloud.google.com/bigquery/docs/access-control#bigquery
     """

@@ -27,7 +27,7 @@ def define(
     updated_at: str,
     origin: Origin,
 ) -> bool:
-    """Makes the view, or changes one that is not as it should be.
+    """Create the view, or update one that differs.
 
     False where no shard stands yet. Raises NotOurs and TableError.
     """
@@ -57,7 +57,7 @@ def define(
 
 
 def _query(place: str, table: Table, known: Columns, key: Sequence[str], updated_at: str) -> str:
-    """Its `*` sees later columns, and the mark of those known has BigQuery show them, too.
+    """Select `*`, which includes later columns. The comment changes with the known columns.
 
     A view answers with the columns its tables have, but what it is said to have is as old as
     its query: https://cloud.google.com/bigquery/docs/views#view_limitations

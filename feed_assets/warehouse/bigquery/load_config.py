@@ -1,4 +1,4 @@
-"""What a load job is given: the rows in a file, their schema, and what is said of the table."""
+"""Configure load jobs: file format, schema, labels and table properties."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from feed_assets.warehouse.bigquery.load_job import CALL_SECONDS, JOB_SECONDS
 from feed_assets.warehouse.bigquery.overwrite import Overwrite
 
 OURS = {"managed_by": "feed_assets"}
-"""A label by which what feed_assets made is known."""
+"""Label of every table, view and job that feed_assets creates."""
 DECIMALS = [bigquery.DecimalTargetType.NUMERIC, bigquery.DecimalTargetType.BIGNUMERIC]
 LABEL_LENGTH = 63
 _NO_LABEL = re.compile(r"[^a-z0-9_-]")
 
 
 def write(rows: pa.RecordBatchReader, columns: Columns, file: IO[bytes], *, of: Table) -> str:
-    """Writes the rows as a load job can take them, and says in what format that is."""
+    """Write the rows in a format for load jobs, and return that format."""
     try:
         if ndjson_file.is_needed(columns):
             ndjson_file.write(rows, columns, file)
@@ -39,7 +39,7 @@ def write(rows: pa.RecordBatchReader, columns: Columns, file: IO[bytes], *, of: 
 def load_config(
     form: str, overwrite: Overwrite, origin: Origin, *, new: bool
 ) -> bigquery.LoadJobConfig:
-    """How rows in that format become a table.
+    """Configure the load of rows in that format.
 
     Description and labels of a table go with the job that makes it, so it is never without.
 
@@ -77,7 +77,7 @@ def load_config(
 
 
 def _labels(origin: Origin) -> dict[str, str]:
-    """Those of the origin, in the letters that labels may have, and ours.
+    """Return our labels and those of the origin, in characters that labels may have.
 
     https://cloud.google.com/bigquery/docs/labels-intro#requirements
     """

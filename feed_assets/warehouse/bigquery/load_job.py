@@ -1,4 +1,4 @@
-"""A load job that is run once, whatever becomes of the answers about it, and that has an end."""
+"""Run a load job exactly once and within a time limit, even if answers are lost."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from feed_assets.warehouse.bigquery.errors import FAILURES, passes
 TRIES = 3
 WAIT_SECONDS = 10.0  # before the second try, twice that before the third: tables take 5 in 10 s
 CALL_SECONDS = 60.0
-"""How long one request may take; the client repeats it for 10 minutes where that may help."""
+"""Timeout of one request. The client retries transient errors for 10 minutes."""
 JOB_SECONDS = 3600.0
-"""How long a job may take. One that is not done by then is cancelled."""
+"""Timeout of a job, which is then cancelled."""
 PATIENT = DEFAULT_RETRY.with_predicate(passes)
 FINDING = DEFAULT_RETRY.with_predicate(lambda why: isinstance(why, NotFound) or passes(why))
-"""For a job that exists, and at times is not found at once.
+"""Retry for a job that exists but may not be found at once.
 
 https://github.com/googleapis/python-bigquery/issues/2134
 """
@@ -29,7 +29,7 @@ Named = Callable[[str], LoadJob]
 
 
 def run(name: str, make: Named, find: Named, *, of: str) -> LoadJob:
-    """The job that has done a load `of` a table: made, or found if an earlier call has made it.
+    """Run a load job exactly once: submit it, or adopt the job that an earlier attempt submitted.
 
     `make` and `find` do so by a job's id, of which each begins with `name`. Raises FAILURES, or
     WarehouseFailed if the job does not end.
@@ -48,7 +48,7 @@ def run(name: str, make: Named, find: Named, *, of: str) -> LoadJob:
 
 
 def _made(job_id: str, make: Named, find: Named) -> LoadJob:
-    """The job of that id, which this call or one whose answer was lost has made.
+    """Submit the job, or find it if a try whose answer was lost has submitted it.
 
     Whether an upload that failed has made its job is not known; made again under its id, it is
     refused if it has.
@@ -72,7 +72,7 @@ def _made(job_id: str, make: Named, find: Named) -> LoadJob:
 
 
 def _wait(job: LoadJob, of: str) -> None:
-    """Returns when the job is done, raises its error, and leaves none behind that runs on.
+    """Wait until the job is done, and raise its error. Cancel it after JOB_SECONDS.
 
     It might replace the table when a later import has already done so.
     """

@@ -1,4 +1,4 @@
-"""Rows to a file of NDJSON that is loaded once: BigQuery has no other way to a column of JSON.
+"""Write rows as NDJSON: BigQuery loads columns of JSON in no other exact way.
 
 "If you use a batch load job to ingest JSON data into a table, the source data must be in CSV, Avro,
 or JSON format", https://cloud.google.com/bigquery/docs/json-data#limitations; a Parquet load with
@@ -23,12 +23,12 @@ _CONTROL = r"[\x00-\x1f]"
 
 
 def is_needed(columns: Columns) -> bool:
-    """Whether a column, or a field in one, is JSON."""
+    """Return whether a column, or a field in one, is JSON."""
     return any(column.type == "JSON" for _, column in paths(columns))
 
 
 def write(rows: pa.RecordBatchReader, columns: Columns, file: IO[bytes]) -> None:
-    """Writes all rows, which are under `columns`, one object on each line."""
+    """Write the rows of these columns, one object on each line."""
     for batch in rows:
         if batch.num_rows:
             lines = _objects(batch.columns, columns)
@@ -43,7 +43,7 @@ def _objects(values: Sequence[pa.Array], columns: Columns) -> pa.Array:
 
 
 def _values(values: pa.Array, column: Column) -> pa.Array:
-    """The JSON text of each value: null for NULL, and [] in its place for an array."""
+    """Format each value as JSON: null for NULL, and [] for an array that is NULL."""
     if column.repeated:
         element = Column(column.name, column.type, fields=column.fields)
         lists = pa.ListArray.from_arrays(_offsets(values), _values(values.flatten(), element))
@@ -82,7 +82,7 @@ def _quoted(texts: pa.Array) -> pa.Array:
 
 
 def _doubles(values: pa.Array) -> pa.Array:
-    """JSON has no numbers that are not finite; BigQuery takes their names.
+    """Format doubles. Those that are not finite become their names, which BigQuery reads.
 
     Exact: Arrow writes the shortest text that reads as the same double, but of -0.0 an integer.
     """

@@ -1,4 +1,4 @@
-"""Rows to a Parquet file that is loaded once and then thrown away."""
+"""Write rows to a Parquet file for one load."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write(rows: pa.RecordBatchReader, file: IO[bytes], *, compression: str = "zs
 
 
 def _groups(rows: pa.RecordBatchReader) -> Iterator[pa.Table]:
-    """At least one, which may be empty."""
+    """Split the rows into row groups: at least one, which may be empty."""
     group: list[pa.RecordBatch] = []
     size, any_before = 0, False
     for batch in rows:
@@ -48,7 +48,7 @@ def _groups(rows: pa.RecordBatchReader) -> Iterator[pa.Table]:
 
 
 def _repetitive(sample: pa.Table) -> list[str]:
-    """The leaves, as Parquet names them, whose values repeat in the sample."""
+    """List the leaves, by their Parquet paths, whose values repeat in the sample."""
     found: list[str] = []
     for name, column in zip(sample.column_names, sample.columns, strict=True):
         for chunk in column.chunks[:1]:

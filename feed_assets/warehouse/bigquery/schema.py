@@ -1,4 +1,4 @@
-"""Columns as BigQuery's API and SQL write them; knows no client.
+"""Convert columns to and from BigQuery's API and SQL, without a client.
 
 A schema here is a list of `TableFieldSchema` objects as JSON:
 https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema
@@ -31,7 +31,7 @@ _LONG = "Has held integers beyond 2^53, which no FLOAT holds."
 
 
 def columns_from(fields: Fields) -> Columns:
-    """The columns of a table."""
+    """Convert a table's schema to columns."""
     return tuple(
         Column(
             field["name"],
@@ -46,7 +46,7 @@ def columns_from(fields: Fields) -> Columns:
 def fields_for(
     columns: Columns, before: Fields = (), said: Mapping[str, str] = UNSAID, path: str = ""
 ) -> list[dict[str, Any]]:
-    """The schema of these columns, with every property that the same field of `before` has.
+    """Build the schema of these columns, with every property that the same field of `before` has.
 
     Descriptions in `said`, by path, replace those of `before`. A field of `before` that is
     protected stays in the schema if no column has its name: its protection could not be restored
@@ -68,7 +68,7 @@ def fields_for(
 
 
 def _carried(old: Mapping[str, Any], column: Column) -> dict[str, Any]:
-    """Properties of a table's field that hold for the column; a new type keeps those of access."""
+    """Select the properties of a field to keep; all if the type stays, else its protections."""
     if not old:
         return {}
     (was,) = columns_from([old])
@@ -89,7 +89,7 @@ def _nullable(field: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def protected_path(fields: Fields, path: str = "") -> str | None:
-    """The path of the first field that has a policy tag or a data policy. None without one."""
+    """Find the first field with a policy tag or data policy, by path. None without one."""
     for field in fields:
         here = f"{path}{field['name']}"
         if _protections(field):
@@ -100,7 +100,7 @@ def protected_path(fields: Fields, path: str = "") -> str | None:
 
 
 def unprotected_path(before: Fields, after: Fields, path: str = "") -> str | None:
-    """The path of the first field of `before` that `after` does not protect in the same way.
+    """Find the first field of `before` that `after` does not protect in the same way, by path.
 
     A field that becomes a RECORD is one: a RECORD cannot have policy tags.
     https://cloud.google.com/bigquery/docs/column-level-security-intro#limitations
@@ -118,7 +118,7 @@ def unprotected_path(before: Fields, after: Fields, path: str = "") -> str | Non
 
 
 def _protections(field: Mapping[str, Any]) -> dict[str, Any]:
-    """Its policy tags and data policies. BigQuery answers with empty ones after removing them."""
+    """Return policy tags and data policies. Once removed, BigQuery answers with empty ones."""
     found = {name: field[name] for name in PROTECTIONS if field.get(name)}
     if not found.get("policyTags", {}).get("names"):
         found.pop("policyTags", None)
@@ -126,7 +126,7 @@ def _protections(field: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fitted(before: Fields, wanted: Fields) -> list[dict[str, Any]] | None:
-    """The wanted schema for a load that keeps the table's own. None if a field goes or changes.
+    """Build the schema for a load that keeps the table's own. None if a field goes or changes.
 
     In the table's order, new fields last. Without the protections of the table's fields, which
     it keeps: an account may load without the permission to set them.
@@ -155,7 +155,7 @@ def _shape(field: Mapping[str, Any]) -> tuple[str, bool]:
 
 
 def known_from(fields: Fields) -> Columns:
-    """The columns that a table of known columns tells of; see `known_fields`."""
+    """Read the columns recorded in a table of known columns; see `known_fields`."""
     return tuple(map(_known, fields))
 
 
@@ -179,7 +179,7 @@ def _known(field: Mapping[str, Any]) -> Column:
 
 
 def known_fields(columns: Columns, before: Fields) -> list[dict[str, Any]]:
-    """The schema of a table of known columns, made from the one it has.
+    """Build the schema of a table of known columns from its current one.
 
     A schema's columns keep their type for good, so where one has changed since, its description
     says so; it also has the key that is not the column's name. Then learning is always one update
@@ -205,7 +205,7 @@ def _known_field(column: Column, before: Mapping[str, Any] | None) -> dict[str, 
 
 
 def sql_type(column: Column) -> str:
-    """The column's type in DDL."""
+    """Format the column's type for DDL."""
     if column.type == "RECORD":
         inner = ", ".join(f"{quoted(field.name)} {sql_type(field)}" for field in column.fields)
         kind = f"STRUCT<{inner}>"
@@ -215,7 +215,7 @@ def sql_type(column: Column) -> str:
 
 
 def sql_cast(value: str, before: Column, after: Column) -> str:
-    """The expression that brings `value` from one type to another of the same shape."""
+    """Build the SQL that converts `value` to a wider type of the same shape."""
     if before.repeated:
         one, other = (Column("", c.type, fields=c.fields) for c in (before, after))
         element = sql_cast("element", one, other)
@@ -234,7 +234,7 @@ def sql_cast(value: str, before: Column, after: Column) -> str:
 
 
 def in_place(before: Column, after: Column) -> bool:
-    """Whether ALTER can widen the column: it cannot inside arrays."""
+    """Return whether ALTER can widen the column: it cannot inside arrays."""
     if before.repeated:
         return before == after
     to = {field.name: field for field in after.fields}
@@ -242,10 +242,10 @@ def in_place(before: Column, after: Column) -> bool:
 
 
 def quoted(name: str) -> str:
-    """A name in SQL. Column names cannot have a backtick."""
+    """Quote a name for SQL. Column names cannot have a backtick."""
     return f"`{name}`"
 
 
 def sql_path(names: Sequence[str]) -> str:
-    """A field of a column, by the names on the way to it."""
+    """Quote the path of a field for SQL."""
     return ".".join(map(quoted, names))

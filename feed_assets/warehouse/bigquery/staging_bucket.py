@@ -1,4 +1,4 @@
-"""Large loads by way of Cloud Storage: an object that is there as long as its load job takes."""
+"""Stage large files in Cloud Storage for the time of their load job."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from feed_assets.warehouse.bigquery.errors import FAILURES
 
 FOLDER = "feed_assets"
 FORGOTTEN = timedelta(days=1)
-"""How old an object is that nobody uses: a load job is given an hour."""
+"""Age at which an object is left over: a load job ends within an hour."""
 CHUNK = 32 << 20  # bytes sent at a time, of which none is sent twice
 CALL_SECONDS = 60.0
 
@@ -31,7 +31,7 @@ class StagingBucket:
 
     @contextmanager
     def holding(self, file: IO[bytes], table: str, attempt: str) -> Iterator[str]:
-        """The `gs://` URI of the file's content, until the end of the block.
+        """Upload the file, yield its `gs://` URI, and delete it at the end of the block.
 
         What an import of that table that was killed has left is deleted, too.
         """
@@ -60,7 +60,7 @@ class StagingBucket:
 
 
 def emulator_storage() -> storage.Client:
-    """A client without credentials and proxy; it reads STORAGE_EMULATOR_HOST itself."""
+    """Create a client without credentials and proxy, which reads STORAGE_EMULATOR_HOST."""
     client = storage.Client.create_anonymous_client()
     client._http.trust_env = False  # Google's clients have no setting for it
     return client

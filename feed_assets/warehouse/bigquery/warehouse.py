@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from feed_assets.warehouse.bigquery.staging_bucket import StagingBucket
 
 STAGED_BYTES = 100 << 20
-"""From what size on a file goes through the staging bucket: it would take several requests."""
+"""Size from which a file is staged, as an upload would take several requests."""
 COLUMNS_TABLE = "The columns that the shards {table}_* have had so far. Kept by feed_assets."
 
 
 def emulator_client(project: str, location: str | None) -> bigquery.Client:
-    """A client without credentials and proxy; it reads BIGQUERY_EMULATOR_HOST itself."""
+    """Create a client without credentials and proxy, which reads BIGQUERY_EMULATOR_HOST."""
     nobody = AnonymousCredentials()  # type: ignore[no-untyped-call]  # Google's has no types
     client = bigquery.Client(project, nobody, location=location)
     client._http.trust_env = False  # Google's clients have no setting for it
@@ -44,12 +44,12 @@ def emulator_client(project: str, location: str | None) -> bigquery.Client:
 
 
 class BigQueryWarehouse:
-    """Tables in the client's project, made in the client's location."""
+    """Tables in the client's project, created in the client's location."""
 
     wildcards = True
 
     def __init__(self, client: bigquery.Client, staging: StagingBucket | None = None) -> None:
-        """Loads of STAGED_BYTES and more go by way of `staging`."""
+        """Stage files of STAGED_BYTES and more in `staging`."""
         self._client, self._staging = client, staging
         self._api = BigQueryClient(client)
 
@@ -165,7 +165,7 @@ class BigQueryWarehouse:
     def _load(
         self, table: Table, file: IO[bytes], config: bigquery.LoadJobConfig, attempt: str
     ) -> bigquery.LoadJob:
-        """Runs one load job; asked again under the same `attempt`, finds the job it made."""
+        """Run one load job. Called again with the same `attempt`, adopt the job it submitted."""
         named = hashlib.sha256(f"{self._api.id(table)} {attempt}".encode()).hexdigest()[:32]
         size = file.seek(0, SEEK_END)  # with it, the client uploads less than 5 MB in one request
         options: Any = {"job_config": config, "timeout": CALL_SECONDS}
@@ -193,7 +193,7 @@ class BigQueryWarehouse:
 
     @contextmanager
     def _staged(self, table: Table, file: IO[bytes], attempt: str) -> Iterator[str | None]:
-        """Where a large file is in the staging bucket, if there is one."""
+        """Stage a large file and yield its URI. None without a bucket or for a small file."""
         if self._staging is None or file.seek(0, SEEK_END) < STAGED_BYTES:
             yield None
             return
