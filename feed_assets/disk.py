@@ -1,4 +1,4 @@
-"""Errors of the disk that temporary files are on, as sentences."""
+"""Describe errors of the disk with the temporary files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TOO_MANY = {errno.EMFILE, errno.ENFILE}
 
 
 def disk_failed(what: str, failure: OSError) -> DiskFailed:
-    """The error for an operation on temporary files, `what`, that failed: its cause, what to do."""
+    """Return the error for a failed operation on temporary files: what failed, why, what to do."""
     why = failure.strerror or str(failure) or type(failure).__name__
     if failure.filename is not None and not isinstance(failure.filename, int):
         why += f": {os.fsdecode(failure.filename)}"
@@ -32,5 +32,5 @@ def disk_failed(what: str, failure: OSError) -> DiskFailed:
 def _folder() -> str:
     try:
         return tempfile.gettempdir()
-    except OSError:  # there is none, as the error says
+    except OSError:  # no usable folder; the error says so
         return os.environ.get("TMPDIR", "none of the usual folders")

@@ -1,4 +1,4 @@
-"""The project's `.env`, read as Dagster reads it for runs."""
+"""Load the project's `.env` as Dagster does."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from feed_assets.errors import SettingError
 
 
 def load_env_file() -> None:
-    """Set the variables of `.env` in the current folder; they replace those of the environment.
+    """Set the variables of `.env` in the current folder, also those that are already set.
 
-    As Dagster does: `DagsterInstance.inject_env_vars`, and `dg launch`.
+    Like `DagsterInstance.inject_env_vars` and `dg launch`.
     """
     from dotenv import dotenv_values
 

@@ -1,30 +1,30 @@
-"""What can go wrong, each a sentence for a person and its facts as attributes for a program.
+"""Exceptions: a sentence for people, facts as attributes for programs.
 
 FeedAssetsError
-├── SettingError            a feed, an environment variable or an option is declared wrongly
-├── DownloadError           the feed's server did not give a complete answer
-│   ├── Unreachable           no answer at all (trying again can help)
-│   ├── AccessRefused         401, 403: the credentials
-│   ├── NotFound              404, 410: the URL
-│   ├── RequestRefused        another 4xx, or an answer that no second request can mend
-│   ├── ServerFailed          408, 425, 429, 5xx (trying again can help)
-│   ├── Truncated             the body broke off (trying again can help)
-│   ├── TooSlow               it took longer than `download_timeout` (trying again can help)
-│   └── TooLarge              it is larger than `max_feed_bytes`
-├── ContentError            the answer is complete, and is not what a feed may hold
-│   ├── NotNdjson             no NDJSON at all: a page, an array, a binary file
+├── SettingError            an invalid feed, environment variable or option
+├── DownloadError           the feed's server sent no complete response
+│   ├── Unreachable           no response (transient)
+│   ├── AccessRefused         401, 403: wrong credentials
+│   ├── NotFound              404, 410: wrong URL
+│   ├── RequestRefused        another 4xx, or a response that a retry cannot change
+│   ├── ServerFailed          408, 425, 429, 5xx (transient)
+│   ├── Truncated             the body broke off (transient)
+│   ├── TooSlow               longer than `download_timeout` (transient)
+│   └── TooLarge              larger than `max_feed_bytes`
+├── ContentError            the response is complete, and not a valid feed
+│   ├── NotNdjson             not NDJSON: an HTML page, an array, a binary file
 │   ├── BadLines              more bad lines than `max_bad_lines`
-│   ├── EmptyFeed             no rows, where a snapshot must have some
-│   ├── TooFewRows            fewer than `min_rows`, or than `max_shrink` leaves of the table
-│   └── CheckFailed           rows that do not pass one of `blocking_checks`
-├── TableError              the warehouse cannot take the rows
-│   ├── TypeConflict          a shard's column cannot become what it was and what it is
-│   ├── NotOurs               something stands where the table or view should go
+│   ├── EmptyFeed             a snapshot without rows
+│   ├── TooFewRows            fewer than `min_rows`, or more removed than `max_shrink`
+│   └── CheckFailed           a failed check among `blocking_checks`
+├── TableError              the warehouse cannot store the rows
+│   ├── TypeConflict          a column's types in earlier and current rows cannot be merged
+│   ├── NotOurs               another object has the name of the table or view
 │   ├── UnsupportedColumn     a DataFrame's column has no type in the warehouse
-│   └── WarehouseFailed       the warehouse answered with an error (some: trying again can help)
-├── DiskFailed              a disk of this machine cannot hold the feed's file or the warehouse's
-├── UnexpectedFailure       a fault of feed_assets itself, which ends one day and not the others
-└── ImportFailed            any of the above, with the feed and the days it happened to
+│   └── WarehouseFailed       the warehouse returned an error (some are transient)
+├── DiskFailed              a local disk cannot store the feed's file or the warehouse
+├── UnexpectedFailure       a bug in feed_assets; the other days continue
+└── ImportFailed            any of the above, with the feed and its failed days
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-DAYS_NAMED = 3  # of those that failed for one reason
+DAYS_NAMED = 3  # failed days in a message, per reason
 LINE_START = 80  # characters of a bad line that a message quotes
 
 
 class FeedAssetsError(Exception):
-    """Every error that a user can cause or meet; `str(error)` is one sentence fit to be shown."""
+    """Base of all errors for users. `str(error)` is one sentence, with secrets masked."""
 
     transient: bool = False
-    """Whether doing the same again, later, can succeed."""
+    """True if a retry can succeed."""
     mask: Callable[[str], str] | None = None
-    """Hides the secrets of the feed it is about, which a server may have sent back."""
+    """Masks the feed's secrets, which a server may have echoed."""
 
     def __str__(self) -> str:
         return self.mask(self.sentence) if self.mask else self.sentence
 
     @property
     def sentence(self) -> str:
-        """What `str` shows, before it is masked."""
+        """The unmasked sentence."""
         return super().__str__()
 
 
 class SettingError(FeedAssetsError):
-    """A feed, an environment variable or an option is declared wrongly."""
+    """A feed, an environment variable or an option is invalid."""
 
 
 class DownloadError(FeedAssetsError):
-    """The feed's server did not give a complete answer.
+    """The feed's server sent no complete response.
 
-    `url` is redacted, `status` the answer's, `retry_after` the seconds that the server asked to
-    wait. `attempts` counts the requests made, once no more will be.
+    `url` is redacted. `status` is the response's, `retry_after` the wait in seconds it asks for.
+    `attempts` is the number of requests, set with the last one.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class TooLarge(DownloadError):
 
 
 class ContentError(FeedAssetsError):
-    """The answer is complete, and is not what a feed may hold."""
+    """The response is complete, and not a valid feed."""
 
 
 class NotNdjson(ContentError):
@@ -140,7 +140,7 @@ class CheckFailed(ContentError):
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that is no row: `line` counts from 1, blank lines included; `text` is all of it."""
+    """A line that is not a row; `line` counts from 1, blank lines included."""
 
     line: int
     reason: str
@@ -152,7 +152,7 @@ class BadLine:
 
 
 class BadLines(ContentError):
-    """More bad lines than allowed. `first` is the first of them."""
+    """More bad lines than `allowed`; `first` is the first one."""
 
     def __init__(self, first: BadLine, *, allowed: int) -> None:
         self.first = first
@@ -164,10 +164,9 @@ class BadLines(ContentError):
 
 
 class DiskFailed(FeedAssetsError):
-    """A disk of this machine cannot hold the feed's file or the warehouse's.
+    """A local disk cannot store the feed's file or the warehouse; the table is unchanged.
 
-    The table is as it was. Trying again can help where the disk is full, not where it is closed
-    to this user.
+    Transient for a full disk, not for missing permissions.
     """
 
     transient = True
@@ -178,8 +177,9 @@ class DiskFailed(FeedAssetsError):
 
 
 class UnexpectedFailure(FeedAssetsError):
-    """A fault of feed_assets itself. The table is as it was, and the cause is named by its type:
-    its text could quote a secret.
+    """A bug in feed_assets; the table is unchanged.
+
+    The message names only the type of the cause, whose text could quote a secret.
     """
 
     def __init__(self, what: str, cause: Exception) -> None:
@@ -190,19 +190,19 @@ class UnexpectedFailure(FeedAssetsError):
 
 
 class TableError(FeedAssetsError):
-    """The warehouse cannot take the rows; the table is as it was."""
+    """The warehouse cannot store the rows; the table is unchanged."""
 
 
 DECLARED = frozenset({"NUMERIC", "BIGNUMERIC", "DATE", "TIME", "BYTES", "JSON", "GEOGRAPHY"})
-"""Types that a column of a feed has only where it is declared, and keeps as long as it is."""
+"""Types that are never inferred, only declared."""
 
 
 class TypeConflict(TableError):
-    """A shard's column cannot become what it was and what it is today.
+    """A column's known type and its type in these rows cannot be merged.
 
-    `column` is the path with dots, `known` and `today` are type names as BigQuery writes them.
-    Of a feed, `declare` is the path as it sends it, and `line` is its first line that does not fit
-    the known type. `way_out` replaces the general advice.
+    `column` is a dotted path; `known` and `today` are BigQuery type names. `declare` is the path
+    as in the feed, `line` the first line with a conflicting value. `way_out` replaces the general
+    advice.
     """
 
     def __init__(
@@ -253,7 +253,7 @@ class UnsupportedColumn(TableError):
 
 
 class WarehouseFailed(TableError):
-    """The warehouse answered with an error."""
+    """The warehouse returned an error."""
 
     def __init__(self, message: str, *, transient: bool = False) -> None:
         super().__init__(message)
@@ -261,9 +261,9 @@ class WarehouseFailed(TableError):
 
 
 class ImportFailed(FeedAssetsError):
-    """An import of `feed` failed for `days` (for a snapshot: none), each with its reason.
+    """The failed days of an import, each with its reason; a snapshot is the day None.
 
-    Trying again can help if it can for one of them.
+    Transient if one of the reasons is.
     """
 
     def __init__(self, feed: str, reasons: Mapping[str | None, FeedAssetsError]) -> None:
@@ -275,7 +275,7 @@ class ImportFailed(FeedAssetsError):
 
     @property
     def by_reason(self) -> Mapping[str, Sequence[str | None]]:
-        """The days of each reason; of a snapshot, the one None."""
+        """Failed days per reason; a snapshot is the day None."""
         days: dict[str, list[str | None]] = {}
         for day, reason in self.reasons.items():
             days.setdefault(str(reason), []).append(day)

@@ -1,6 +1,6 @@
-"""A feed's secrets, hidden in every text that leaves an import or a preview.
+"""Mask a feed's secrets in every text that leaves an import or a preview.
 
-A server may send back what it was sent: in a status line, a redirect, a bad line, a key.
+A server may echo them: in a status line, a redirect, a bad line, a key.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from feed_assets.errors import FeedAssetsError
 
 MASK = "***"
 SHORTEST = 4
-"""Characters of a secret that is masked; a shorter one is a part of too many words."""
+"""Characters of the shortest masked secret; a shorter one is a part of too many words."""
 SHORTEST_WORD = 8
-"""The same of what may be a plain word: a user name, or a parameter not named like a secret."""
+"""The same for possible words: user names, and parameters not named like a secret."""
 SHORTEST_PART = 8
-"""Characters of the start of a secret that is masked where a text is cut off."""
+"""Characters of the shortest masked prefix of a secret, at the end of a cut text."""
 LIKE_A_SECRET = re.compile("key|token|secret|pass|pwd|auth|sig|credential", re.IGNORECASE)
 _CUT = re.compile(r"…|\.\.\.|[\"'`)\]}>]|\Z")
 
 
 def secret_mask(feed: Feed) -> SecretMask:
-    """The mask of a feed's secrets, as far as the environment holds them: those that it sends.
+    """Build the mask for a feed's secrets, with their values from the environment.
 
-    A password is masked whatever it is. A user name, or a parameter of the URL that is not named
-    like a secret, is masked if it is long and not also a part of the feed's name, table or URL as
-    shown: `crm` or `orders` would be found in every message.
+    A password is always masked. A user name, or a URL parameter not named like a secret, is masked
+    only if it is long and not a part of the feed's name, table or redacted URL: `crm` or `orders`
+    would match in every message.
     """
     secrets, words = list[str](), list[str]()
     if feed.basic_auth:
@@ -58,10 +58,10 @@ def _from_env(variable: str) -> str:
 
 
 class SecretMask:
-    """Masks secrets in texts, as they are or encoded: percent, JSON, HTML, base64, Latin-1."""
+    """Masks secrets in texts, plain or encoded: percent, JSON, HTML, base64, Latin-1."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        """Of the secrets, those of fewer than SHORTEST characters are not masked."""
+        """Ignore secrets of fewer than SHORTEST characters."""
         found = {form for secret in secrets if len(secret) >= SHORTEST for form in _forms(secret)}
         self._secrets = [_Secret(form) for form in sorted(found, key=len, reverse=True)]
 
@@ -74,7 +74,7 @@ class SecretMask:
         return text
 
     def values(self, value: Any) -> Any:
-        """Mask all texts in what JSON can hold, keys included."""
+        """Mask all texts in a JSON value, keys included."""
         if isinstance(value, str):
             return self(value)
         if isinstance(value, Mapping):
@@ -85,7 +85,7 @@ class SecretMask:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Mask the sentences of errors that are raised inside."""
+        """Mask the messages of errors raised in the block."""
         try:
             yield
         except FeedAssetsError as failure:
@@ -105,7 +105,7 @@ class MaskedLog(logging.LoggerAdapter[logging.Logger]):
 
 
 class _Secret:
-    """One form of a secret, found whatever its characters are escaped as."""
+    """One form of a secret, with any escaping of its characters."""
 
     def __init__(self, secret: str) -> None:
         self._characters = [_character(char) for char in secret]
@@ -145,7 +145,7 @@ def _character(char: str) -> re.Pattern[str]:
 
 @lru_cache(1024)
 def _escaped(char: str) -> str:
-    """A pattern of a character: as it is, or as URLs, JSON, HTML or a wrong charset have it."""
+    """Return the pattern of a character: plain, or escaped as in URLs, JSON, HTML or mojibake."""
     data, code = char.encode(errors="surrogatepass"), ord(char)
     units = char.encode("utf-16-be", "surrogatepass").hex()
     ways = {

@@ -1,4 +1,4 @@
-"""URLs: parsed once and strictly, shown without secrets."""
+"""Parse URLs strictly, and redact them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, repr=False)
 class Url:
-    """An http or https URL. `str(url)` hides the values of its query; `full` is what to request.
+    """An http or https URL. `str(url)` is redacted; `full` has the secrets.
 
     `host` is in lower case, an IPv6 address without its brackets. `path` and `query` are
-    percent-encoded. A fragment is dropped, as no server gets it.
+    percent-encoded. A fragment is dropped.
     """
 
     scheme: str
@@ -33,10 +33,10 @@ class Url:
 
     @classmethod
     def parse(cls, text: str) -> Url:
-        """Raise ValueError, whose message quotes nothing, for a URL that parsers could read apart.
+        """Parse a URL. Raise ValueError, without quotes, for one that parsers read differently.
 
-        Such as one with a backslash, white space or user info. Other parsers find the same host
-        and port in what passes: they are given `full`.
+        Examples are backslashes, white space and user info. All parsers find the same host and
+        port in `full`.
         """
         _check_characters(text)
         parts = _PARTS.fullmatch(text)
@@ -58,7 +58,7 @@ class Url:
         )
 
     def join(self, reference: str) -> Url:
-        """Resolve a reference (RFC 3986, 5), such as a redirect's; raise ValueError as `parse`."""
+        """Resolve a reference (RFC 3986, 5). Raises ValueError like `parse`."""
         _check_characters(reference)
         try:
             target = urljoin(self.full, reference)
@@ -84,7 +84,7 @@ class Url:
 
     @property
     def parameters(self) -> list[tuple[str, str]]:
-        """Names and values of the query, decoded; also those without a value."""
+        """Decoded names and values of the query, including empty values."""
         return parse_qsl(self.query or "", keep_blank_values=True)
 
     @property
@@ -94,7 +94,7 @@ class Url:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is on this machine: localhost, 127.0.0.0/8 or ::1."""
+        """True for localhost, 127.0.0.0/8 and ::1."""
         if ":" in self.host:
             address = IPv6Address(self.host)
             return (address.ipv4_mapped or address).is_loopback
@@ -110,21 +110,21 @@ class Url:
 
 
 def is_private(url: Url) -> bool:
-    """Whether nobody on the way can read the request: https, or this machine."""
+    """Return True if nobody can intercept the request: https, or localhost."""
     return url.scheme == "https" or url.is_loopback
 
 
 def may_follow(url: Url, target: Url) -> bool:
-    """Whether credentials for a URL may go to the target of its redirect.
+    """Return True if credentials may follow a redirect.
 
-    They may go to the same origin, and to the same host by https instead of http.
+    The target must have the same origin, or the same host with https instead of http.
     """
     upgraded = (url.scheme, url.port, target.scheme, target.port) == ("http", 80, "https", 443)
     return url.origin == target.origin or (upgraded and url.host == target.host)
 
 
 def redact(text: str) -> str:
-    """The URL without the values of its query, except `date`; `***` for one that is no URL."""
+    """Return the URL with `***` for each query value except the date; `***` for an invalid URL."""
     try:
         return str(Url.parse(text))
     except ValueError:
@@ -158,7 +158,7 @@ def _host_and_port(authority: str) -> tuple[str, int | None]:
 
 
 def _redacted(item: str) -> str:
-    """One item of a query; only `date` is shown, as it is ours and no secret."""
+    """Redact one query item, except `date`, which feed_assets adds itself."""
     name, equals, value = item.partition("=")
     if not equals:
         return "***"

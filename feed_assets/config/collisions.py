@@ -1,4 +1,4 @@
-"""Feeds that would write to one table, or show up among the shards of another."""
+"""Reject feeds that would share a table, or whose table looks like a shard of another feed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from feed_assets.errors import SettingError
 from feed_assets.schema.table import SHARD, Table
 
 Sharded = Mapping[str, tuple[Feed, Table]]
-"""What shards are named after, and whose it is, by its name to which case does not matter."""
+"""Prefixes of shards with their feeds, by case-insensitive name."""
 
 
 def check_names(kind: str, files: Iterable[tuple[str, str]]) -> None:
-    """Raises SettingError for two of a kind with one name, given as names and their files."""
+    """Raise SettingError if two objects of a kind have one name; `files` are (name, file) pairs."""
     first: dict[str, str] = {}
     for name, file in files:
         if name in first:
@@ -24,12 +24,10 @@ def check_names(kind: str, files: Iterable[tuple[str, str]]) -> None:
 
 
 def check_together(feeds: Iterable[Feed], *, wildcards: bool) -> None:
-    """Refuses feeds that would write to one table or asset, or show up among another's shards.
+    """Raise SettingError if feeds would share a table or an asset, or mix with others' shards.
 
-    Case does not distinguish, as it does not in DuckDB, though it does in BigQuery.
-    `wildcards` says whether the warehouse queries shards by prefix, as BigQuery does: then nothing
-    but a feed's shards may match `table_*`, what stands beside them included. Raises SettingError
-    naming both feeds. Looks each name up, as there may be hundreds.
+    Names are compared without case, as in DuckDB. With `wildcards` (BigQuery), only a feed's shards
+    may match `table_*`.
     """
     feeds = list(feeds)
     _check_assets(feeds)

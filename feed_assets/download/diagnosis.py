@@ -1,4 +1,4 @@
-"""Why a request got no answer, in one sentence; what `requests` raises may quote secrets."""
+"""Explain a failed request in one sentence; the errors of `requests` may quote secrets."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from feed_assets.errors import FeedAssetsError, RequestRefused, SettingError, Un
 from feed_assets.urls import Url
 
 AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""Environment variables that name a file or folder of authorities; the first that is set counts."""
+"""Environment variables for a file or folder of certificate authorities, in order."""
 PROBE_SECONDS = 2.0
-"""For a look at what a port speaks, or `connect_timeout` if that is less."""
+"""Time limit to probe a port's protocol, if `connect_timeout` is longer."""
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}
-"""How OpenSSL calls an answer that is no TLS record."""
+"""OpenSSL's reasons for a response that is not TLS."""
 _TLS_ALERT = "\x15\x03"
 _DAY = re.compile(r"[?&]date=\d{8}$")
 
 
 def without_day(url: str) -> str:
-    """The redacted URL without the day that feed_assets added, for what concerns every day."""
+    """Remove the date from a redacted URL, for errors that concern every day."""
     return _DAY.sub("", url)
 
 
 def diagnose(failure: Exception, url: Url, proxy: str | None, feed: Feed) -> FeedAssetsError:
-    """The error to raise for a request to `url` that failed; `proxy` is where it went, if any.
+    """Return the error for a failed request; `proxy` is the proxy it used, if any.
 
-    It is transient only if a later request can pass with the same settings.
+    It is transient only if a retry with the same settings can succeed.
     """
     shown = without_day(str(url))
     if proxy is not None:
@@ -62,7 +62,7 @@ def diagnose(failure: Exception, url: Url, proxy: str | None, feed: Feed) -> Fee
 
 
 def _setting(failure: Exception, causes: list[BaseException], proxy: str | None) -> str | None:
-    """What is wrong with an environment variable."""
+    """Describe a wrong environment variable."""
     named = f"the proxy {_address(proxy)}, which the environment names," if proxy else "the proxy"
     if isinstance(failure, requests.exceptions.InvalidSchema):
         return (
@@ -86,7 +86,7 @@ def _setting(failure: Exception, causes: list[BaseException], proxy: str | None)
 
 
 def proxy_wants_credentials(proxy: str | None) -> str:
-    """Sentence for a 407."""
+    """Return the message for status 407."""
     named = f"the proxy {_address(proxy)}" if proxy else "a proxy on the way to the feed's server"
     return (
         f"{named} wants credentials (407 Proxy Authentication Required); the environment variable "
@@ -115,7 +115,7 @@ def _bad_authorities() -> str | None:
 
 
 def _refusal(causes: list[BaseException], url: Url, proxy: str | None, feed: Feed) -> str | None:
-    """A cause that no second request can mend."""
+    """Describe a permanent cause."""
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return (
@@ -157,7 +157,7 @@ _HTTPS = "speaks TLS only; begin the feed's url with https://, or correct its po
 def _interruption(
     failure: Exception, causes: list[BaseException], proxy: str | None, feed: Feed
 ) -> str | None:
-    """A cause that may pass by itself."""
+    """Describe a temporary cause."""
     tunnel = next((cause for cause in causes if isinstance(cause, TunnelError)), None)
     if tunnel is not None and tunnel.status:
         return f"cannot be reached: the proxy answered {tunnel.status} to CONNECT"
@@ -204,7 +204,7 @@ def _is_no_tls(causes: list[BaseException]) -> bool:
 
 
 def _speaks_http(url: Url, seconds: float) -> bool:
-    """Whether the URL's port answers without TLS; many servers of TLS do, with a 400."""
+    """Probe the port without TLS; a 400 does not count, as many TLS servers send it."""
     with suppress(OSError), _connected(url, seconds) as plain:
         plain.sendall(b"HEAD / HTTP/1.0\r\n\r\n")
         answer = plain.recv(12)
@@ -213,7 +213,7 @@ def _speaks_http(url: Url, seconds: float) -> bool:
 
 
 def _speaks_tls(url: Url, seconds: float) -> bool:
-    """Whether the URL's port answers with TLS, under whatever certificate."""
+    """Probe the port with TLS; any certificate counts."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with suppress(OSError), _connected(url, seconds) as plain, context.wrap_socket(plain):
@@ -226,13 +226,13 @@ def _connected(url: Url, seconds: float) -> socket.socket:
 
 
 def _address(proxy: str) -> str:
-    """Scheme, host and port of a proxy's URL, which may be in any form."""
+    """Return scheme, host and port of a proxy's URL, in whatever form it is."""
     scheme, found, rest = proxy.rpartition("://")
     return f"{scheme}{found}{re.split('[/?#]', rest.rpartition('@')[2])[0]}"
 
 
 def _causes(failure: object) -> Iterator[BaseException]:
-    """An error and those it was made of: urllib3 keeps them as `reason` or among its arguments."""
+    """Yield an error and its causes, which urllib3 has in `reason` or in the arguments."""
     if isinstance(failure, BaseException):
         yield failure
         for inner in (getattr(failure, "reason", None), *failure.args):

@@ -1,7 +1,4 @@
-"""Values of response headers; a value that no server should send counts as absent.
-
-Each function returns None for a missing header and for nonsense, and raises nothing.
-"""
+"""Parse response headers. Each function returns None for a missing or invalid header."""
 
 from __future__ import annotations
 
@@ -11,11 +8,11 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 LONGEST_DELAY = 366 * 86_400
-"""Seconds. A server that asks to wait for longer does not mean it."""
+"""Seconds. A longer Retry-After is ignored."""
 LONGEST_TAG = 1024
 """Characters of an entity tag that is stored and repeated in later requests."""
 LONGEST_REASON = 80
-"""Characters of a server's text that a message quotes."""
+"""Characters of a server's text in a message."""
 
 _DATE = re.compile(r"[ -~]{1,64}")
 _TAG = re.compile(rf"[!-~\xa1-\xff]{{1,{LONGEST_TAG}}}")
@@ -26,14 +23,14 @@ _RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
 
 @dataclass(frozen=True)
 class ContentRange:
-    """First byte of a partial answer, and the bytes of the whole one if they are known."""
+    """First byte of a partial response, and the size of the whole body if known."""
 
     first: int
     total: int | None
 
 
 def date_of(text: str | None) -> datetime | None:
-    """The moment that a header names, with its time zone."""
+    """Return the time in a header, with its time zone."""
     if text is None or not _DATE.fullmatch(text):
         return None
     try:
@@ -44,7 +41,7 @@ def date_of(text: str | None) -> datetime | None:
 
 
 def delay(retry_after: str | None, date: str | None) -> float | None:
-    """Seconds that a server asks to wait (RFC 9110, 10.2.3): a number, or a date by its clock."""
+    """Return the seconds of a Retry-After (RFC 9110, 10.2.3): a number, or a date by its clock."""
     text = (retry_after or "").strip()
     if _SECONDS.fullmatch(text):
         seconds = float(text)
@@ -56,7 +53,7 @@ def delay(retry_after: str | None, date: str | None) -> float | None:
 
 
 def content_length(text: str | None) -> int | None:
-    """Bytes of an answer. A length that is repeated counts once (RFC 9110, 8.6)."""
+    """Return the size of a body. A repeated length counts once (RFC 9110, 8.6)."""
     lengths = {each.strip() for each in (text or "").split(",")}
     if len(lengths) == 1 and _LENGTH.fullmatch(length := lengths.pop()):
         return int(length)
@@ -64,7 +61,7 @@ def content_length(text: str | None) -> int | None:
 
 
 def content_range(text: str | None) -> ContentRange | None:
-    """Which part of the whole an answer is (RFC 9110, 14.4)."""
+    """Return the range of a partial response (RFC 9110, 14.4)."""
     found = _RANGE.fullmatch(text or "")
     if found is None:
         return None
@@ -72,12 +69,12 @@ def content_range(text: str | None) -> ContentRange | None:
 
 
 def entity_tag(text: str | None) -> str | None:
-    """The tag, quoted or as sloppy servers write it, if it can be repeated in a request."""
+    """Return the ETag, quoted or not, if it is valid in a request header."""
     return text if text and _TAG.fullmatch(text) else None
 
 
 def printable(text: str | None, most: int = LONGEST_REASON) -> str:
-    """Text of a server, fit for one line of a message: shortened, control characters replaced."""
+    """Return a server's text for a message: shortened, control characters replaced."""
     whole = (text or "").strip()
     shown = "".join(each if each.isprintable() else "?" for each in whole[:most])
     return f"{shown}…" if len(whole) > most else shown

@@ -1,6 +1,4 @@
-"""Rules for the columns that a feed declares as `key` and `updated_at`: checked before any table
-is touched.
-"""
+"""Check the columns declared as `key` and `updated_at`, before any table is changed."""
 
 from __future__ import annotations
 
@@ -19,16 +17,16 @@ from feed_assets.warehouse.schema_evolution import NO_ORDER, Path, column_at
 TIMES = ("DATETIME", "TIMESTAMP")
 ISO = "have the feed send ISO 8601 (2020-01-31T10:00:00Z), all with a UTC offset or all without"
 _ORDERED = (*TIMES, "INTEGER", "NUMERIC")
-"""Types by which text is compared as what it means."""
+"""Types that give text an order by time or number."""
 _TIME_KINDS = (ndjson.ValueKind.DATETIME, ndjson.ValueKind.TIMESTAMP)
-_NAMED = 5  # columns that a message lists
+_NAMED = 5  # columns in a message
 _QUOTED = 40  # characters of a value in a message
 
 
 def check_key_columns(feed: Feed, url: str, reading: ndjson.Reading, known: Columns) -> None:
-    """Raise ContentError or TypeConflict if rows cannot be told apart or ordered as declared.
+    """Raise ContentError or TypeConflict if key or updated_at cannot identify or order rows.
 
-    `known` are the columns of the shards so far. A feed without rows passes.
+    `known` are the columns of the shards so far. A feed without rows is valid.
     """
     if not reading.rows:
         return
@@ -56,7 +54,7 @@ def check_key_columns(feed: Feed, url: str, reading: ndjson.Reading, known: Colu
 def _check_key(
     feed: Feed, path: str, names: Path, now: Column, reading: ndjson.Reading, known: Columns
 ) -> None:
-    """Refuse FLOAT above all: BigQuery cannot partition rows by it into the latest state."""
+    """Reject types that cannot be a key, such as FLOAT, by which BigQuery cannot partition."""
     before = column_at(known, path)
     was = before[1] if before and not before[1].repeated else None
     if now.repeated or now.type in NO_ORDER:
@@ -98,7 +96,7 @@ def _check_order(
     reading: ndjson.Reading,
     known: Columns,
 ) -> None:
-    """Refuse text above all: it is ordered by its characters. Declared as STRING it passes."""
+    """Reject types without an order by time, such as text, unless it is declared as STRING."""
     if now.repeated or now.type in NO_ORDER:
         raise ContentError(
             f"{path} is updated_at and is {now} in the feed, which has no order; name a column or "
@@ -129,7 +127,7 @@ def _check_order(
 def declaration(
     path: str, texts: Sequence[str], types: Sequence[str], *, backfill: bool = False
 ) -> str | None:
-    """Advice to declare the first of `types` that takes each of the texts, if one does."""
+    """Return advice to declare the first of `types` that is valid for all texts, if any."""
     filled = [text for text in texts if text]
     blanks = len(filled) < len(texts)
     for name in types if filled else ():
@@ -147,7 +145,7 @@ def _declare(path: str, kind: str, also: str = "", *, backfill: bool) -> str:
 
 
 def texts_at(rows: pa.Table, names: Path) -> pa.Array:
-    """The values of a column or field as text, each once, without null, in their first order."""
+    """Return the distinct values of a column or field as text, without null."""
     values = rows.column(names[0])
     for name in names[1:]:
         values = pc.struct_field(values, name)
@@ -155,9 +153,9 @@ def texts_at(rows: pa.Table, names: Path) -> pa.Array:
 
 
 def _observed(among: Sequence[ndjson.Column], path: str) -> ndjson.Column | None:
-    """The column at a path, by keys as sent or names as stored, also one with nothing but null.
+    """Find the column at a path, by the feed's keys or the stored names.
 
-    That may also be a record that the path goes through: its fields have no value either.
+    For a path through a record without values, return the record.
     """
     named = [each for each in among if _is_named(each)]
     for column in named:
@@ -174,7 +172,7 @@ def _observed(among: Sequence[ndjson.Column], path: str) -> ndjson.Column | None
 
 
 def _is_named(column: ndjson.Column) -> bool:
-    """Whether a row has its key; a declared column is there without."""
+    """Return True if a row has the key; a declared column may have none."""
     return column.observed.first is not None
 
 

@@ -1,7 +1,6 @@
-"""Python objects in a DataFrame's columns: refused, by row, where no column type holds them all.
+"""Reject DataFrame columns with Python objects that no single type can store; name the row.
 
-Arrow drops the offset or the time of some values of a mixture without an error, and for others
-raises one that names no row.
+Arrow silently drops the offset or the time of some mixed values, and its errors name no row.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from feed_assets.errors import UnsupportedColumn
 _QUOTED = 40  # characters of a value in a message
 _DIGITS = 38  # of a BIGNUMERIC, before the point and after it
 _OF_ONE_KIND = {"string", "bytes", "integer", "floating", "boolean", "mixed-integer-float", "empty"}
-"""Columns that Arrow converts exactly or not at all, as pandas calls them."""
-_TOGETHER = ({"int", "float"}, {"int", "Decimal"})  # of these, Arrow looks for a loss itself
+"""Kinds of columns (pandas' names) that Arrow converts exactly or not at all."""
+_TOGETHER = ({"int", "float"}, {"int", "Decimal"})  # Arrow itself detects a loss here
 
 _Firsts = dict[str, tuple[str, int]]
 
 
 def check_mixtures(frame: pd.DataFrame) -> None:
-    """Raise UnsupportedColumn for a mixture that Arrow might change without an error."""
+    """Raise UnsupportedColumn for a mixture that Arrow might change silently."""
     for place, label in enumerate(frame.columns):
         values = frame.iloc[:, place]
         if values.dtype == object and pd.api.types.infer_dtype(values) not in _OF_ONE_KIND:
@@ -34,7 +33,7 @@ def check_mixtures(frame: pd.DataFrame) -> None:
 
 
 def check_all(frame: pd.DataFrame) -> None:
-    """Raise UnsupportedColumn for the first value that Arrow refuses."""
+    """Raise UnsupportedColumn for the first value that Arrow rejects."""
     for place, label in enumerate(frame.columns):
         if not _is_utf8(str(label)):
             raise UnsupportedColumn(
@@ -68,7 +67,7 @@ def _look(path: str, row: int, value: Any, firsts: _Firsts) -> None:
 
 
 def _kind(path: str, row: int, value: Any) -> tuple[str | None, Iterable[tuple[str, Any]]]:
-    """The kind of a value, None of a null, and what lies inside it."""
+    """Return the kind of a value (None for null), and its inner values."""
     found: str | None = None
     inside: Iterable[tuple[str, Any]] = ()
     wrong = ""
