@@ -1,7 +1,6 @@
-"""A company's CRM in BigQuery every day: NDJSON feeds as Dagster assets.
+"""Import a CRM's NDJSON feeds into BigQuery or DuckDB every day, as Dagster assets.
 
-Names are imported when first used, so that a notebook pays for no Dagster and a code location
-for no pandas.
+Names are imported on first use: a notebook does not load Dagster, a code location not pandas.
 """
 
 from __future__ import annotations

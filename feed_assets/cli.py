@@ -48,12 +48,12 @@ that cannot be understood; 130 after Ctrl-C, which leaves whole tables."""
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """In one sentence, without the usage before it."""
+        """Exit with one sentence, without the usage text."""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command, and returns its exit status."""
+    """Run the command and return its exit status."""
     asked = _parser().parse_args(arguments)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as failure:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(failure, BrokenPipeError):  # of which who reads has seen enough
+        if not isinstance(failure, BrokenPipeError):  # the reader closed the pipe
             sys.stderr.write(f"feed-assets: the output cannot be written: {failure.strerror}\n")
         return 1
     except KeyboardInterrupt:
@@ -117,7 +117,7 @@ def _import(asked: argparse.Namespace) -> None:
 
 
 def _attributes(asked: argparse.Namespace) -> dict[str, Any]:
-    """Those of the feed, as far as they are given."""
+    """Return the feed's attributes given as options."""
     found: dict[str, Any] = {
         "headers_env": dict(asked.header_env) or None,
         "allow_insecure": asked.allow_insecure or None,
@@ -243,7 +243,7 @@ def _day(text: str) -> date:
 
 
 def _type(text: str) -> tuple[str, str]:
-    """Of which the type is looked at with all the others."""
+    """Split COLUMN=TYPE; the feed's model validates the type."""
     column, equals, name = text.rpartition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"{text} is not COLUMN=TYPE, such as total=NUMERIC")

@@ -1,1 +1,1 @@
-"""The example CRM: three orders, served as a company's server would, and imported."""
+"""The example CRM: a server with three orders, and feeds that import them."""

@@ -33,7 +33,7 @@ ORDERS = Table("crm", "orders")
 SNAPSHOT = Table("crm", "current_orders")
 FOLDER = Path("var", "demo").absolute()
 WAREHOUSE = f"duckdb://{quote(str(FOLDER))}/warehouse.duckdb"
-"""Unless FEED_ASSETS_WAREHOUSE names another."""
+"""The default of FEED_ASSETS_WAREHOUSE."""
 console = Console()
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m feed_assets.demo", description=__doc__)
     parser.add_argument("what", choices=["import", "ui", "serve"], nargs="?", default="import")
     what = parser.parse_args().what
-    for end in (signal.SIGINT, signal.SIGTERM):  # also where a shell had them ignored
+    for end in (signal.SIGINT, signal.SIGTERM):  # even if the shell ignores them
         signal.signal(end, signal.default_int_handler)
     os.environ.setdefault("CRM_FEED_USERNAME", USERNAME)
     os.environ.setdefault("CRM_FEED_PASSWORD", PASSWORD)
@@ -107,7 +107,7 @@ def import_all() -> None:
 
 
 def show(warehouse: Warehouse) -> None:
-    """Prints the view and the snapshot, whose rows are the same, and the shards with theirs."""
+    """Print the latest state, the snapshot (both have the same rows), and all shards."""
     for table, caption in (
         (ORDERS, "the latest state over all shards"),
         (SNAPSHOT, "the snapshot"),
@@ -129,7 +129,7 @@ def show(warehouse: Warehouse) -> None:
 
 
 def _cell(value: object) -> str:
-    """A value as a person writes it: of a midnight, its date."""
+    """Format a value; midnight as a date only."""
     return str(value).removesuffix(" 00:00:00")
 
 
@@ -165,7 +165,7 @@ def _ui() -> None:
 
 
 def _free_port() -> int:
-    """The UI's usual port; if that is in use, one that is free."""
+    """Return the UI's usual port, or a free one if it is in use."""
     for port in (UI_PORT, 0):
         with suppress(OSError), socket.create_server((HOST, port)) as server:
             return int(server.getsockname()[1])

@@ -1,4 +1,4 @@
-"""What the example CRM holds: each order as it was after each of its changes."""
+"""The orders of the example CRM, with the state after each change."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FIRST, LAST = date(2020, 1, 10), date(2020, 1, 20)
 
 
 def updated_on(day: date) -> list[dict[str, Any]]:
-    """The orders updated on one day, as they were at its end."""
+    """Return the orders updated on a day, in their state at its end."""
     return [order for order in map(_order, CHANGES) if order["updatedAt"] == day.isoformat()]
 
 
 def now() -> list[dict[str, Any]]:
-    """Every order, as it is now."""
+    """Return every order in its current state."""
     orders = {order["orderId"]: order for order in map(_order, CHANGES)}
     return list(orders.values())
 

@@ -1,4 +1,4 @@
-"""The example CRM's feeds as a code location of their own, apart from a user's."""
+"""The code location of the example CRM's feeds, separate from the user's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from feed_assets.definitions import code_location
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The code location of the feeds in this package's `defs`."""
+    """Build the code location of the feeds in this package's `defs`."""
     return code_location(
         dg.ComponentTree(
             defs_module=import_module("feed_assets.demo.defs"), project_root=Path(__file__).parent

@@ -1,4 +1,4 @@
-"""A company's feed server in small: NDJSON behind HTTP Basic Auth, on loopback."""
+"""A small feed server: NDJSON behind HTTP Basic Auth, on loopback."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOST, PORT = "127.0.0.1", 8020
 USERNAME, PASSWORD = "crm", "example"
 Rows = Iterable[dict[str, Any]]
 Feeds = dict[str, Callable[[date | None], Rows]]
-"""Paths to feeds: called with the day asked for, or None for the snapshot, each gives its rows."""
+"""Feeds by path: a function from the requested day (None: snapshot) to rows."""
 
 CRM: Feeds = {"/feed.ndjson": lambda day: crm.now() if day is None else crm.updated_on(day)}
 
@@ -32,7 +32,7 @@ class _Handler(BaseHTTPRequestHandler):
     feeds: Feeds = CRM
 
     def do_GET(self) -> None:
-        """Answers a feed's request, the day as `date=YYYYMMDD` in the query."""
+        """Serve a feed; `date=YYYYMMDD` in the query requests a day."""
         parts = urlsplit(self.path)
         days = parse_qs(parts.query).get("date", [])
         feed = self.feeds.get(parts.path)
@@ -65,17 +65,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
-        """Stays silent: what is asked for shows in the importing run."""
+        """Log nothing; the importing run logs its requests."""
 
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """Stays silent: a client that has seen enough of an answer may hang up."""
+        """Log nothing; clients may close the connection early."""
 
 
 @contextmanager
 def serving(feeds: Feeds = CRM, port: int = 0) -> Iterator[str]:
-    """Serves feeds on loopback, on a free port or the one given, and yields the URL of its root."""
+    """Serve feeds on loopback; yield the root URL. Port 0 means any free port."""
     handler = type("Handler", (_Handler,), {"feeds": feeds})
     with _Server((HOST, port), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
