@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from typing import TYPE_CHECKING, Any, get_origin
 
@@ -45,12 +46,13 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
 
             opened = self.warehouse.open(context.log)
             with obj.slot(), obj.as_retry_request(), as_failure(), opened as warehouse:
-                if obj.feed.partition_by_date:  # independent of this run's days
-                    try:
-                        finish_pending(warehouse, obj.feed.destination)
-                    except FeedAssetsError as failure:  # the days raise it again
-                        context.log.warning(str(failure))
-                obj.store(warehouse, permanent_failures)
+                try:
+                    obj.store(warehouse, permanent_failures)
+                except FeedAssetsError:
+                    if obj.feed.partition_by_date:  # a day that is stored does it by itself
+                        with suppress(FeedAssetsError):
+                            finish_pending(warehouse, obj.feed.destination)
+                    raise
             return
         with as_failure(), self.warehouse.open(context.log) as warehouse:
             for key, frame in _frames(context, obj).items():

@@ -488,7 +488,7 @@ def test_a_table_that_would_shrink_by_more_than_allowed_stays(
 
 
 @pytest.mark.parametrize("asset", ["orders", "orders_latest"])
-def test_a_run_first_finishes_what_a_killed_one_left_whatever_becomes_of_itself(
+def test_a_run_finishes_what_a_killed_one_left_even_if_it_fails_itself(
     project: Callable[..., Project], asset: str
 ) -> None:
     """INTEGER was to become FLOAT in all shards, without which `table_*` fails in BigQuery."""
