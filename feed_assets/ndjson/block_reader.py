@@ -202,7 +202,7 @@ def block_lines(block: Block, options: Options) -> Iterator[tuple[int, bytes]]:
 
 
 def _table(rows: Rows, hints: Hints) -> pa.Table:
-    """Raises CrowdedError, ArrowInvalid and UnicodeDecodeError besides DistrustedError."""
+    """Parse with Arrow. Raise FallBackToRows, TooManyColumns, ArrowInvalid, UnicodeDecodeError."""
     check_column_count(rows, count_columns(pa.schema(hints)))
     try:
         table = read_with_schema(rows.data, hints)

@@ -43,7 +43,7 @@ class ColumnCaster:
         """`dropped_before`: null elements dropped before, by path. `minus_zero`: a 0 can be -0."""
         self.dropped_nulls: Counter[str] = Counter()
         self.allocated = False
-        """Whether the result uses memory besides that of the provisional array."""
+        """True if the result uses memory besides that of the provisional array."""
         self._dropped_before, self._nulls = dropped_before, nulls
         self._minus_zero = minus_zero
 

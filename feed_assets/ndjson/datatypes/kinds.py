@@ -54,7 +54,7 @@ class DeclaredType:
 
     @property
     def keeps_empty(self) -> bool:
-        """Whether `{}` and `[]` are stored as text; otherwise they count as null."""
+        """True if `{}` and `[]` are stored as text; otherwise they count as null."""
         return self.name in ("STRING", "JSON")
 
 

@@ -131,7 +131,7 @@ def _zone(chance: random.Random) -> str:
 
 
 def _text(made: Callable[[random.Random], str]) -> Callable[[random.Random], str]:
-    """As a JSON string, now and then with a character changed."""
+    """Return a JSON string, now and then with a character changed."""
 
     def text(chance: random.Random) -> str:
         found = made(chance)

@@ -55,7 +55,7 @@ def type_of(reading: Reading, name: str = "c") -> str | None:
 
 
 def values_of(reading: Reading, name: str = "c") -> list[Any]:
-    """What is stored in the column, row by row."""
+    """Return the stored values, row by row."""
     stored: list[Any] = reading.table.column(name).to_pylist()
     return stored
 

@@ -1,4 +1,4 @@
-"""What a feed means, worked out slowly and apart from the engine, with which it shares no code.
+"""Slow reference for the meaning of a feed, which shares no code with the engine.
 
 It parses by hand, keeps all of the feed in memory, and looks at all values of a column at once
 instead of joining observations.
@@ -20,7 +20,7 @@ from feed_assets_tests.unit.ndjson.oracle_json import BadError, Node, Parser
 
 @dataclass
 class Expected:
-    """What the engine should give."""
+    """Expected result of the engine."""
 
     bad_lines: list[int]
     types: dict[str, str]  # in the order of the columns
@@ -28,7 +28,7 @@ class Expected:
 
 
 def expected(data: bytes, *, empty_as_null: bool = False) -> Expected:
-    """What a feed means."""
+    """Return the expected result."""
     bad_lines, nodes = [], []
     for number, line in enumerate(data.split(b"\n"), 1):
         if number == 1 and line.startswith(b"\xef\xbb\xbf"):
@@ -63,7 +63,7 @@ def _empties_to_null(node: Node) -> None:
 
 
 def type_text(found: Any) -> str:
-    """As Arrow writes it. A record's type is a dict by names, an array's a list of one."""
+    """Return Arrow notation. A record's type is a dict by names, an array's a list of one."""
     if isinstance(found, dict):
         fields = (f"{name}: {type_text(each)}" for name, (_, each) in found.items())
         return f"struct<{', '.join(fields)}>"

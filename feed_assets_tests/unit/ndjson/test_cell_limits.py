@@ -1,4 +1,4 @@
-"""Keys that are data, and what they must not cost: a column for each, as long as the feed."""
+"""Feeds whose keys are data must not cost a column for each key, as long as the feed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which name each column gets."""
+"""Names of columns, derived from keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where declared types apply."""
+"""Paths at which declared types apply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is taken for a geography, and what is refused before BigQuery would refuse the load."""
+"""Geographies that are accepted, and values rejected before BigQuery would reject the load."""
 
 from __future__ import annotations
 

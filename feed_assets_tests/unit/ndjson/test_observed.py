@@ -1,4 +1,4 @@
-"""Observations join as a semilattice, so a feed may be observed in blocks and in any order."""
+"""Observations merge as a semilattice, so a feed can be observed in blocks and in any order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reading offers: the table on disk, the DataFrame, the report."""
+"""Results of a reading: the table on disk, the DataFrame, the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is no NDJSON at all is refused with its own sentence, whatever bad lines are allowed."""
+"""Files in other formats are rejected with a specific error, however many bad lines are allowed."""
 
 from __future__ import annotations
 
