@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pytest
@@ -61,13 +62,11 @@ def orders(dataset: str) -> Table:
 def snapshot(
     warehouse: BigQueryWarehouse, orders: Table, rows: pa.Table, origin: Origin | None = None
 ) -> None:
-    attempt = f"{orders} {id(rows)} {origin}"
-    store_snapshot(warehouse, orders, rows, attempt=attempt, origin=origin or Origin())
+    store_snapshot(warehouse, orders, rows, attempt=uuid4().hex, origin=origin or Origin())
 
 
 def shard(warehouse: BigQueryWarehouse, orders: Table, rows: pa.Table, day: date = DAY) -> None:
-    attempt = f"{orders} {id(rows)} {day}"
-    store_shard(warehouse, orders, day, lambda known: rows, attempt=attempt)
+    store_shard(warehouse, orders, day, lambda known: rows, attempt=uuid4().hex)
 
 
 def protect(client: bigquery.Client, table: Table) -> None:
