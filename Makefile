@@ -18,7 +18,7 @@ test: setup ## every test; installs a browser first if there is none
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 test-unit: setup ## the tests that start no process, no emulator and no Dagster
-	$(BIN)/pytest -n 2 -p feed_assets_tests.support.unit_layer feed_assets_tests/unit
+	$(BIN)/pytest -n 2 -p feed_assets_tests.support.unit_layer -m "not process" feed_assets_tests/unit
 
 test-bigquery: setup ## what both warehouses promise, on a real project: PROJECT=my-project
 	FEED_ASSETS_TEST_PROJECT=$(PROJECT) $(BIN)/pytest feed_assets_tests/warehouses -k bigquery

@@ -112,6 +112,7 @@ def test_a_source_leaves_no_file_open() -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("ends", [signal.SIGKILL, signal.SIGTERM])
 def test_a_process_that_is_killed_leaves_no_file(tmp_path: Path, ends: signal.Signals) -> None:
     program = """

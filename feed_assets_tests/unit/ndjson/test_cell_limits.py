@@ -69,6 +69,7 @@ def _keys(value: object) -> set[str]:
     return set(value).union(*map(_keys, value.values())) if isinstance(value, dict) else set()
 
 
+@pytest.mark.process
 def test_keys_that_are_data_take_no_more_memory_than_others() -> None:
     program = """
 from pathlib import Path

@@ -172,6 +172,7 @@ MEMORY: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", MEMORY)
 def test_small_feeds_take_little_memory(name: str) -> None:
     data, options = MEMORY[name]

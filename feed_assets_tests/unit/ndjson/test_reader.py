@@ -137,6 +137,7 @@ def test_read_ndjson_decodes_gzip_beside_the_reading(tmp_path: Path) -> None:
         read_ndjson(path)
 
 
+@pytest.mark.process
 def test_reading_does_not_import_pandas() -> None:
     program = """
 import json, sys
