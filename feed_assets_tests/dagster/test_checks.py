@@ -235,7 +235,10 @@ def test_a_check_that_blocks_refuses_before_the_load(
     ("attributes", "message"),
     [
         ({"blocking_checks": ["key"]}, "has key among its blocking_checks, and no key"),
-        ({"blocking_checks": ["updated_at"], "updated_at": "at"}, "a feed by date that has an"),
+        (
+            {"blocking_checks": ["updated_at"], "updated_at": "at"},
+            "which needs partition_by_date and updated_at",
+        ),
         ({"blocking_checks": ["rows"]}, "Input should be 'key' or 'updated_at'"),
     ],
 )

@@ -365,7 +365,9 @@ def test_a_server_that_wants_them_after_a_redirect_is_named(
     faulty.arm(status("302 Found", Location=other.url))
     other.arm(status("401 Unauthorized"))
 
-    with pytest.raises(AccessRefused, match=r"credentials are never sent to another server: set url"):
+    with pytest.raises(
+        AccessRefused, match=r"credentials are never sent to another server: set url"
+    ):
         fetched(feed(faulty, **BASIC))
 
 
