@@ -46,7 +46,7 @@ def to_arrow(frame: pd.DataFrame, *, validated: bool = False) -> pa.Table:
         rows = pa.Table.from_pandas(frame, preserve_index=False)
         for place, column in enumerate(rows.columns):
             if pa.types.is_dictionary(column.type):
-                plain = column.cast(column.type.value_type)
+                plain = column.cast(column.type.value_type)  # exact: the values themselves
                 rows = rows.set_column(place, rows.column_names[place], plain)
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as failure:
         check_all(frame)

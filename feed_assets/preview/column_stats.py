@@ -80,7 +80,7 @@ def _format(one: pa.Array) -> str:
     """Format the array's only value for people; midnight as a date only."""
     if pa.types.is_binary(one.type):
         return b64encode(one[0].as_py()).decode()
-    text = str(one.cast(pa.string())[0])  # `as_py` of a time would import pandas
+    text = str(one.cast(pa.string())[0])  # exact; `as_py` of a time would import pandas
     if pa.types.is_timestamp(one.type) or pa.types.is_time(one.type):
         zone = "Z" if text.endswith("Z") else ""
         text = text.removesuffix("Z").removesuffix(_NO_FRACTION)

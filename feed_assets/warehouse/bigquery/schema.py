@@ -215,7 +215,10 @@ def sql_type(column: Column) -> str:
 
 
 def sql_cast(value: str, before: Column, after: Column) -> str:
-    """Build the SQL that converts `value` to a wider type of the same shape."""
+    """Build the SQL that converts `value` to a wider type of the same shape.
+
+    Exact: INTEGER widens to FLOAT only without integers beyond 2^53, NUMERIC to BIGNUMERIC always.
+    """
     if before.repeated:
         one, other = (Column("", c.type, fields=c.fields) for c in (before, after))
         element = sql_cast("element", one, other)

@@ -42,7 +42,10 @@ def sql_type(column: Column) -> str:
 
 
 def selected(column: Column) -> str:
-    """The column of rows that are under `as_held`, in its own type."""
+    """The column of rows that are under `as_held`, in its own type.
+
+    Exact: DuckDB's JSON is the text itself.
+    """
     name = quoted(column.name)
     is_json = any(each.type == "JSON" for _, each in paths((column,)))
     return f"CAST({name} AS {sql_type(column)}) AS {name}" if is_json else name
