@@ -149,7 +149,7 @@ def test_the_alert_is_received_and_its_tick_says_so(
 
     go_to(page, "Automation")
     page.get_by_text("import_alerts", exact=True).first.click()
-    expect(page.get_by_text("Tells whom FEED_ASSETS_ALERTS names of imports")).to_be_visible()
+    expect(page.get_by_text("Sends failed imports, failed checks, late feeds")).to_be_visible()
     screenshot(page, "sensor_of_alerts")
     assert waited_for("its tick", lambda: said_by_a_tick(page, f"sent: {ALERT}"))
 
