@@ -32,7 +32,8 @@ def stored(name: str, text: str) -> Any:
     Raises RefusedError.
     """
     node = Parser(text).node(1)
-    return None if node.kind == "null" else _STORED[name](node)
+    empty = text.strip() in {"[]", "{}"} and name not in {"STRING", "JSON"}  # holds no value
+    return None if node.kind == "null" or empty else _STORED[name](node)
 
 
 def _string(node: Node) -> str:
