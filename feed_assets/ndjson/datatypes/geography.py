@@ -16,7 +16,9 @@ from typing import Any
 
 from feed_assets.ndjson.strict_json import FloatText, IntText, InvalidLine, decode_value
 
-_TOKEN = re.compile(r"\s*([A-Za-z]+|[(),]|[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)", re.ASCII)
+_TOKEN = re.compile(
+    r"\s*([(),]|(?:[A-Za-z]+|[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?=[\s(),]|\Z))", re.ASCII
+)
 _DEEPEST = 32  # collections in collections
 _LEAST_OF_LINE, _LEAST_OF_RING = 2, 4  # points; a ring ends where it began
 _LONGITUDE, _LATITUDE = 180, 90  # degrees either way; a longitude beyond, BigQuery would change

@@ -36,6 +36,7 @@ OTHERS = [
     "POINT()",
     "POINT(1)",
     "POINT(1 2 3)",
+    "POINT(1-2)",
     "POINT Z(1 2 3)",
     "POINT(1, 2)",
     "POINT(1 2",
