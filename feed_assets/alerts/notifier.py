@@ -23,7 +23,7 @@ MAX_REFUSALS = 3
 
 @dataclass(frozen=True)
 class Address:
-    """Where alerts go. `label` is safe to log: the URL's scheme, numbered if not unique."""
+    """Destination of alerts. `label` is safe to log: the URL's scheme, numbered if not unique."""
 
     label: str
     service: Any = field(repr=False)

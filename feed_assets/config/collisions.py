@@ -86,7 +86,7 @@ def _names(feed: Feed) -> list[Table]:
 
 
 def _among_shards(name: Table, sharded: Sharded, *, wildcards: bool) -> Iterator[tuple[Feed, str]]:
-    """Those among whose shards a table of that name would show up, and how."""
+    """Return the feeds whose wildcard would match a table of that name, and how."""
     key = _key(name)
     if wildcards:
         for place, letter in enumerate(key):

@@ -59,7 +59,7 @@ def _warn_if_temporary(context: dg.AssetExecutionContext) -> None:
 
 
 def _is_limited(instance: dg.DagsterInstance, feed: str) -> bool:
-    """Whether the instance limits the feed's pool, and leaves its slots to runs."""
+    """Return whether the instance limits the feed's pool, and leaves its slots to runs."""
     storage = instance.event_log_storage
     if not storage.supports_global_concurrency_limits:
         return False

@@ -49,7 +49,7 @@ def import_feed(name: str, days: tuple[date, date] | None, say: Say) -> None:
 
 
 def _definitions() -> dg.Definitions:
-    """Those of the project in the current folder; outside a project, those of this checkout."""
+    """Load the project in the current folder; outside a project, this checkout."""
     module = DEFINITIONS
     project = Path.cwd() / "pyproject.toml"
     if project.exists():
@@ -133,7 +133,7 @@ def _run(
     several = tags.get(RANGE_START) != tags.get(RANGE_END)
 
     def listen(entry: dg.EventLogEntry) -> None:
-        """Of one day, the failure is raised and not said as well."""
+        """Print the run's lines; the failure of a single day is raised instead."""
         if not entry.is_dagster_event and (several or int(entry.level) < logging.ERROR):
             say(entry.user_message)
 

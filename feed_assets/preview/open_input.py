@@ -31,7 +31,7 @@ class PreviewInput:
     source: ByteSource
     reading: ndjson.Reading
     end_is_marked: bool = True
-    """Whether the response has a marked end, so that a truncated one would be noticed."""
+    """True if the response has a marked end, so that a truncated one would be noticed."""
 
 
 @contextmanager

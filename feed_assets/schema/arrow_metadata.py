@@ -1,4 +1,4 @@
-"""What an Arrow field tells in its metadata: the key it was sent as, and what its text is."""
+"""Metadata of an Arrow field: the key in the feed, and the type of its text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DIGEST = "sha256:"
 
 
 def kept(key: str) -> str:
-    """What is kept of a key with its column: the key, or a digest of one that is too long.
+    """Return the key to store with its column: the key, or a digest of one that is too long.
 
     BigQuery keeps it, in JSON, in a description of at most 1,024 characters, which says more.
     https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema
@@ -30,13 +30,13 @@ def keyed_field(name: str, kind: pa.DataType, key: str | None) -> pa.Field:
 
 
 def key_of(field: pa.Field) -> str | None:
-    """What is kept of the key, if that is another than the name."""
+    """Return the stored key if it differs from the name."""
     key = (field.metadata or {}).get(_KEY)
     return None if key is None else key.decode()
 
 
 def sent_as(field: pa.Field) -> str:
-    """What is kept of the key; a column of which no other is known was sent under its name."""
+    """Return the stored key; without one, a column has the name of its key."""
     key = key_of(field)
     return str(field.name) if key is None else key
 
@@ -47,6 +47,6 @@ def text_field(field: pa.Field, kind: str | None) -> pa.Field:
 
 
 def text_of(field: pa.Field) -> str | None:
-    """What its text is, if no STRING."""
+    """Return the type of the field's text, if it is not STRING."""
     kind = (field.metadata or {}).get(_TEXT)
     return None if kind is None else kind.decode()

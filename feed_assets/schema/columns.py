@@ -78,7 +78,7 @@ class Column:
 
     @property
     def json(self) -> dict[str, Any]:
-        """As in BigQuery's JSON schema files."""
+        """Return the column as BigQuery's JSON schema files have it."""
         mode = "REPEATED" if self.repeated else "NULLABLE"
         described: dict[str, Any] = {"name": self.name, "type": self.type, "mode": mode}
         if self.fields:
@@ -118,7 +118,7 @@ def _told(field: pa.Field, types: Mapping[str, str], path: str) -> pa.Field:
 
 
 def types_told(columns: Columns) -> dict[str, str]:
-    """What is to be told of the text in these columns, by path."""
+    """Return the types of text in these columns, by path."""
     return {path: column.type for path, column in paths(columns) if column.type in TEXTS}
 
 
@@ -212,7 +212,7 @@ def paths(columns: Columns, prefix: str = "") -> Iterator[tuple[str, Column]]:
 
 
 def described(columns: Columns, descriptions: Mapping[str, str]) -> dict[str, str]:
-    """What is said of these columns and fields, by path as stored.
+    """Return the descriptions of these columns and fields, by path as stored.
 
     `descriptions` are by path as sent, or else as stored.
     """

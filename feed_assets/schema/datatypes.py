@@ -24,11 +24,11 @@ NAMES = (
 )
 """BigQuery's legacy names."""
 STANDARD = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN"}
-"""What these are called in its SQL."""
+"""Names of the types in BigQuery's SQL."""
 MAX_COLUMNS = 10_000
 """In a table, nested ones included. https://cloud.google.com/bigquery/quotas#all_tables"""
 TEXTS = frozenset({"JSON", "GEOGRAPHY"})
-"""Those that are text in Arrow, so that something beside it has to say what they are."""
+"""Types that are text in Arrow, so that metadata beside it has to name them."""
 
 
 def check_types(types: Mapping[str, str]) -> Mapping[str, str]:

@@ -25,7 +25,7 @@ class Table:
 
     @property
     def rejected(self) -> Table:
-        """Where bad lines go. Named so that `name_*` does not match it."""
+        """The table of bad lines, named so that `name_*` does not match it."""
         return Table(self.dataset, f"rejected_{self.name}")
 
     @property
@@ -34,7 +34,7 @@ class Table:
         return Table(self.dataset, f"columns_{self.name}")
 
     def is_shard_of(self, table: Table) -> bool:
-        """Whether it is; case does not distinguish."""
+        """Compare names without case."""
         match = SHARD.fullmatch(str(self).casefold())
         return bool(match and match["table"] == str(table).casefold())
 

@@ -1,4 +1,4 @@
-"""What a warehouse can do: few operations, each whole or not at all; the rules are elsewhere."""
+"""Interface of a warehouse: few operations, each whole or not at all; the rules are elsewhere."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Origin:
-    """What rows come from, for a warehouse that can say so of its tables and jobs.
+    """Origin of rows, for a warehouse that can say so of its tables and jobs.
 
     `labels` are of each job, and with `description` of a table that is made; a table that stands
     keeps its own. `columns` describes columns and fields, by path as sent; one that it does not
@@ -54,7 +54,7 @@ NOWHERE = Origin()
 
 @dataclass(frozen=True)
 class Load:
-    """What a load left behind: rows, whether it made the table, and the warehouse's own figures."""
+    """Result of a load: rows, whether it made the table, and the warehouse's own figures."""
 
     rows: int
     created: bool
@@ -70,7 +70,7 @@ class Warehouse(Protocol):
     """
 
     wildcards: bool
-    """Whether users query shards by prefix (`table_*`), so that nothing else may match it."""
+    """True if users query shards by prefix (`table_*`), so that nothing else may match it."""
 
     def __enter__(self) -> Self: ...
 
@@ -104,7 +104,7 @@ class Warehouse(Protocol):
         """A mark that is another one once the table's rows or columns are; None if none stands."""
 
     def known(self, table: Table) -> Known:
-        """What is known of the columns of the shards of `table`; `Known()` where nothing is."""
+        """Return the known columns of the shards of `table`; `Known()` if there are none."""
 
     def learn(self, table: Table, columns: Columns, pending: Pending, *, then: Known) -> bool:
         """Replaces what is known, if it is still `then`; False if someone else was faster."""

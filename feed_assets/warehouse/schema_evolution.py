@@ -13,7 +13,7 @@ from feed_assets.schema.datatypes import MAX_COLUMNS
 from feed_assets.schema.table import Table
 
 _WIDER = {"INTEGER": "FLOAT", "NUMERIC": "BIGNUMERIC"}
-"""What a type may become: INTEGER only where no value is beyond 2^53."""
+"""Wider types: INTEGER only where no value is beyond 2^53."""
 Path = tuple[str, ...]
 """The names down to a field: `("customer", "id")`."""
 NO_ORDER = frozenset({"RECORD", "JSON", "GEOGRAPHY"})
@@ -164,7 +164,7 @@ def changed(before: Columns, after: Columns) -> dict[str, tuple[str, str]]:
 
 
 def key_path(table: Table, columns: Columns, path: str) -> Path:
-    """Where to find a part of the key: the names of a column and of its fields, as stored.
+    """Return the path to a part of the key: the names of a column and of its fields, as stored.
 
     `path` has them as the feed sends them, or else as they are stored.
 
@@ -174,7 +174,7 @@ def key_path(table: Table, columns: Columns, path: str) -> Path:
 
 
 def order_path(table: Table, columns: Columns, path: str) -> Path:
-    """Where to find what tells which row is newest, as `key_path` does."""
+    """Return the path to the column that orders the rows of a key, as `key_path` does."""
     return _path(table, columns, path, NO_ORDER)
 
 

@@ -122,7 +122,7 @@ def _stored(
 
 
 def known_columns(warehouse: Warehouse, table: Table, declared: Collection[str] = ()) -> Known:
-    """What is known of a table's shards; of shards that stood before us, what they hold.
+    """Return the known columns of a table's shards; for shards of another tool, their own.
 
     Raises TypeConflict where those do not agree on a column that is not `declared`.
     """

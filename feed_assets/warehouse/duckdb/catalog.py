@@ -1,4 +1,4 @@
-"""What stands in a DuckDB file, looked up by name: a list of its tables grows with each day."""
+"""Tables of a DuckDB file, looked up by name: a list of its tables grows with each day."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def kind(run: duckdb.DuckDBPyConnection, table: Table) -> str | None:
 
 
 def comment(run: duckdb.DuckDBPyConnection, view: Table) -> str | None:
-    """What a view's comment says, "" where it has none; None where no such view stands."""
+    """Return the comment of a view: "" if it has none, None if there is no such view."""
     row = run.execute(
         "SELECT coalesce(comment, '') FROM duckdb_views() "
         "WHERE lower(schema_name) = lower(?) AND lower(view_name) = lower(?)",
@@ -59,7 +59,7 @@ def column_comments(run: duckdb.DuckDBPyConnection, table: Table) -> dict[str, s
 
 
 def key(table: Table) -> str:
-    """What bookkeeping knows a table by: to DuckDB, case does not distinguish."""
+    """Return the name of a table in the bookkeeping: DuckDB ignores case."""
     if table.dataset.casefold() in RESERVED:
         raise NotOurs(
             f"{table} cannot be stored, as {table.dataset} is a name that DuckDB keeps to itself; "

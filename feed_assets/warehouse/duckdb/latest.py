@@ -76,7 +76,7 @@ def follow(run: duckdb.DuckDBPyConnection, shard: Table, known: Columns) -> None
 
 
 def hides_rowid(columns: Columns) -> bool:
-    """Whether one of them has the name by which a table knows the place of a row."""
+    """Return whether a column is named `rowid`, which hides the place of a row."""
     return any(column.name.casefold() == "rowid" for column in columns)
 
 

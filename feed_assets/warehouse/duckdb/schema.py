@@ -76,7 +76,7 @@ def as_held(columns: Columns) -> Columns:
 
 
 def comment(column: Column, said: Mapping[str, str] = UNSAID) -> str | None:
-    """What is said of the column and of its fields, by path; then what its type does not tell.
+    """Build the comment: descriptions by path, then what the type does not show.
 
     That is what is text, by path from the column on. Fields cannot have comments of their own.
     """
