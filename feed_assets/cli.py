@@ -125,6 +125,7 @@ def _attributes(asked: argparse.Namespace) -> dict[str, Any]:
         "empty_as_null": asked.empty_as_null or None,
         "max_feed_bytes": asked.max_feed_bytes,
     }
+    found |= dict(asked.set)
     if asked.basic_auth is not None:
         username, password = asked.basic_auth
         found["basic_auth"] = {"username_env": username, "password_env": password}
@@ -153,7 +154,8 @@ def _parser() -> argparse.ArgumentParser:
         "--date",
         type=_day,
         metavar="DAY",
-        help="of a feed by date, the day: 2020-01-20 or 20200120; adds date=20200120 to the URL",
+        help="of a feed by date, the day: 2020-01-20 or 20200120; it goes where the URL has "
+        "{date}, or date=20200120 is added",
     )
     it.add_argument(
         "--json", action="store_true", help="print just one JSON object, with BigQuery's schema"
@@ -174,6 +176,15 @@ def _parser() -> argparse.ArgumentParser:
         help="fix a column's type, by its path as sent; may be repeated",
     )
     reading.add_argument("--empty-as-null", action="store_true", help='read "" as null')
+    it.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_attribute,
+        metavar="NAME=VALUE",
+        help="any attribute of the feed, its value as in the YAML: max_line_bytes=1000; may be "
+        "repeated",
+    )
     request = it.add_argument_group("request")
     request.add_argument(
         "--basic-auth",
@@ -248,6 +259,19 @@ def _type(text: str) -> tuple[str, str]:
     if not equals:
         raise argparse.ArgumentTypeError(f"{text} is not COLUMN=TYPE, such as total=NUMERIC")
     return column, name
+
+
+def _attribute(text: str) -> tuple[str, Any]:
+    """Split NAME=VALUE and parse the value as YAML; the feed's model validates it."""
+    import yaml
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError("--set wants NAME=VALUE, such as max_line_bytes=1000")
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise argparse.ArgumentTypeError(f"the value of {name} is no YAML") from None
 
 
 def _header(text: str) -> tuple[str, str]:

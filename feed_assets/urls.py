@@ -8,12 +8,14 @@ from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import parse_qsl, quote, urljoin
 
 DAY = re.compile(r"\d{8}")
+PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _PARTS = re.compile(r"(https?)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.IGNORECASE)
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 _LABELS = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
 _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")  # many parsers see IPv4 there
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNQUOTED = "%/?:@!$&'()*+,;=-._~"  # RFC 3986, 3.3 and 3.4
+_ADDED_DAY = re.compile(r"[?&]date=\d{8}$")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -23,6 +25,9 @@ class Url:
 
     `host` is in lower case, an IPv6 address without its brackets. `path` and `query` are
     percent-encoded. A fragment is dropped.
+
+    A template has placeholders for the day in `path` or `query`. A URL made from it has their
+    values in `days`, which `str(url)` shows, and the redacted template in `template`.
     """
 
     scheme: str
@@ -30,13 +35,15 @@ class Url:
     port: int
     path: str
     query: str | None
+    days: tuple[str, ...] = ()
+    template: str | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Url:
+    def parse(cls, text: str, *, placeholders: bool = False) -> Url:
         """Parse a URL. Raise ValueError, without quotes, for one that parsers read differently.
 
         Examples are backslashes, white space and user info. All parsers find the same host and
-        port in `full`.
+        port in `full`. With `placeholders`, braces stay as they are.
         """
         _check_characters(text)
         parts = _PARTS.fullmatch(text)
@@ -47,14 +54,16 @@ class Url:
             raise ValueError("has credentials in it")
         host, port = _host_and_port(authority)
         scheme = parts[1].lower()
-        if _BAD_PERCENT.search(f"{path}?{query}"):
+        safe = _UNQUOTED + "{}" * placeholders
+        checked = f"{path}?{query}"
+        if _BAD_PERCENT.search(PLACEHOLDER.sub("", checked) if placeholders else checked):
             raise ValueError("has a % that no two hexadecimal digits follow (write %25 for a %)")
         return cls(
             scheme,
             host,
             _DEFAULT_PORTS[scheme] if port is None else port,
-            quote(path or "/", safe=_UNQUOTED),
-            None if query is None else quote(query, safe=_UNQUOTED),
+            quote(path or "/", safe=safe),
+            None if query is None else quote(query, safe=safe),
         )
 
     def join(self, reference: str) -> Url:
@@ -64,7 +73,7 @@ class Url:
             target = urljoin(self.full, reference)
         except ValueError:
             raise ValueError("cannot be read") from None
-        return Url.parse(target)
+        return replace(Url.parse(target), days=self.days)
 
     def with_parameter(self, name: str, value: str) -> Url:
         """Add a parameter to the end of the query."""
@@ -77,15 +86,20 @@ class Url:
         return self._text(self.query)
 
     def __str__(self) -> str:
-        shown = map(_redacted, self.query.split("&")) if self.query else ()
+        shown = [_redacted(each, self.days) for each in (self.query or "").split("&") if self.query]
         return self._text("&".join(shown) or None)
 
     __repr__ = __str__
 
     @property
+    def without_day(self) -> str:
+        """The redacted URL for errors that concern every day."""
+        return self.template or _ADDED_DAY.sub("", str(self))
+
+    @property
     def parameters(self) -> list[tuple[str, str]]:
-        """Decoded names and values of the query, including empty values."""
-        return parse_qsl(self.query or "", keep_blank_values=True)
+        """Decoded names and values of the query, including empty ones, without placeholders."""
+        return parse_qsl(PLACEHOLDER.sub("", self.query or ""), keep_blank_values=True)
 
     @property
     def origin(self) -> tuple[str, str, int]:
@@ -157,9 +171,12 @@ def _host_and_port(authority: str) -> tuple[str, int | None]:
     return host, port
 
 
-def _redacted(item: str) -> str:
-    """Redact one query item, except `date`, which feed_assets adds itself."""
+def _redacted(item: str, days: tuple[str, ...]) -> str:
+    """Redact one query item, unless its value is a day that feed_assets fills in itself."""
     name, equals, value = item.partition("=")
     if not equals:
         return "***"
-    return item if name == "date" and DAY.fullmatch(value) else f"{name}={'***' if value else ''}"
+    added = name == "date" and DAY.fullmatch(value)
+    if added or value in days or PLACEHOLDER.fullmatch(value):
+        return item
+    return f"{name}={'***' if value else ''}"

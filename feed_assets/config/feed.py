@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from feed_assets.config.auth import BasicAuth, BearerAuth, check_headers, headers_from_env
 from feed_assets.config.model import FrozenModel
 from feed_assets.config.partition import PartitionByDate
+from feed_assets.config.url_template import has_placeholders, parse_template, url_of_day
 from feed_assets.errors import SettingError
 from feed_assets.schema.datatypes import TEXTS, check_types, parents, type_schema
 from feed_assets.schema.table import Table
@@ -69,7 +70,8 @@ class Feed(FrozenModel):
     )
     url: str = Field(
         examples=["https://example.com/feed.ndjson"],
-        description="URL of the feed. By date, date=YYYYMMDD is added to its query.",
+        description="URL of the feed. {date}, {date:%Y-%m-%d} and {next_date} stand for the day. "
+        "Without them date=YYYYMMDD is added to the query of a feed by date.",
     )
 
     @field_validator("url")
@@ -78,8 +80,10 @@ class Feed(FrozenModel):
         if "{{" in value:
             raise ValueError("has a template in it, which is not filled in; write the URL itself")
         try:
-            Url.parse(value)
+            _parse(value)
         except ValueError as mistake:
+            if has_placeholders(value):
+                raise
             raise ValueError(
                 f"{mistake}; write https://example.com/feed.ndjson, and credentials by basic_auth"
             ) from None
@@ -386,8 +390,18 @@ class Feed(FrozenModel):
                 "would send its credentials over plain http; use https, or set allow_insecure: true"
             )
         self._have_an_order()
-        if self.partition_by_date and any(key == "date" for key, _ in self.address.parameters):
-            raise ValueError("has a date in its url; feed_assets adds the date of each day")
+        placeholders = has_placeholders(self.url)
+        if placeholders and not self.partition_by_date:
+            raise ValueError(
+                "has the placeholder of a day in its url, and a snapshot has no days; declare "
+                "partition_by_date"
+            )
+        fixed = not placeholders and any(key == "date" for key, _ in self.address.parameters)
+        if self.partition_by_date and fixed:
+            raise ValueError(
+                "has a date in its url; feed_assets adds the date of each day, or fills it in "
+                "where the url has {date}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -451,13 +465,16 @@ class Feed(FrozenModel):
 
     @property
     def address(self) -> Url:
-        """The feed's URL, parsed."""
-        return Url.parse(self.url)
+        """The feed's URL, parsed; a template if it has placeholders."""
+        return _parse(self.url)
 
     def url_for(self, day: date | None) -> Url:
-        """Return the URL to request: by date, with `date=YYYYMMDD` added to its query."""
+        """Return the URL to request: by date, with the day filled in, or added to its query."""
         if day is None:
             return self.address
+        if has_placeholders(self.url):
+            assert self.partition_by_date is not None
+            return url_of_day(self.address, day, self.partition_by_date.timezone)
         return self.address.with_parameter("date", f"{day:%Y%m%d}")
 
     @property
@@ -475,6 +492,10 @@ class Feed(FrozenModel):
         """Show all attributes, the URL redacted."""
         for name, value in super().__repr_args__():
             yield name, str(self.address) if name == "url" else value
+
+
+def _parse(url: str) -> Url:
+    return parse_template(url) if has_placeholders(url) else Url.parse(url)
 
 
 def _hash(*declared: object) -> str:

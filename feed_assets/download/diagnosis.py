@@ -33,12 +33,6 @@ PROBE_SECONDS = 2.0
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}
 """OpenSSL's reasons for a response that is not TLS."""
 _TLS_ALERT = "\x15\x03"
-_DAY = re.compile(r"[?&]date=\d{8}$")
-
-
-def without_day(url: str) -> str:
-    """Remove the date from a redacted URL, for errors that concern every day."""
-    return _DAY.sub("", url)
 
 
 def diagnose(failure: Exception, url: Url, proxy: str | None, feed: Feed) -> FeedAssetsError:
@@ -46,7 +40,7 @@ def diagnose(failure: Exception, url: Url, proxy: str | None, feed: Feed) -> Fee
 
     It is transient only if a retry with the same settings can succeed.
     """
-    shown = without_day(str(url))
+    shown = url.without_day
     if proxy is not None:
         shown += f" (through the proxy {_address(proxy)})"
     causes = list(_causes(failure))

@@ -20,7 +20,7 @@ from requests.utils import get_environ_proxies, select_proxy
 
 from feed_assets.config.feed import Feed
 from feed_assets.download.cancellation import Adapter, Transfer
-from feed_assets.download.diagnosis import diagnose, proxy_wants_credentials, without_day
+from feed_assets.download.diagnosis import diagnose, proxy_wants_credentials
 from feed_assets.download.headers import delay, printable
 from feed_assets.errors import (
     AccessRefused,
@@ -100,7 +100,6 @@ def open_response(
     secret = credentials = feed.credentials()
     cookies = defaultdict[object, RequestsCookieJar](RequestsCookieJar)  # one jar per origin
     for _ in range(MAX_REDIRECTS + 1):
-        shown = str(url)
         transfer.check()
         seconds = max(transfer.remaining, 0.001)
         try:
@@ -120,10 +119,10 @@ def open_response(
         with response:
             if not response.is_redirect:
                 if response.status_code in {401, 403} and secret != credentials:
-                    raise _without_credentials(response, shown)
+                    raise _without_credentials(response, url)
                 if response.status_code == 407:
                     raise SettingError(proxy_wants_credentials(_proxy(url)))
-                _check_status(response, shown, extra_headers, feed)
+                _check_status(response, url, extra_headers, feed)
                 yield response
                 transfer.detach()
                 return
@@ -180,11 +179,11 @@ def _status_line(url: str, response: requests.Response) -> str:
     return f"{url} answered {response.status_code} {printable(response.reason)}".rstrip()
 
 
-def _without_credentials(response: requests.Response, url: str) -> AccessRefused:
+def _without_credentials(response: requests.Response, url: Url) -> AccessRefused:
     return AccessRefused(
-        f"{_status_line(without_day(url), response)}; the feed's url redirects there, and "
+        f"{_status_line(url.without_day, response)}; the feed's url redirects there, and "
         f"credentials are never sent to another server: set url to the redirect's target",
-        url=url,
+        url=str(url),
         status=response.status_code,
     )
 
@@ -195,10 +194,10 @@ def _is_final(status: int) -> bool:
 
 
 def _check_status(
-    response: requests.Response, url: str, extra_headers: Mapping[str, str], feed: Feed
+    response: requests.Response, url: Url, extra_headers: Mapping[str, str], feed: Feed
 ) -> None:
-    status = response.status_code
-    message = _status_line(url, response)
+    status, shown = response.status_code, str(url)
+    message = _status_line(shown, response)
     partial = "Range" in extra_headers
     if status == 200 or (status == 206 and partial):
         return
@@ -206,13 +205,13 @@ def _check_status(
         return
     if (status in CONDITION_REFUSED and extra_headers) or (partial and _is_final(status)):
         raise ConditionRefused(
-            f"{message} to a request with {' and '.join(extra_headers)}", url=url, status=status
+            f"{message} to a request with {' and '.join(extra_headers)}", url=shown, status=status
         )
     if status in BUSY or status >= 500:
         wait = delay(response.headers.get("Retry-After"), response.headers.get("Date"))
         if wait is not None:
             message += f" and asks for a retry in {wait:.0f} s"
-        raise ServerFailed(message, url=url, status=status, retry_after=wait)
+        raise ServerFailed(message, url=shown, status=status, retry_after=wait)
     if status == 204:
         raise NotNdjson(
             f"{message}, so there is no feed; an empty feed is status 200 with no lines"
@@ -225,11 +224,11 @@ def _check_status(
             else "the feed declares no credentials (basic_auth, bearer_auth or headers_env)"
         )
         if status == 401:  # concerns every day
-            message = _status_line(without_day(url), response)
-        raise AccessRefused(f"{message}; {check}", url=url, status=status)
+            message = _status_line(url.without_day, response)
+        raise AccessRefused(f"{message}; {check}", url=shown, status=status)
     if status in {404, 410}:
         day = ", and that it has this day" if feed.partition_by_date else ""
-        raise NotFound(f"{message}; check the feed's url{day}", url=url, status=status)
+        raise NotFound(f"{message}; check the feed's url{day}", url=shown, status=status)
     raise RequestRefused(
-        f"{message}; check the feed's url and what its server expects", url=url, status=status
+        f"{message}; check the feed's url and what its server expects", url=shown, status=status
     )

@@ -13,9 +13,10 @@ from feed_assets.config.feed import NAME, RESERVED
 from feed_assets.errors import SettingError
 from feed_assets.preview.preview import Preview
 from feed_assets.preview.printable import count_of
-from feed_assets.preview.request import PLACEHOLDER
+from feed_assets.preview.request import ATTEMPTS, EXAMPLE_URL
 
 FILE = "defs.yaml"
+_ELSEWHERE = {"name", "url", "dataset", "partition_by_date", "types", "empty_as_null"}
 _BREAK = re.compile("[\n\r\x85\u2028\u2029\ufeff]")
 
 
@@ -28,24 +29,25 @@ def _lines(preview: Preview) -> Iterator[str]:
     feed, suggestions = preview.feed, preview.suggestions
     yield _line("name", feed.name, "the asset, and the table unless `table` names another")
     yield _line(
-        "url", feed.url, "the feed's URL, once it has one" if feed.url == PLACEHOLDER else ""
+        "url", feed.url, "the feed's URL, once it has one" if feed.url == EXAMPLE_URL else ""
     )
-    for name in ("basic_auth", "bearer_auth", "headers_env", "allow_insecure"):
-        if name in feed.model_fields_set and (value := feed.model_dump()[name]):
-            yield _line(name, value)
+    given = feed.model_dump(mode="json", exclude_unset=True, exclude=_ELSEWHERE)
+    if given.get("max_attempts") == ATTEMPTS:
+        del given["max_attempts"]
+    for name, value in given.items():
+        yield _line(name, value)
     yield _line("dataset", feed.dataset, "created if it does not exist")
     if feed.partition_by_date:
         yield "  partition_by_date:"
-        first = feed.partition_by_date.start_date
-        yield _line("  start_date", first, "the feed's first day")
-        yield _line(
-            "  timezone",
-            feed.partition_by_date.timezone,
-            "a day ends at midnight of this time zone",
-        )
-    if suggestions.key:
+        days = feed.partition_by_date
+        yield _line("  start_date", days.start_date, "the feed's first day")
+        yield _line("  timezone", days.timezone, "a day ends at midnight of this time zone")
+        others = {"start_date", "timezone"}
+        for name, value in days.model_dump(exclude_unset=True, exclude=others).items():
+            yield _line(f"  {name}", value)
+    if suggestions.key and "key" not in given:
         yield _line("key", [suggestions.key], f"unique in {count_of(preview.rows, 'rows')}")
-    if suggestions.updated_at:
+    if suggestions.updated_at and "updated_at" not in given:
         yield _line("updated_at", suggestions.updated_at, "suggested by its name")
     if feed.types:
         yield _line("types", dict(feed.types))
@@ -55,9 +57,7 @@ def _lines(preview: Preview) -> Iterator[str]:
         yield _line("empty_as_null", True)
     elif any(each.empty_would_be_null for each in preview.findings):
         yield '  # empty_as_null: true  # for columns that are STRING only because of ""'
-    if "max_feed_bytes" in feed.model_fields_set:
-        yield _line("max_feed_bytes", feed.max_feed_bytes)
-    if preview.bad_line_count:
+    if preview.bad_line_count and "max_bad_lines" not in given:
         yield f"  # max_bad_lines: {preview.bad_line_count}  # if they cannot be corrected"
 
 

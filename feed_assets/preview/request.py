@@ -13,13 +13,13 @@ from pydantic import ValidationError
 
 from feed_assets.config.feed import NAME, RESERVED, Feed
 from feed_assets.errors import SettingError
-from feed_assets.urls import Url
+from feed_assets.urls import PLACEHOLDER, Url
 
 STDIN = "-"
-PLACEHOLDER = "https://example.com/feed.ndjson"
+EXAMPLE_URL = "https://example.com/feed.ndjson"
 """URL of the feed if the preview reads a file."""
 DATASET = "crm"
-_ATTEMPTS = 3  # few, as the user is waiting
+ATTEMPTS = 3  # few, as the user is waiting
 
 
 @dataclass(frozen=True)
@@ -39,26 +39,28 @@ class PreviewRequest:
         """Build the feed. Raises SettingError."""
         declared = {
             "name": self.name or _name(self.source),
-            "url": self.source if self.is_url else PLACEHOLDER,
+            "url": self.source if self.is_url else EXAMPLE_URL,
             "dataset": DATASET,
-            "max_attempts": _ATTEMPTS,
+            "max_attempts": ATTEMPTS,
             **self.attributes,
         }
         if self.day is not None:
             today = datetime.now(UTC).date()  # in the feed's time zone it may be tomorrow already
-            declared["partition_by_date"] = {"start_date": min(self.day, today)}
+            given = declared.get("partition_by_date") or {}
+            declared["partition_by_date"] = {"start_date": min(self.day, today), **given}
         try:
             return Feed(**declared)
         except ValidationError as failure:
             first = failure.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the feed"
-            why = first["msg"].removeprefix("Value error, ")
+            unknown = first["type"] == "extra_forbidden"
+            why = "is no attribute" if unknown else first["msg"].removeprefix("Value error, ")
             raise SettingError(why if why.startswith(where) else f"{where} {why}") from None
 
 
 def _name(source: str) -> str:
     """Derive the feed's name from the last part of the source."""
-    path = PurePosixPath(_path(source) if "://" in source else source)
+    path = PurePosixPath(_path(PLACEHOLDER.sub("", source)) if "://" in source else source)
     name = re.sub(r"[^A-Za-z0-9]+", "_", path.name.partition(".")[0]).strip("_").lower()
     return name if NAME.fullmatch(name) and name not in RESERVED else "feed"
 

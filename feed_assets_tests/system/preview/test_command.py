@@ -10,10 +10,12 @@ import pty
 import signal
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from feed_assets.download import Transfer
 from feed_assets_tests.support.dagster.client import waited_for
@@ -80,6 +82,27 @@ def test_a_named_pipe_is_read_as_a_file(tmp_path: Path) -> None:
 def test_a_day_is_asked_for_as_an_import_would(server: FeedServer, day: str) -> None:
     previewed(f"{server.url}?of=shop", "--date", day)
     assert [path for path, _ in server.requests] == ["/feed?of=shop&date=20200120"]
+
+
+def test_a_day_is_filled_in_and_any_attribute_can_be_set(
+    server: FeedServer, tmp_path: Path
+) -> None:
+    server.answer = lambda _: Answer(ROWS)
+    url = server.url.replace("/feed", "/orders-{date:%Y-%m-%d}.ndjson")
+    options = ["--set", "partition_by_date={timezone: Europe/Berlin}", "--set", "key=[id]"]
+    done = feed_assets("preview", url, "--date", "2020-01-20", *options, "--set", "min_rows=2")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path for path, _ in server.requests] == ["/orders-2020-01-20.ndjson"]
+    declared = yaml.safe_load(done.stdout.partition("defs.yaml\n")[2])["attributes"]
+    assert declared == {
+        "name": "orders",
+        "url": url,
+        "dataset": "crm",
+        "key": ["id"],
+        "min_rows": 2,
+        "partition_by_date": {"start_date": date(2020, 1, 20), "timezone": "Europe/Berlin"},
+    }
 
 
 @pytest.mark.parametrize(
@@ -164,6 +187,11 @@ def test_a_connection_that_breaks_off_is_tried_again_without_a_word() -> None:
         (["-", "--type", "MONEY"], 2, "MONEY is not COLUMN=TYPE"),
         (["-", "--header-env", "X"], 2, "X is not NAME=ENV"),
         (["-", "--header-env", "Host=A"], 1, "Host is set by feed_assets in each request"),
+        (["https://e.com/{date}"], 1, "a snapshot has no days; declare partition_by_date"),
+        (["https://e.com/{day}", "--date", "20200120"], 1, "no placeholder for the day"),
+        (["-", "--set", "datset=crm"], 1, "datset is no attribute"),
+        (["-", "--set", "min_rows"], 2, "--set wants NAME=VALUE"),
+        (["-", "--set", "pages={"], 2, "the value of pages is no YAML"),
         (["-", "--date", "yesterday"], 2, "yesterday is no day; write it as 2020-01-20"),
         (["-", "--secret", "x"], 2, "unrecognized arguments: --secret x"),
         ([], 2, "the following arguments are required: SOURCE"),

@@ -36,6 +36,90 @@ def test_a_day_is_added_to_whatever_query_the_url_has(url: str, requested: str) 
     assert feed(url=url, partition_by_date=BY_DATE).url_for(DAY).full == requested
 
 
+@pytest.mark.parametrize(
+    ("url", "timezone", "requested", "shown"),
+    [
+        ("/{date}.ndjson", "UTC", "/20200229.ndjson", "/20200229.ndjson"),
+        (
+            "/{date:%Y/%m/%d}/f?k=secret",
+            "UTC",
+            "/2020/02/29/f?k=secret",
+            "/2020/02/29/f?k=***",
+        ),
+        (
+            "/f?from={date:%Y-%m-%d}&to={next_date:%Y-%m-%d}&k=secret",
+            "UTC",
+            "/f?from=2020-02-29&to=2020-03-01&k=secret",
+            "/f?from=2020-02-29&to=2020-03-01&k=***",
+        ),
+        (
+            "/f?date={date:%d.%-m.%y}&to={next_date:%-d}&no={date:%j}",
+            "UTC",
+            "/f?date=29.2.20&to=1&no=060",
+            "/f?date=29.2.20&to=1&no=060",
+        ),
+        (
+            "/f?since={date:%Y-%m-%dT00:00:00%:z}",
+            "Europe/Berlin",
+            "/f?since=2020-02-29T00:00:00%2B01:00",
+            "/f?since=2020-02-29T00:00:00%2B01:00",
+        ),
+        ("/f?at={date:%s}", "America/New_York", "/f?at=1582952400", "/f?at=1582952400"),
+        ("/f?w=100{date:%%%Y}&x=%7Bdate%7D", "UTC", "/f?w=100%252020&x=%7Bdate%7D", None),
+        ("/f?q=at>={date}", "UTC", "/f?q=at%3E=20200229", "/f?q=***"),
+        ("/a/b{date}c/f#x", "UTC", "/a/b20200229c/f", "/a/b20200229c/f"),
+    ],
+)
+def test_the_day_is_filled_in_where_the_url_has_a_placeholder(
+    url: str, timezone: str, requested: str, shown: str | None
+) -> None:
+    partition = {**BY_DATE, "timezone": timezone}
+    declared = feed(url=f"https://example.com{url}", partition_by_date=partition)
+
+    asked = declared.url_for(date(2020, 2, 29))
+
+    assert asked.full == f"https://example.com{requested}"
+    assert shown is None or str(asked) == f"https://example.com{shown}"
+    assert asked.without_day == str(declared.address)
+    assert "secret" not in f"{declared} {asked} {asked.without_day}"
+    assert "20200229" not in asked.without_day
+
+
+def test_the_url_of_a_redirect_shows_the_day_too() -> None:
+    declared = feed(url="https://example.com/?on={date:%Y-%m-%d}", partition_by_date=BY_DATE)
+    target = declared.url_for(DAY).join("/other?on=2020-01-20&day=2020-01-21&k=secret")
+    assert str(target) == "https://example.com/other?on=2020-01-20&day=***&k=***"
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("/{day}", r"no placeholder for the day: {date} is the day as 20200120, {next_date}"),
+        ("/{}", "no placeholder for the day"),
+        ("/{date:}", "no placeholder for the day"),
+        ("/{DATE}", "no placeholder for the day"),
+        ("/{date:%Y-%q}", "has %q in a placeholder, .* of %Y %y %m %-m %d %-d %j %s %:z %%"),
+        ("/{date:%H}", "has %H in a placeholder"),
+        ("/{date:50%}", "has % in a placeholder"),
+        ("/{date", "a brace without its other one"),
+        ("/date}", "a brace without its other one"),
+        ("/{{date}", "a template in it"),
+        ("/f#{date}", "has a placeholder after #"),
+        ("/f?a=%zz{date}", "%25"),
+    ],
+)
+def test_anything_else_in_braces_is_refused_with_what_is_known(url: str, complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        feed(url=f"https://example.com{url}", partition_by_date=BY_DATE)
+
+
+def test_a_placeholder_is_refused_in_a_host_and_in_a_snapshots_url() -> None:
+    with pytest.raises(ValidationError, match="a host or a port that cannot be read"):
+        feed(url="https://{date}.example.com/", partition_by_date=BY_DATE)
+    with pytest.raises(ValidationError, match="a snapshot has no days; declare partition_by_date"):
+        feed(url="https://example.com/{date}")
+
+
 def test_a_snapshot_is_requested_as_its_url_stands() -> None:
     url = "https://example.com/feed?a=1"
     assert feed(url=url).url_for(None).full == url

@@ -67,6 +67,25 @@ def test_the_request_names_the_day_itself_and_what_is_expected(
     assert sent == "me:sécret:x".encode()
 
 
+def test_the_days_of_a_backfill_are_filled_in_and_one_refusal_is_the_same_for_all(
+    server: FeedServer,
+) -> None:
+    url = server.url.replace("/feed", "/{date:%Y/%m/%d}?to={next_date:%Y-%m-%d}&token=hunter2")
+    declared = feed(url, partition_by_date={"start_date": "2020-01-01"}, max_attempts=1)
+    server.answer = lambda path: Answer(status=401)
+
+    reasons = [
+        str(failed) for _, failed in prefetch_days(declared, [date(2020, 1, 30), date(2020, 1, 31)])
+    ]
+
+    assert {path for path, _ in server.requests} <= {
+        "/2020/01/30?to=2020-01-31&token=hunter2",
+        "/2020/01/31?to=2020-02-01&token=hunter2",
+    }
+    assert len(set(reasons)) == 1
+    assert "/{date:%Y/%m/%d}?to={next_date:%Y-%m-%d}&token=*** answered 401" in reasons[0]
+
+
 @pytest.mark.parametrize(
     ("answer", "error", "says", "transient"),
     [
