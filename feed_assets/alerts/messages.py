@@ -43,8 +43,17 @@ class Message:
     kind: Kind
 
 
-def failed(problems: Sequence[Problem], link: str, *, backfill: bool = False) -> Message:
-    """Build the alert for a failed run or backfill, of one asset or several."""
+def failed(
+    problems: Sequence[Problem],
+    link: str,
+    *,
+    backfill: bool = False,
+    since: datetime | None = None,
+) -> Message:
+    """Build the alert for a failed run or backfill, of one asset or several.
+
+    `since` is the time of the first alert about the same problems; this one is then a reminder.
+    """
     assets = list(dict.fromkeys(problem.asset for problem in problems))
     if len(assets) == 1:
         title = f"{assets[0]}: {_title(problems, backfill)}"
@@ -56,7 +65,8 @@ def failed(problems: Sequence[Problem], link: str, *, backfill: bool = False) ->
     lines = [_reason(problem, len(assets) > 1) for problem in problems[:MAX_NAMED]]
     if len(problems) > MAX_NAMED:
         lines.append(f"... and {len(problems) - MAX_NAMED} more reasons; see the run's log.")
-    return Message(title, _body(*lines, _next_steps(problems, assets), link), "failure")
+    reminder = f"This failure was first reported at {_local_time(since)}." if since else ""
+    return Message(title, _body(*lines, reminder, _next_steps(problems, assets), link), "failure")
 
 
 def late(feed: str, day: str, due: datetime, last: datetime | None, link: str) -> Message:

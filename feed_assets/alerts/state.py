@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import hashlib
+import re
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from pydantic import BaseModel, Field
@@ -14,6 +16,17 @@ from feed_assets.config.model import FrozenModel
 
 RESEND_PERIOD = timedelta(days=1)
 """Time after which a message that cannot be sent is dropped."""
+
+DAY = r"\d{4}-?\d\d-?\d\d"
+
+REMIND_AFTER = timedelta(hours=20)
+"""Time after which an alert is repeated if the same failure occurs again.
+
+Less than a day, because the daily runs of a schedule do not end at the same minute.
+"""
+
+MAX_REASONS = 20
+"""Most reasons to remember of an alert; one with more is sent each time."""
 
 MAX_PENDING = 100
 """Most unsent messages; they are in the sensor's cursor, which has to stay small."""
@@ -35,6 +48,12 @@ class OpenAlert(FrozenModel):
     resolved: tuple[str, ...] = ()
     """Items of the alert that are resolved already."""
     late: bool = False
+    reasons: tuple[str, ...] = ()
+    """Fingerprints of the failure's reasons."""
+    since: datetime | None = None
+    """Time of the first alert about these reasons."""
+    alerted: datetime | None = None
+    """Time of the last alert about these reasons."""
 
 
 class Pending(FrozenModel):
@@ -63,15 +82,57 @@ class State(BaseModel):
         self.due = {feed: moment for feed, moment in self.due.items() if feed in assets}
         self.open_alerts = [each for each in self.open_alerts if each.asset in assets]
 
-    def open_alert(self, asset: str, items: Iterable[str], *, late: bool = False) -> None:
-        """Open an alert; items that are in an older alert move to the new one."""
-        new = set(items)
+    def report_late(self, asset: str, day: str) -> None:
+        """Open an alert about a late feed."""
+        self._open(OpenAlert(asset=asset, items=(day,), late=True))
+
+    def report_failure(
+        self, asset: str, problems: Sequence[Problem], now: datetime
+    ) -> tuple[bool, datetime]:
+        """Open an alert for an asset's problems, or add their items to the one that has them.
+
+        Return whether to send a message, and the time of the first one about these problems. No
+        message is due if one about the same reasons was sent less than REMIND_AFTER ago.
+        """
+        items = {item for problem in problems for item in items_of(problem)}
+        reasons = tuple(sorted(set(map(fingerprint, problems))))[:MAX_REASONS]
+        before = self._open_failure(asset, reasons)
+        if before is None or before.since is None or before.alerted is None:
+            since, is_due = now, True
+        else:
+            items |= unpack(before.items)
+            since, is_due = before.since, now - before.alerted >= REMIND_AFTER
+        self._open(
+            OpenAlert(
+                asset=asset,
+                items=pack(items),
+                resolved=before.resolved if before else (),
+                reasons=reasons,
+                since=since,
+                alerted=now if before is None or is_due else before.alerted,
+            )
+        )
+        return is_due, since
+
+    def _open_failure(self, asset: str, reasons: Collection[str]) -> OpenAlert | None:
+        """Return the asset's open alert that has reported all these reasons."""
+        found = (
+            each
+            for each in self.open_alerts
+            if each.asset == asset and each.since and set(reasons) <= set(each.reasons)
+        )
+        return next(found, None) if len(reasons) < MAX_REASONS else None
+
+    def _open(self, alert: OpenAlert) -> None:
+        """Add an alert; its items leave the older alerts."""
+        new = unpack(alert.items)
         kept = [
-            self._without_items(each, new) if (each.asset, each.late) == (asset, late) else each
+            self._without_items(each, new)
+            if (each.asset, each.late) == (alert.asset, alert.late)
+            else each
             for each in self.open_alerts
         ]
-        added = OpenAlert(asset=asset, items=pack(new), late=late)
-        self.open_alerts = [each for each in [*kept, added] if each.items]
+        self.open_alerts = [each for each in [*kept, alert] if each.items]
 
     def resolve(self, asset: str, done: set[str]) -> tuple[set[str], bool]:
         """Mark an asset's items as resolved; close the alerts that have no other items left.
@@ -158,13 +219,17 @@ class State(BaseModel):
         self.outbox = kept[-MAX_PENDING:]
         return logged
 
-    def outcome(self, titles: Sequence[str], sent: Mapping[str, SendResult]) -> str:
-        """Summarize a tick: titles of messages sent and not sent, and runs waited for."""
+    def outcome(
+        self, titles: Sequence[str], sent: Mapping[str, SendResult], repeated: Sequence[str]
+    ) -> str:
+        """Summarize a tick: messages sent and not sent, repeated failures, runs to wait for."""
         reached = {place for each in sent.values() for place in each.done}
         received = [title for place, title in enumerate(titles) if place in reached]
         unsent = [pending.title for pending in self.outbox]
         parts = [f"sent: {', '.join(received)}"] if received else []
         parts += [f"not sent yet: {', '.join(unsent)}"] if unsent else []
+        if repeated:
+            parts.append(f"failed again for a reason already reported: {', '.join(repeated)}")
         if self.waiting:
             count = len(self.waiting)
             parts.append(f"failed runs waiting for a retry or the end of a backfill: {count}")
@@ -173,6 +238,12 @@ class State(BaseModel):
     @staticmethod
     def _without_items(alert: OpenAlert, gone: set[str]) -> OpenAlert:
         return alert.model_copy(update={"items": pack(unpack(alert.items) - gone)})
+
+
+def fingerprint(problem: Problem) -> str:
+    """Return a hash of a problem that is the same whatever the day."""
+    text = f"{problem.check} {re.sub(DAY, 'DAY', problem.reason)}"
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def items_of(problem: Problem) -> Sequence[str]:

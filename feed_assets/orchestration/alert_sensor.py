@@ -14,7 +14,7 @@ from feed_assets.alerts import messages
 from feed_assets.alerts.config import Alerts
 from feed_assets.alerts.messages import Message, Problem
 from feed_assets.alerts.notifier import SendResult, addresses, send
-from feed_assets.alerts.state import State, Waiting, items_of
+from feed_assets.alerts.state import State, Waiting
 from feed_assets.config.feed import Feed
 from feed_assets.orchestration.component import JsonFeed, declared_in
 from feed_assets.orchestration.lateness import is_late, last_due, last_import
@@ -104,7 +104,7 @@ def alert_sensor(
         context.update_cursor(state.model_dump_json())
         if not to:
             return dg.SkipReason(f"{alerts.urls_env} is not set; no alert is sent")
-        return dg.SkipReason(state.outcome(titles, sent))
+        return dg.SkipReason(state.outcome(titles, sent, tick.repeated))
 
     return alert
 
@@ -138,6 +138,8 @@ class _Tick:
         self.state = state
         self.to = to
         self.now = now
+        self.repeated: list[str] = []
+        """Assets that failed again for a reason reported less than a day ago."""
 
     def evaluate(self, feeds: Sequence[Feed]) -> None:
         assets = {feed.name for feed in feeds}
@@ -231,7 +233,7 @@ class _Tick:
         last = last_import(self.instance, feed)
         of_day = last_import(self.instance, feed, due.day) if due.day else last
         if is_late(due, of_day) and not self.state.has_open_alert(feed.name, due.day):
-            self.state.open_alert(feed.name, [due.day], late=True)
+            self.state.report_late(feed.name, due.day)
             where = self.alerts.link(f"assets/{feed.name}", feed.name)
             self._post(messages.late(feed.name, due.day, due.moment, last, f"Asset: {where}"))
 
@@ -243,10 +245,19 @@ class _Tick:
             same = (problem.asset, problem.reason, problem.check, problem.next_step)
             days = (*merged[same].days, *problem.days) if same in merged else problem.days
             merged[same] = Problem(*same[:2], days=days, check=same[2], next_step=same[3])
+        due: list[Problem] = []
+        since = self.now
         for asset in dict.fromkeys(problem.asset for problem in problems):
-            items = [item for p in problems if p.asset == asset for item in items_of(p)]
-            self.state.open_alert(asset, items)
-        self._post(messages.failed(list(merged.values()), link, backfill=backfill))
+            of_asset = [problem for problem in merged.values() if problem.asset == asset]
+            is_due, first = self.state.report_failure(asset, of_asset, self.now)
+            if is_due:
+                due += of_asset
+                since = min(since, first)
+            else:
+                self.repeated.append(asset)
+        if due:
+            again = since if since < self.now else None
+            self._post(messages.failed(due, link, backfill=backfill, since=again))
 
     def _run(self, outcome: RunOutcome) -> str:
         return f"Run: {self.alerts.link(f'runs/{outcome.run.run_id}', outcome.run.run_id)}"

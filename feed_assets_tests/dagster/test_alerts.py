@@ -13,7 +13,7 @@ from dagster._core.events import StepMaterializationData
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from feed_assets.alerts.config import Alerts
-from feed_assets.alerts.state import RESEND_PERIOD
+from feed_assets.alerts.state import REMIND_AFTER, RESEND_PERIOD
 from feed_assets.config.feed import Feed
 from feed_assets.orchestration.alert_sensor import BACKFILL_PATIENCE, RETRY_PATIENCE, alert_sensor
 from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asset
@@ -131,6 +131,11 @@ def failing(*parts: str) -> Callable[[str], Answer]:
     return lambda path: NO if any(part in path for part in parts) else GOOD
 
 
+def refusing(status: int) -> Callable[[str], Answer]:
+    """Return a server function that answers every request with this status."""
+    return lambda path: Answer(status=status)
+
+
 def test_a_failed_import_and_its_recovery_are_reported_once_each(scenario: AlertScenario) -> None:
     scenario.server.answer = failing("20200102", "20200103")
     run = scenario.run("2020-01-01", "2020-01-04")
@@ -151,6 +156,24 @@ def test_a_failed_import_and_its_recovery_are_reported_once_each(scenario: Alert
         "orders: 2020-01-02 to 2020-01-03, which had failed, are now imported."
         f"\n\nRun: {UI}/runs/{run}"
     )
+
+
+def test_a_failure_that_repeats_is_one_alert_a_day(scenario: AlertScenario) -> None:
+    scenario.server.answer = lambda path: NO
+    scenario.run("2020-01-01")
+    assert scenario.new_alerts() == ["orders: import of 2020-01-01 failed"]
+    scenario.run("2020-01-02")
+    assert scenario.tick() == "failed again for a reason already reported: orders"
+    assert len(scenario.hook.received) == 1
+    scenario.later += REMIND_AFTER
+    scenario.run("2020-01-03")
+    assert "orders: import of 2020-01-03 failed" in scenario.new_alerts()
+    reminder = scenario.hook.received[1]["message"]
+    assert "2020-01-03: " in reminder
+    assert "This failure was first reported at " in reminder
+    scenario.server.answer = lambda path: GOOD
+    scenario.run("2020-01-01", "2020-01-03")
+    assert scenario.new_alerts() == ["orders: recovered"]
 
 
 def test_successful_imports_are_not_reported(scenario: AlertScenario) -> None:
@@ -443,10 +466,12 @@ def test_without_a_url_of_the_ui_the_alert_has_the_runs_id(
     run = scenario.run(assets=["leads"])
     scenario.tick()
     assert scenario.hook.received[-1]["message"].endswith(f"\n\nRun: {run}")
-    for url, link in (
-        ("https://dagster.example.com/ui/", "https://dagster.example.com/ui/runs/"),
-        ("https://me:hunter2@dagster.example.com/ui/", ""),  # a URL with a password is never sent
+    for url, link, status in (
+        ("https://dagster.example.com/ui/", "https://dagster.example.com/ui/runs/", 404),
+        # a URL with a password is never in a message
+        ("https://me:hunter2@dagster.example.com/ui/", "", 410),
     ):
+        scenario.server.answer = refusing(status)
         monkeypatch.setenv("FEED_ASSETS_UI_URL", url)
         run = scenario.run(assets=["leads"])
         scenario.tick()
@@ -470,8 +495,8 @@ def test_more_runs_than_one_tick_reads_are_all_reported_in_order(
 ) -> None:
     assert RUNS_PER_TICK >= 100
     monkeypatch.setattr("feed_assets.orchestration.run_outcomes.RUNS_PER_TICK", 2)
-    scenario.server.answer = failing("leads")
-    for _ in range(3):
+    for status in (403, 404, 410):
+        scenario.server.answer = refusing(status)
         scenario.run(assets=["leads"])
     scenario.server.answer = lambda path: GOOD
     scenario.run(assets=["leads"])

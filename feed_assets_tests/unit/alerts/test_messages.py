@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from feed_assets.alerts.day_ranges import pack, unpack
 from feed_assets.alerts.messages import Problem, failed, late, named, recovered
 from feed_assets.alerts.notifier import SendResult
-from feed_assets.alerts.state import MAX_PENDING, RESEND_PERIOD, State
+from feed_assets.alerts.state import MAX_PENDING, MAX_REASONS, REMIND_AFTER, RESEND_PERIOD, State
 
 NOW = datetime(2024, 5, 2, 8, 0, tzinfo=UTC)
 LINK = "Run: https://dagster.example.com/runs/6f"
@@ -151,9 +151,52 @@ def test_three_thousand_days_pack_into_one_range() -> None:
     assert pack(days) == ("2016-01-01/2024-03-18",)
 
 
+def _fails(
+    state: State, *days: str, reason: str = REFUSED, now: datetime = NOW
+) -> tuple[bool, datetime]:
+    return state.report_failure("orders", [Problem("orders", reason, days)], now)
+
+
+def test_the_same_failure_on_other_days_is_one_alert_and_later_a_reminder() -> None:
+    state = State(after=0)
+    of_day = "https://example.com/feed?date={} answered 401 Unauthorized".format
+    assert _fails(state, WEEK[0], reason=of_day("20240501")) == (True, NOW)
+    soon = NOW + timedelta(hours=1)
+    assert _fails(state, WEEK[1], reason=of_day("20240502"), now=soon) == (False, NOW)
+    next_day = NOW + REMIND_AFTER
+    assert _fails(state, WEEK[2], reason=of_day("20240503"), now=next_day) == (True, NOW)
+    later = next_day + timedelta(hours=1)
+    assert _fails(state, WEEK[3], reason=of_day("20240504"), now=later) == (False, NOW)
+    assert state.resolve("orders", set(WEEK[:3])) == (set(), True)
+    assert state.resolve("orders", {WEEK[3]}) == (set(WEEK[:4]), False)
+    again = later + timedelta(hours=1)
+    assert _fails(state, WEEK[4], reason=of_day("20240505"), now=again) == (True, again)
+
+
+def test_another_reason_is_a_new_alert() -> None:
+    state = State(after=0)
+    assert _fails(state, WEEK[0], reason="line 812 is not a JSON object") == (True, NOW)
+    assert _fails(state, WEEK[0], reason="line 813 is not a JSON object") == (True, NOW)
+    both = [Problem("orders", BAD, (WEEK[1],)), Problem("orders", REFUSED, (WEEK[2],))]
+    assert state.report_failure("orders", both, NOW) == (True, NOW)
+    assert state.report_failure("orders", both[:1], NOW) == (False, NOW)
+
+
+def test_an_alert_with_more_reasons_than_are_remembered_is_sent_each_time() -> None:
+    state = State(after=0)
+    problems = [Problem("orders", f"line {n} is not JSON", (WEEK[0],)) for n in range(MAX_REASONS)]
+    assert state.report_failure("orders", problems, NOW)[0]
+    assert state.report_failure("orders", problems, NOW)[0]
+
+
+def test_a_reminder_says_when_the_failure_was_first_reported() -> None:
+    reminder = failed([Problem("orders", REFUSED)], LINK, since=NOW)
+    assert "\n\nThis failure was first reported at 2024-05-02 08:00 UTC.\n\n" in reminder.body
+
+
 def test_an_alert_is_resolved_when_all_its_days_are() -> None:
     state = State(after=0)
-    state.open_alert("orders", WEEK[:2])
+    _fails(state, *WEEK[:2])
     assert state.resolve("orders", {WEEK[0]}) == (set(), True)
     assert state.resolve("leads", {WEEK[1]}) == (set(), True)
     assert state.resolve("orders", {WEEK[1], WEEK[5]}) == (set(WEEK[:2]), False)
@@ -162,16 +205,16 @@ def test_an_alert_is_resolved_when_all_its_days_are() -> None:
 
 def test_a_day_that_never_recovers_does_not_block_later_alerts() -> None:
     state = State(after=0)
-    state.open_alert("orders", [WEEK[0]])
-    state.open_alert("orders", [WEEK[3]])
+    _fails(state, WEEK[0], reason=BAD)
+    _fails(state, WEEK[3], reason=REFUSED)
     assert state.resolve("orders", {WEEK[3]}) == ({WEEK[3]}, False)
     assert state.has_open_alert("orders", WEEK[0])
 
 
 def test_a_day_that_fails_again_recovers_once() -> None:
     state = State(after=0)
-    state.open_alert("orders", [WEEK[0], WEEK[1]])
-    state.open_alert("orders", [WEEK[1]])
+    _fails(state, *WEEK[:2], reason=BAD)
+    _fails(state, WEEK[1], reason=REFUSED)
     assert state.resolve("orders", {WEEK[1]}) == ({WEEK[1]}, False)
     assert state.resolve("orders", {WEEK[0]}) == ({WEEK[0]}, False)
 
@@ -181,14 +224,14 @@ def test_a_feed_that_was_late_is_on_time_with_its_day_or_a_later_one(
     done: int, resolved: bool
 ) -> None:
     state = State(after=0)
-    state.open_alert("orders", [WEEK[1]], late=True)
+    state.report_late("orders", WEEK[1])
     assert state.has_open_alert("orders", "2024-06-01")
     assert state.resolve("orders", {WEEK[done]}) == ({WEEK[1]} if resolved else set(), True)
 
 
 def test_a_feed_that_is_removed_is_forgotten() -> None:
     state = State(after=0, due={"orders": NOW, "leads": NOW})
-    state.open_alert("orders", WEEK)
+    _fails(state, *WEEK)
     state.forget_other_assets({"leads", "leads_latest"})
     assert state == State(after=0, due={"leads": NOW})
 
