@@ -11,7 +11,7 @@ import pyarrow as pa
 from feed_assets import ndjson
 from feed_assets.errors import UnsupportedColumn
 from feed_assets.importing.object_columns import check_all, check_mixtures
-from feed_assets.schema.columns import Column, columns_of, told, types_told
+from feed_assets.schema.columns import Column, columns_of, text_types, with_text_types
 from feed_assets.schema.datatypes import TEXTS
 
 _QUOTED = 80  # characters of a value in a message
@@ -23,7 +23,7 @@ def to_frame(rows: pa.Table) -> pd.DataFrame:
     A pandas column has no place for these types, and pandas cannot display Arrow's own type.
     """
     frame: pd.DataFrame = rows.to_pandas(types_mapper=pd.ArrowDtype)
-    if types := types_told(columns_of(rows.schema)):
+    if types := text_types(columns_of(rows.schema)):
         frame.attrs["types"] = types
     return frame
 
@@ -63,9 +63,9 @@ def to_arrow(frame: pd.DataFrame, *, validated: bool = False) -> pa.Table:
             f'the DataFrame\'s attrs["types"] is {types!r}; it must map paths to JSON or '
             f'GEOGRAPHY: {{"payload": "JSON"}}'
         )
-    rows = told(rows, types)
+    rows = with_text_types(rows, types)
     for column in () if validated else columns_of(rows.schema):
-        if types_told((column,)):
+        if text_types((column,)):
             _check_texts(rows.column(column.name).to_pylist(), column, column.name)
     return rows
 

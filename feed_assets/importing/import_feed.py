@@ -24,7 +24,7 @@ from feed_assets.importing.checks import CheckResult, check_content, check_store
 from feed_assets.importing.dataframes import to_arrow
 from feed_assets.importing.key_columns import check_key_columns
 from feed_assets.importing.read_download import read_download
-from feed_assets.schema.columns import Column, Columns, arrow_schema, paths, told
+from feed_assets.schema.columns import Column, Columns, arrow_schema, paths, with_text_types
 from feed_assets.schema.datatypes import TEXTS
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import Origin, Warehouse
@@ -85,7 +85,9 @@ class _Content:
             self._read(known)
         reading = self.reading
         rows = to_arrow(reading.frame(), validated=True)
-        return told(pa.Table.from_arrays(rows.columns, schema=reading.schema), reading.types)
+        return with_text_types(
+            pa.Table.from_arrays(rows.columns, schema=reading.schema), reading.types
+        )
 
     def imported(self, stored: Stored, state: SnapshotState | None = None) -> Import:
         reading = self.reading
@@ -106,7 +108,7 @@ def _store_snapshot(pending: PendingDay, warehouse: Warehouse, attempt: str) -> 
         )
         state, validators = None, pending.download.info.result().validators
         # without a state the next run imports again, and reports the bad lines again
-        if validators and not reading.bad_lines and (token := warehouse.state(table)):
+        if validators and not reading.bad_lines and (token := warehouse.content_token(table)):
             state = SnapshotState(validators, token)
     return content.imported(stored, state)
 
@@ -143,7 +145,7 @@ def _check_content(pending: PendingDay, reading: ndjson.Reading) -> tuple[CheckR
     """Check the rows; raise CheckFailed for a failure among `blocking_checks`."""
     rows = pa.Table.from_arrays(reading.table.columns, schema=reading.schema)
     feed = pending.feed
-    checks = check_content(feed, pending.day, told(rows, reading.types))
+    checks = check_content(feed, pending.day, with_text_types(rows, reading.types))
     for each in checks:
         if not each.passed and each.name in feed.blocking_checks:
             examples = f" ({'; '.join(each.samples)})" if each.samples else ""

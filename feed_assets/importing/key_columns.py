@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from feed_assets import ndjson
 from feed_assets.config.feed import Feed
 from feed_assets.errors import ContentError, TypeConflict
-from feed_assets.schema.columns import Column, Columns, columns_of, told
+from feed_assets.schema.columns import Column, Columns, columns_of, with_text_types
 from feed_assets.warehouse.schema_evolution import NO_ORDER, Path, column_at
 
 TIMES = ("DATETIME", "TIMESTAMP")
@@ -42,7 +42,7 @@ def check_key_columns(feed: Feed, url: str, reading: ndjson.Reading, known: Colu
                 f"name for it now, correct {role} in its YAML"
             )
     rows = pa.Table.from_arrays(reading.table.columns, schema=reading.schema)
-    today = columns_of(told(rows, reading.types).schema)
+    today = columns_of(with_text_types(rows, reading.types).schema)
     for path in feed.key if feed.partition_by_date else ():
         if found := column_at(today, path):
             _check_key(feed, path, *found, reading, known)

@@ -17,7 +17,7 @@ from feed_assets.alerts.notifier import SendResult, addresses, send
 from feed_assets.alerts.state import State, Waiting
 from feed_assets.config.feed import Feed
 from feed_assets.orchestration.component import JsonFeed, declared_in
-from feed_assets.orchestration.lateness import is_late, last_due, last_import
+from feed_assets.orchestration.lateness import is_late, last_due, last_import_time
 from feed_assets.orchestration.run_outcomes import (
     RETRY,
     WILL_RETRY,
@@ -230,8 +230,8 @@ class _Tick:
         self.state.due[feed.name] = due.moment
         if looked is None:  # a new feed, which may not have existed then
             return
-        last = last_import(self.instance, feed)
-        of_day = last_import(self.instance, feed, due.day) if due.day else last
+        last = last_import_time(self.instance, feed)
+        of_day = last_import_time(self.instance, feed, due.day) if due.day else last
         if is_late(due, of_day) and not self.state.has_open_alert(feed.name, due.day):
             self.state.report_late(feed.name, due.day)
             where = self.alerts.link(f"assets/{feed.name}", feed.name)

@@ -113,25 +113,25 @@ class ImportRun:
         """
         from feed_assets.download import as_feed_assets_error
         from feed_assets.download.prefetch import prefetch_days
-        from feed_assets.warehouse.lease import Turns
+        from feed_assets.warehouse.lease import WarehouseLease
 
         log, failed = self._log, dict[str | None, FeedAssetsError]()
         progress = Progress(log, len(days))
         recording_days: deque[Future[None]] = deque()
         # In its own thread: a signal can interrupt the main thread between storing and recording
-        with ThreadPoolExecutor(1, "record") as recording, Turns(warehouse) as turns:
+        with ThreadPoolExecutor(1, "record") as recording, WarehouseLease(warehouse) as lease:
             unless = before.validators if before else None
             arriving = prefetch_days(
-                self.feed, days, log=log, if_changed_from=unless, on_wait=turns.end
+                self.feed, days, log=log, if_changed_from=unless, on_wait=lease.release
             )
             with closing(arriving):
                 for day, delivered in arriving:
                     key = _key(day)
                     try:
-                        turns.go_on() if _is_small_and_complete(delivered) else turns.end()
+                        lease.renew() if _is_small_and_complete(delivered) else lease.release()
                         metadata, checks, said = self._store(delivered, before, warehouse)
                     except Exception as failure:  # noqa: BLE001  (the other days go on)
-                        turns.end()
+                        lease.release()
                         failed[key] = error = as_feed_assets_error(failure, "the import", log)
                         error.mask = self._mask
                         progress.failed(str(ImportFailed(self.feed.name, {key: error})))

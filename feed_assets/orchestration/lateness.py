@@ -40,7 +40,7 @@ def is_late(due: Due, last: datetime | None) -> bool:
     return last is None or last < due.moment
 
 
-def last_import(instance: dg.DagsterInstance, feed: Feed, day: str = "") -> datetime | None:
+def last_import_time(instance: dg.DagsterInstance, feed: Feed, day: str = "") -> datetime | None:
     """Return the time of the last import of a feed or of one of its days."""
     chosen = dg.AssetRecordsFilter(dg.AssetKey(feed.name), [day] if day else None)
     records = instance.fetch_materializations(chosen, limit=1).records

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from feed_assets.schema.columns import Columns
     from feed_assets.warehouse.store import Stored
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
+NO_DESCRIPTIONS: Mapping[str, str] = MappingProxyType({})
 FAILED = "failed"
 """Metadata key for the reasons of a failed import."""
 
@@ -63,7 +63,7 @@ def _masked(value: Any, mask: SecretMask) -> Any:
     return mask.values(value)
 
 
-def stored_metadata(stored: Stored, said: Mapping[str, str] = NOTHING) -> dict[str, Any]:
+def stored_metadata(stored: Stored, said: Mapping[str, str] = NO_DESCRIPTIONS) -> dict[str, Any]:
     """The metadata of rows stored, whoever they came from, and what is `said` of their columns."""
     changed = [f"{path}: {old} → {new}" for path, (old, new) in stored.changed.items()]
     return {
@@ -143,9 +143,9 @@ def _schema(columns: Columns, said: Mapping[str, str]) -> dg.TableSchema:
 
 def _not_sent(imported: Import) -> list[str]:
     """Return described columns that no import has had; they may be mistyped."""
-    from feed_assets.schema.columns import sent_paths
+    from feed_assets.schema.columns import source_paths
 
-    known = {path for paths in sent_paths(imported.stored.columns) for path in paths}
+    known = {path for paths in source_paths(imported.stored.columns) for path in paths}
     return [path for path in imported.pending.feed.column_descriptions if path not in known]
 
 

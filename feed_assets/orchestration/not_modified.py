@@ -56,7 +56,7 @@ def last_import(
     if not isinstance(held, dict) or held.get("declared") != _declared(feed):
         return None
     with warehouse:
-        if warehouse.state(feed.destination) != held.get("table"):
+        if warehouse.content_token(feed.destination) != held.get("table"):
             return None
     from feed_assets.download import Validators
 

@@ -18,7 +18,7 @@ from feed_assets.preview.progress_bar import ProgressBar
 from feed_assets.preview.request import PreviewRequest
 from feed_assets.preview.string_columns import Finding, findings
 from feed_assets.preview.suggestions import Suggestions, suggestions
-from feed_assets.schema.columns import Columns, columns_of, told
+from feed_assets.schema.columns import Columns, columns_of, with_text_types
 from feed_assets.schema.table import parse_day
 
 KEPT_BAD_LINES = 1000
@@ -87,7 +87,7 @@ def _preview(request: PreviewRequest, feed: Feed, mask: SecretMask) -> Preview:
     )
     with ProgressBar() as bar, open_input(request, feed, options, bar, mask) as rows:
         reading = rows.reading
-        stored = columns_of(told(reading.table, reading.types).schema)
+        stored = columns_of(with_text_types(reading.table, reading.types).schema)
         sent = reading.columns
         return Preview(
             shown=rows.shown,

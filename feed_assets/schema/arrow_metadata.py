@@ -13,7 +13,7 @@ _MAX_KEPT = 900  # characters
 _DIGEST = "sha256:"
 
 
-def kept(key: str) -> str:
+def shorten_key(key: str) -> str:
     """Return the key to store with its column: the key, or a digest of one that is too long.
 
     BigQuery keeps it, in JSON, in a description of at most 1,024 characters, which says more.
@@ -29,15 +29,15 @@ def keyed_field(name: str, kind: pa.DataType, key: str | None) -> pa.Field:
     return pa.field(name, kind, metadata=None if key is None else {_KEY: key})
 
 
-def key_of(field: pa.Field) -> str | None:
+def stored_key(field: pa.Field) -> str | None:
     """Return the stored key if it differs from the name."""
     key = (field.metadata or {}).get(_KEY)
     return None if key is None else key.decode()
 
 
-def sent_as(field: pa.Field) -> str:
+def source_key(field: pa.Field) -> str:
     """Return the stored key; without one, a column has the name of its key."""
-    key = key_of(field)
+    key = stored_key(field)
     return str(field.name) if key is None else key
 
 
@@ -46,7 +46,7 @@ def text_field(field: pa.Field, kind: str | None) -> pa.Field:
     return field if kind is None else field.with_metadata({**(field.metadata or {}), _TEXT: kind})
 
 
-def text_of(field: pa.Field) -> str | None:
+def text_type(field: pa.Field) -> str | None:
     """Return the type of the field's text, if it is not STRING."""
     kind = (field.metadata or {}).get(_TEXT)
     return None if kind is None else kind.decode()

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from feed_assets.errors import UnsupportedColumn
-from feed_assets.schema.arrow_metadata import key_of, keyed_field, text_field, text_of
+from feed_assets.schema.arrow_metadata import keyed_field, stored_key, text_field, text_type
 from feed_assets.schema.datatypes import TEXTS
 
 ARROW: dict[str, pa.DataType] = {
@@ -32,7 +32,7 @@ ARROW: dict[str, pa.DataType] = {
 RECORD and REPEATED: an array may hold any type but an array.
 https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#array_type
 """
-UNSAID: Mapping[str, str] = MappingProxyType({})
+NO_DESCRIPTIONS: Mapping[str, str] = MappingProxyType({})
 """No descriptions of columns, by path."""
 
 
@@ -57,7 +57,7 @@ class Column:
         return f"{'REPEATED ' * self.repeated}{self.type}{beyond}"
 
     @property
-    def sent(self) -> str:
+    def source_key(self) -> str:
         """The key it is sent as."""
         return self.name if self.key is None else self.key
 
@@ -94,7 +94,7 @@ def arrow_schema(columns: Columns) -> pa.Schema:
     return pa.schema([column.arrow_field for column in columns])
 
 
-def told(rows: pa.Table, types: Mapping[str, str]) -> pa.Table:
+def with_text_types(rows: pa.Table, types: Mapping[str, str]) -> pa.Table:
     """The rows, of whose text `types` tell by path what it is: JSON or GEOGRAPHY."""
     for path, kind in types.items():
         if kind not in TEXTS:
@@ -102,22 +102,24 @@ def told(rows: pa.Table, types: Mapping[str, str]) -> pa.Table:
                 f"column {path} is said to be {kind}, and only JSON and GEOGRAPHY are said so; "
                 f"give it values of that type"
             )
-    fields = [_told(field, types, field.name) for field in rows.schema]
+    fields = [_with_text_types(field, types, field.name) for field in rows.schema]
     return pa.Table.from_arrays(rows.columns, schema=pa.schema(fields))
 
 
-def _told(field: pa.Field, types: Mapping[str, str], path: str) -> pa.Field:
+def _with_text_types(field: pa.Field, types: Mapping[str, str], path: str) -> pa.Field:
     inside, lists = field.type, _is_list(field.type)
     if lists:
         inside = inside.value_type
     if pa.types.is_struct(inside):
-        inside = pa.struct([_told(each, types, f"{path}.{each.name}") for each in inside])
+        inside = pa.struct(
+            [_with_text_types(each, types, f"{path}.{each.name}") for each in inside]
+        )
         field = field.with_type(pa.list_(inside) if lists else inside)
     kind = types.get(path)
     return text_field(field, kind)
 
 
-def types_told(columns: Columns) -> dict[str, str]:
+def text_types(columns: Columns) -> dict[str, str]:
     """Return the types of text in these columns, by path."""
     return {path: column.type for path, column in paths(columns) if column.type in TEXTS}
 
@@ -141,7 +143,7 @@ def _columns(fields: Iterable[pa.Field], path: str) -> Columns:
             )
         taken[field.name.casefold()] = field.name
     found = [(field, _column(field, field.type, f"{path}{field.name}")) for field in fields]
-    return tuple(replace(column, key=key_of(field)) for field, column in found if column)
+    return tuple(replace(column, key=stored_key(field)) for field, column in found if column)
 
 
 def _column(field: pa.Field, kind: pa.DataType, path: str) -> Column | None:
@@ -158,7 +160,7 @@ def _column(field: pa.Field, kind: pa.DataType, path: str) -> Column | None:
         fields = _columns(kind, f"{path}.")
         return Column(field.name, "RECORD", fields=fields) if fields else None
     scalar = _scalar(path, kind)
-    return Column(field.name, (text_of(field) or scalar) if scalar == "STRING" else scalar)
+    return Column(field.name, (text_type(field) or scalar) if scalar == "STRING" else scalar)
 
 
 def _scalar(path: str, kind: pa.DataType) -> str:
@@ -218,14 +220,14 @@ def described(columns: Columns, descriptions: Mapping[str, str]) -> dict[str, st
     """
     return {
         path: text
-        for path, sent in sent_paths(columns)
+        for path, sent in source_paths(columns)
         if (text := descriptions.get(sent) or descriptions.get(path))
     }
 
 
-def sent_paths(columns: Columns, path: str = "", sent: str = "") -> Iterator[tuple[str, str]]:
+def source_paths(columns: Columns, path: str = "", sent: str = "") -> Iterator[tuple[str, str]]:
     """Every column and field, depth first, by its path as stored and as sent."""
     for column in columns:
-        here, as_sent = f"{path}{column.name}", f"{sent}{column.sent}"
+        here, as_sent = f"{path}{column.name}", f"{sent}{column.source_key}"
         yield here, as_sent
-        yield from sent_paths(column.fields, f"{here}.", f"{as_sent}.")
+        yield from source_paths(column.fields, f"{here}.", f"{as_sent}.")

@@ -13,8 +13,8 @@ from feed_assets.schema.columns import Columns
 from feed_assets.schema.table import Table
 
 
-class Pending(IntEnum):
-    """In what the shards that stand have yet to follow the columns known."""
+class PendingMigration(IntEnum):
+    """Changes of the known columns that the existing shards still lack."""
 
     NOTHING = 0
     COLUMNS = 1
@@ -22,26 +22,26 @@ class Pending(IntEnum):
 
 
 @dataclass(frozen=True)
-class Known:
-    """The columns known so far of all shards of a table.
+class KnownColumns:
+    """The columns of all shards of a table so far.
 
-    `pending` is kept from the moment columns are learned until the shards have followed, so that
-    an import killed in between is finished by the next. `version` is the warehouse's own mark of
-    this state, None where nothing is known yet.
+    `pending` is recorded with new columns and cleared once the shards have them, so that the next
+    import finishes the work of a killed one. `etag` identifies this state of the record; None if
+    there is no record yet.
     """
 
     columns: Columns = ()
-    pending: Pending = Pending.NOTHING
-    version: Any = None
+    pending: PendingMigration = PendingMigration.NOTHING
+    etag: Any = None
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Origin of rows, for a warehouse that can say so of its tables and jobs.
+    """Labels and descriptions for tables and jobs, if the warehouse has a place for them.
 
-    `labels` are of each job, and with `description` of a table that is made; a table that stands
-    keeps its own. `columns` describes columns and fields, by path as sent; one that it does not
-    know keeps the description that it has.
+    `labels` go to each job and, with `description`, to a new table; an existing table keeps its
+    own. `columns` describes columns and fields by their path in the feed; others keep the
+    description that they have.
     """
 
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Origin:
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
-NOWHERE = Origin()
+NO_ORIGIN = Origin()
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,10 @@ class Load:
 
 
 class Warehouse(Protocol):
-    """A warehouse. A missing dataset is made when first stored to.
+    """A warehouse. The first store to a missing dataset creates it.
 
-    To be entered (`with warehouse:`) for as long as it is used, which may nest.
-    Every method raises WarehouseFailed where the warehouse does not answer or refuses, and
-    DiskFailed where a disk here is full.
+    Use it inside `with warehouse:`, which may nest. Every method raises WarehouseFailed if the
+    warehouse does not answer or refuses, and DiskFailed if a local disk is full.
     """
 
     wildcards: bool
@@ -77,7 +76,7 @@ class Warehouse(Protocol):
     def __exit__(self, *failure: object) -> None: ...
 
     def columns(self, table: Table) -> Columns | None:
-        """The columns of a table or view as it stands, None if there is none."""
+        """Return the current columns of a table or view; None if it does not exist."""
 
     def replace(
         self,
@@ -86,46 +85,51 @@ class Warehouse(Protocol):
         columns: Columns,
         *,
         attempt: str,
-        origin: Origin = NOWHERE,
+        origin: Origin = NO_ORIGIN,
     ) -> Load:
-        """Makes `table` hold just these rows under just these columns, atomically.
+        """Replace rows and columns of `table`, or create it, atomically.
 
-        `attempt` names this try: doing it again under the same name finds what was done.
-        Raises NotOurs where a view stands in its place.
+        `attempt` names this try: a repeated call with the same name finds the work already done.
+        Raises NotOurs if a view has the name of the table.
         """
 
     def read(self, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows of a table or view, of all or some columns."""
+        """Return the rows of a table or view, with all or some columns."""
 
     def count(self, table: Table) -> int | None:
-        """The rows of a table as it stands, None if there is none."""
+        """Count the rows of a table; None if it does not exist."""
 
-    def state(self, table: Table) -> str | None:
-        """A mark that is another one once the table's rows or columns are; None if none stands."""
+    def content_token(self, table: Table) -> str | None:
+        """Return an opaque token that changes with the table's rows or columns.
 
-    def known(self, table: Table) -> Known:
-        """Return the known columns of the shards of `table`; `Known()` if there are none."""
+        None if the table does not exist.
+        """
 
-    def learn(self, table: Table, columns: Columns, pending: Pending, *, then: Known) -> bool:
-        """Replaces what is known, if it is still `then`; False if someone else was faster."""
+    def known(self, table: Table) -> KnownColumns:
+        """Return the known columns of the shards of `table`; `KnownColumns()` if there are none."""
+
+    def record_columns(
+        self, table: Table, columns: Columns, pending: PendingMigration, *, expected: KnownColumns
+    ) -> bool:
+        """Replace the record of known columns if it is still `expected`, else return False."""
 
     def shards(self, table: Table) -> list[Table]:
-        """The shards that stand, in the order of their creation, or without wildcards by name.
+        """List the existing shards: by creation time, or without wildcards by name.
 
-        DuckDB numbers its tables anew, by name, whenever a file is opened.
+        DuckDB renumbers its tables by name each time a file is opened.
         """
 
     def alter(self, table: Table, columns: Columns) -> None:
-        """Has a table follow `columns` in place, by `shards.following`, keeping its rows."""
+        """Add new columns and widen types in place, as `schema_evolution.migrated` does."""
 
     def widen(self, table: Table, columns: Columns) -> None:
-        """Has all shards of `table` follow `columns` in types, by `shards.widened`.
+        """Widen the types of all shards, as `schema_evolution.with_wider_types` does.
 
-        Only those that need it are touched. Interrupted, it can be done again.
+        Touch only shards that need it. After an interruption, call it again.
         """
 
     def define_latest(
-        self, table: Table, key: Sequence[str], updated_at: str, *, origin: Origin = NOWHERE
+        self, table: Table, key: Sequence[str], updated_at: str, *, origin: Origin = NO_ORIGIN
     ) -> bool:
         """Makes the view `table`: the newest row of each key over all its shards, now and later.
 

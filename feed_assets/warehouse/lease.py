@@ -1,4 +1,4 @@
-"""How long a warehouse that one process at a time can open is held for many small imports."""
+"""Keep a warehouse open across consecutive small imports, for a few seconds at most."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Self
 
 from feed_assets.warehouse.base import Warehouse
 
-TURN = 3.0
-"""Seconds, after which others get theirs: opening a DuckDB file costs as much as a small day."""
+LEASE_SECONDS = 3.0
+"""Then other processes get a chance: opening a DuckDB file costs as much as a small day."""
 
 
-class Turns:
-    """Holds a warehouse over several imports. To be left when nothing is imported any more."""
+class WarehouseLease:
+    """Keep a warehouse open over several imports. Leave it when there are no more."""
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
@@ -22,18 +22,18 @@ class Turns:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self.end()
+        self.release()
 
-    def go_on(self) -> None:
-        """Holds it from now on, or still; but once the turn is over, lets go for one import."""
+    def renew(self) -> None:
+        """Open the warehouse if it is not open; close it for one import after LEASE_SECONDS."""
         if self._since is None:
             self._warehouse.__enter__()
             self._since = time.monotonic()
-        elif time.monotonic() - self._since > TURN:
-            self.end()
+        elif time.monotonic() - self._since > LEASE_SECONDS:
+            self.release()
 
-    def end(self) -> None:
-        """Lets go, if it is held."""
+    def release(self) -> None:
+        """Close the warehouse if it is open."""
         if self._since is not None:
             self._since = None
             self._warehouse.__exit__(None, None, None)

@@ -36,11 +36,11 @@ def read_shards(
         columns = _select(table, known_columns(warehouse, table).columns, names)
         read = {}
         for day in days:
-            held = warehouse.columns(table.shard(day))
-            if held is None:
+            current = warehouse.columns(table.shard(day))
+            if current is None:
                 read[day] = arrow_schema(columns).empty_table()
                 continue
-            has = {column.name.casefold() for column in held}
+            has = {column.name.casefold() for column in current}
             wanted = [column.name for column in columns if column.name.casefold() in has]
             rows = warehouse.read(table.shard(day), wanted)
             read[day] = pa.Table.from_batches(conform(rows, columns), arrow_schema(columns))

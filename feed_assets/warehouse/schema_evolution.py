@@ -25,17 +25,19 @@ https://cloud.google.com/bigquery/docs/reference/standard-sql/window-function-ca
 """
 
 
-def union(table: Table, known: Columns, today: Columns, declared: Collection[str] = ()) -> Columns:
+def merge_schemas(
+    table: Table, known: Columns, today: Columns, declared: Collection[str] = ()
+) -> Columns:
     """The known columns in their order, widened where today's need it, then today's new ones.
 
     A column whose path as sent is `declared` is of today's type, whatever it was before: that is
     how its user settles a conflict. Raises TypeConflict where a column can be neither what it was
     nor widened to what it is.
     """
-    return _union(table, known, today, declared, "", "")
+    return _merge_fields(table, known, today, declared, "", "")
 
 
-def _union(
+def _merge_fields(
     table: Table, known: Columns, today: Columns, declared: Collection[str], path: str, sent: str
 ) -> Columns:
     """`path` is that of the record they are in, with its dot, and `sent` the same as sent."""
@@ -43,7 +45,7 @@ def _union(
     kept = []
     for column in known:
         now = new.pop(column.name.casefold(), column)
-        here = f"{path}{column.name}", f"{sent}{column.sent}"
+        here = f"{path}{column.name}", f"{sent}{column.source_key}"
         kept.append(_wider(table, column, now, declared, *here))
     return (*kept, *new.values())
 
@@ -57,7 +59,9 @@ def _wider(
         return known
     if known.repeated == today.repeated:
         if known.type == today.type == "RECORD":
-            fields = _union(table, known.fields, today.fields, declared, f"{path}.", f"{sent}.")
+            fields = _merge_fields(
+                table, known.fields, today.fields, declared, f"{path}.", f"{sent}."
+            )
             return replace(known, fields=fields)
         long = known.long or today.long
         if known.type == today.type:
@@ -69,33 +73,33 @@ def _wider(
     raise TypeConflict(str(table), path, str(known), str(today), declare=sent)
 
 
-def extended(held: Columns, known: Columns) -> Columns:
+def with_new_columns(current: Columns, known: Columns) -> Columns:
     """The columns that a table holds, as they are, then those known that it lacks."""
-    return _followed(held, known, add=True, widen=False)
+    return _migrate(current, known, add=True, widen=False)
 
 
-def widened(held: Columns, known: Columns) -> Columns:
+def with_wider_types(current: Columns, known: Columns) -> Columns:
     """The columns that a table holds, INTEGER where FLOAT is known made FLOAT, and so NUMERIC.
 
     No other type follows what is known, nor do integers that no FLOAT holds: the type was declared
     then, and a shard takes it when its day is imported again.
     """
-    return _followed(held, known, add=False, widen=True)
+    return _migrate(current, known, add=False, widen=True)
 
 
-def following(held: Columns, known: Columns) -> Columns:
+def migrated(current: Columns, known: Columns) -> Columns:
     """The columns that a table holds, brought to what is known: extended and widened."""
-    return _followed(held, known, add=True, widen=True)
+    return _migrate(current, known, add=True, widen=True)
 
 
-def _followed(held: Columns, known: Columns, *, add: bool, widen: bool) -> Columns:
+def _migrate(current: Columns, known: Columns, *, add: bool, widen: bool) -> Columns:
     rest = {column.name.casefold(): column for column in known}
     kept = []
-    for column in held:
+    for column in current:
         to = rest.pop(column.name.casefold(), column)
         if column.repeated == to.repeated:
             if column.type == to.type == "RECORD":
-                fields = _followed(column.fields, to.fields, add=add, widen=widen)
+                fields = _migrate(column.fields, to.fields, add=add, widen=widen)
                 column = replace(column, fields=fields)
             elif widen and _WIDER.get(column.type) == to.type and not to.long:
                 column = replace(column, type=to.type)
@@ -103,7 +107,7 @@ def _followed(held: Columns, known: Columns, *, add: bool, widen: bool) -> Colum
     return (*kept, *rest.values()) if add else tuple(kept)
 
 
-def latest_wins(known: Columns, today: Columns, named: Iterable[pa.Field]) -> Columns:
+def snapshot_schema(known: Columns, today: Columns, named: Iterable[pa.Field]) -> Columns:
     """A snapshot's columns: today's, and those known that are `named` today without a value.
 
     `named` are the fields of today's schema, those of type null included. What they do not name
@@ -118,7 +122,7 @@ def latest_wins(known: Columns, today: Columns, named: Iterable[pa.Field]) -> Co
         if fields is None and now is None:
             continue
         if column.type == "RECORD" and fields and (now is None or str(now) == str(column)):
-            within = latest_wins(column.fields, now.fields if now else (), fields)
+            within = snapshot_schema(column.fields, now.fields if now else (), fields)
             now = replace(now or column, fields=within) if within else None
         else:
             now = now or column
@@ -220,7 +224,7 @@ def _descend(columns: Columns, path: str) -> tuple[list[Column], str]:
 
 def _step(among: Columns, path: str) -> tuple[Column | None, str]:
     """The column that a path begins with, and the rest of the path. A key may have dots itself."""
-    named = [(c, c.sent) for c in among] + [(c, c.name) for c in among]
+    named = [(c, c.source_key) for c in among] + [(c, c.name) for c in among]
     whole = [(column, "") for column, name in named if name == path]
     parts = [(c, path[len(name) + 1 :]) for c, name in named if path.startswith(f"{name}.")]
     return next(iter(whole or parts), (None, path))

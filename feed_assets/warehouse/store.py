@@ -13,7 +13,14 @@ from feed_assets.errors import UnsupportedColumn, WarehouseFailed
 from feed_assets.schema.columns import Column, Columns, arrow_schema
 from feed_assets.schema.table import Table
 from feed_assets.warehouse import schema_evolution
-from feed_assets.warehouse.base import NOWHERE, Known, Load, Origin, Pending, Warehouse
+from feed_assets.warehouse.base import (
+    NO_ORIGIN,
+    KnownColumns,
+    Load,
+    Origin,
+    PendingMigration,
+    Warehouse,
+)
 from feed_assets.warehouse.conform import columns_in, conform
 
 ROUNDS = 50  # of learning columns while others learn, too
@@ -44,7 +51,7 @@ def store_snapshot(
     *,
     named: pa.Schema | None = None,
     attempt: str,
-    origin: Origin = NOWHERE,
+    origin: Origin = NO_ORIGIN,
 ) -> Stored:
     """Replace `table` whole. Without any column there is nothing to store, and it stays.
 
@@ -57,7 +64,7 @@ def store_snapshot(
         named = arrow_schema(before or ())
     elif named is None:
         named = rows.schema
-    columns = schema_evolution.latest_wins(before or (), columns_in(rows), named)
+    columns = schema_evolution.snapshot_schema(before or (), columns_in(rows), named)
     if not columns:
         return _nothing(table, rows)
     schema_evolution.check_column_count(table, before or (), columns)
@@ -73,7 +80,7 @@ def store_shard(
     *,
     attempt: str,
     declared: Collection[str] = (),
-    origin: Origin = NOWHERE,
+    origin: Origin = NO_ORIGIN,
 ) -> Stored:
     """Makes `table_YYYYMMDD` hold the day's rows, under the columns of all days so far.
 
@@ -121,36 +128,40 @@ def _stored(
     )
 
 
-def known_columns(warehouse: Warehouse, table: Table, declared: Collection[str] = ()) -> Known:
+def known_columns(
+    warehouse: Warehouse, table: Table, declared: Collection[str] = ()
+) -> KnownColumns:
     """Return the known columns of a table's shards; for shards of another tool, their own.
 
     Raises TypeConflict where those do not agree on a column that is not `declared`.
     """
     known = warehouse.known(table)
-    if known.version is not None:
+    if known.etag is not None:
         return known
     columns: Columns = ()
     for shard in warehouse.shards(table):
-        held = tuple(_unmeasured(column) for column in warehouse.columns(shard) or ())
-        columns = schema_evolution.union(table, columns, held, declared)
-    return Known(columns)
+        current = tuple(_unmeasured(column) for column in warehouse.columns(shard) or ())
+        columns = schema_evolution.merge_schemas(table, columns, current, declared)
+    return KnownColumns(columns)
 
 
 def _learn(
     warehouse: Warehouse, table: Table, read: Rows, declared: Collection[str]
-) -> tuple[Columns, Known, pa.Table]:
+) -> tuple[Columns, KnownColumns, pa.Table]:
     """Adds today's columns to those known; returns those before, what is known now, the rows."""
     for _ in range(ROUNDS):
         known = known_columns(warehouse, table, declared)
         rows = read(known.columns)
-        columns = schema_evolution.union(table, known.columns, columns_in(rows), declared)
-        if columns == known.columns and (known.version is not None or not columns):
+        columns = schema_evolution.merge_schemas(table, known.columns, columns_in(rows), declared)
+        if columns == known.columns and (known.etag is not None or not columns):
             return known.columns, known, rows
         schema_evolution.check_column_count(table, known.columns, columns)
         news = (
-            Pending.TYPES if schema_evolution.changed(known.columns, columns) else Pending.COLUMNS
+            PendingMigration.TYPES
+            if schema_evolution.changed(known.columns, columns)
+            else PendingMigration.COLUMNS
         )
-        if warehouse.learn(table, columns, max(news, known.pending), then=known):
+        if warehouse.record_columns(table, columns, max(news, known.pending), expected=known):
             return known.columns, warehouse.known(table), rows
     raise WarehouseFailed(
         f"the columns of {table} were changed by other imports {ROUNDS} times in a row; "
@@ -159,7 +170,7 @@ def _learn(
     )
 
 
-def _settle(warehouse: Warehouse, table: Table, known: Known, *, created: bool) -> None:
+def _settle(warehouse: Warehouse, table: Table, known: KnownColumns, *, created: bool) -> None:
     """Has the shards follow what was learned: all in types, the one created last in columns, too.
 
     That one need not be looked for where this import `created` its shard, with every column: one
@@ -168,11 +179,11 @@ def _settle(warehouse: Warehouse, table: Table, known: Known, *, created: bool) 
     BigQuery gives `table_*` the columns of the shard created last.
     https://cloud.google.com/bigquery/docs/querying-wildcard-tables#schema_used_for_query_evaluation
     """
-    if known.pending is Pending.TYPES:
+    if known.pending is PendingMigration.TYPES:
         warehouse.widen(table, known.columns)
     if not created and (standing := warehouse.shards(table)):
         warehouse.alter(standing[-1], known.columns)
-    warehouse.learn(table, known.columns, Pending.NOTHING, then=known)
+    warehouse.record_columns(table, known.columns, PendingMigration.NOTHING, expected=known)
 
 
 def finish_pending(warehouse: Warehouse, table: Table) -> None:

@@ -28,7 +28,7 @@ from feed_assets.orchestration.retries import as_retry_request
 from feed_assets.orchestration.run_launcher import CheckedRunLauncher
 from feed_assets.schema.table import Table
 from feed_assets.warehouse import lease
-from feed_assets.warehouse.lease import Turns
+from feed_assets.warehouse.lease import WarehouseLease
 from feed_assets_tests.support.dagster.client import PROJECT, waited_for
 from feed_assets_tests.support.dagster.project import Project
 from feed_assets_tests.support.servers import faulty
@@ -407,14 +407,14 @@ class Held:
 
 def test_a_warehouse_is_held_for_a_turn_and_then_let_go_for_an_import(clock: Clock) -> None:
     warehouse, held = Held(), []
-    with Turns(warehouse) as taken:  # type: ignore[arg-type]
+    with WarehouseLease(warehouse) as taken:  # type: ignore[arg-type]
         for _ in range(9):
-            taken.go_on()
+            taken.renew()
             held.append(warehouse.held)
-            clock.now += lease.TURN / 2
-        taken.end()
+            clock.now += lease.LEASE_SECONDS / 2
+        taken.release()
         assert not warehouse.held
-        taken.go_on()
+        taken.renew()
 
     assert held == [1, 1, 1, 0, 1, 1, 1, 0, 1]
     assert not warehouse.held

@@ -19,7 +19,7 @@ from feed_assets.importing.checks import CheckResult, check_content
 from feed_assets.importing.key_columns import ISO
 from feed_assets.orchestration.run_outcomes import read_run
 from feed_assets.schema.table import Table
-from feed_assets_tests.dagster.test_not_modified import Known
+from feed_assets_tests.dagster.test_not_modified import VersionedFeed
 from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.dagster.project import Project, metadata_of
 from feed_assets_tests.support.servers.feed import Answer, lines
@@ -167,7 +167,7 @@ def test_a_snapshot_that_is_unchanged_is_still_what_was_checked(
     project: Callable[..., Project],
 ) -> None:
     orders = project(key=["id"])
-    Known(orders.server, lines({"id": 1}, {"id": 1}))
+    VersionedFeed(orders.server, lines({"id": 1}, {"id": 1}))
     orders.run()
 
     run = orders.run()

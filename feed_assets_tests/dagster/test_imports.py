@@ -19,7 +19,7 @@ from feed_assets import byte_source
 from feed_assets.config.feed import Feed
 from feed_assets.download.prefetch import PendingDay
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.base import Pending
+from feed_assets.warehouse.base import PendingMigration
 from feed_assets_tests.support.dagster.project import SNAPSHOT, Project, metadata_of
 from feed_assets_tests.support.servers.feed import Answer, lines
 
@@ -497,7 +497,7 @@ def test_a_run_finishes_what_a_killed_one_left_even_if_it_fails_itself(
     orders.run("2020-01-01", "2020-01-02")
     known = orders.tables.known(SNAPSHOT)
     wide = (*known.columns[:2], replace(known.columns[2], type="FLOAT"))
-    assert orders.tables.learn(SNAPSHOT, wide, Pending.TYPES, then=known)
+    assert orders.tables.record_columns(SNAPSHOT, wide, PendingMigration.TYPES, expected=known)
     orders.server.answer = lambda path: Answer(status=404)
 
     run = orders.run(*(["2020-01-02"] if asset == "orders" else []), asset=asset)
@@ -505,7 +505,7 @@ def test_a_run_finishes_what_a_killed_one_left_even_if_it_fails_itself(
     assert run.success is (asset == "orders_latest")
     for day in ("20200101", "20200102"):
         assert str((orders.tables.columns(shard(day)) or ())[2]) == "FLOAT"
-    assert orders.tables.known(SNAPSHOT).pending is Pending.NOTHING
+    assert orders.tables.known(SNAPSHOT).pending is PendingMigration.NOTHING
 
 
 def test_a_warehouse_that_cannot_be_opened_is_the_days_own_failure(

@@ -22,7 +22,7 @@ ROWS = lines({"id": "N1", "total": 1.5}, {"id": "N2", "total": 2.5})
 HELD = [{"id": "N1", "total": 1.5}, {"id": "N2", "total": 2.5}]
 
 
-class Known:
+class VersionedFeed:
     """A feed with an entity tag, of which the server says 304 to who has it."""
 
     def __init__(
@@ -80,14 +80,14 @@ def version(project: Project) -> str:
 def test_it_is_recorded_as_unchanged_again_and_again(
     made: Callable[..., Project], server: FeedServer
 ) -> None:
-    known, project = Known(server), made()
+    known, project = VersionedFeed(server), made()
     loaded = metadata_of(project.run())[""]
-    first, held = version(project), project.tables.state(project.feed.destination)
+    first, held = version(project), project.tables.content_token(project.feed.destination)
 
     runs = [project.run(), project.run()]
 
     assert known.conditional == [False, True, True]
-    assert project.tables.state(project.feed.destination) == held
+    assert project.tables.content_token(project.feed.destination) == held
     for run in runs:
         metadata = metadata_of(run)[""]
         assert metadata["unchanged"] is True
@@ -102,7 +102,7 @@ def log(project: Project, run: dg.ExecuteInProcessResult) -> str:
 
 
 def test_it_is_loaded_once_it_has_changed(made: Callable[..., Project], server: FeedServer) -> None:
-    known, project = Known(server), made()
+    known, project = VersionedFeed(server), made()
     project.run()
     known.body, known.headers = lines({"id": "N3", "total": 3.5}).body, {"ETag": '"2"'}
 
@@ -145,7 +145,7 @@ def sql(project: Project, statement: str) -> None:
 def test_a_table_that_is_not_as_it_was_left_is_loaded_again(
     made: Callable[..., Project], server: FeedServer, done: Callable[[Project, Table], None]
 ) -> None:
-    known, project = Known(server), made()
+    known, project = VersionedFeed(server), made()
     project.run()
     done(project, project.feed.destination)
 
@@ -161,7 +161,7 @@ def test_a_table_that_is_not_as_it_was_left_is_loaded_again(
 def test_a_feed_that_is_declared_otherwise_is_loaded_again(
     project: Callable[..., Project], server: FeedServer, attributes: dict[str, Any]
 ) -> None:
-    known = Known(server)
+    known = VersionedFeed(server)
     project().run()
 
     assert project(**attributes).run().success
@@ -172,7 +172,7 @@ def test_a_feed_that_is_declared_otherwise_is_loaded_again(
 def test_bad_lines_that_were_let_pass_are_shown_by_each_run(
     project: Callable[..., Project], server: FeedServer
 ) -> None:
-    known, declared = Known(server, lines({"id": "N1"}, "{oops")), project(max_bad_lines=1)
+    known, declared = VersionedFeed(server, lines({"id": "N1"}, "{oops")), project(max_bad_lines=1)
     shown = [metadata_of(declared.run())[""]["bad lines"] for _ in range(2)]
 
     assert shown == [1, 1]
@@ -187,7 +187,7 @@ def test_bad_lines_that_were_let_pass_are_shown_by_each_run(
 def test_it_is_asked_for_whole_where_that_is_declared(
     project: Callable[..., Project], server: FeedServer, attributes: dict[str, Any]
 ) -> None:
-    known, declared = Known(server), project(**attributes)
+    known, declared = VersionedFeed(server), project(**attributes)
     days = ["2020-01-01"] if declared.feed.partition_by_date else []
     declared.run(*days)
     declared.run(*days)
@@ -198,7 +198,7 @@ def test_it_is_asked_for_whole_where_that_is_declared(
 def test_the_last_change_serves_where_there_is_no_tag(
     snapshot: Project, server: FeedServer
 ) -> None:
-    known = Known(server, headers={"Last-Modified": "Mon, 20 Jan 2020 10:00:00 GMT"})
+    known = VersionedFeed(server, headers={"Last-Modified": "Mon, 20 Jan 2020 10:00:00 GMT"})
     snapshot.run()
 
     assert metadata_of(snapshot.run())[""]["unchanged"] is True
@@ -249,7 +249,7 @@ def test_a_transfer_is_resumed_by_a_strong_tag_only(
 def test_a_file_that_is_moved_away_is_no_table_as_it_was(
     snapshot: Project, server: FeedServer
 ) -> None:
-    known = Known(server)
+    known = VersionedFeed(server)
     snapshot.run()
     Path(snapshot.url.removeprefix("duckdb://")).unlink()
 

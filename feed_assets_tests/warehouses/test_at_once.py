@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.base import Pending, Warehouse
+from feed_assets.warehouse.base import PendingMigration, Warehouse
 from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.support.bigquery.emulator import Emulator
@@ -52,7 +52,7 @@ def check(warehouse: Warehouse, orders: Table, *imports: tuple[date, Rows]) -> N
         assert rows_of(warehouse, orders.shard(day)) in [rows for on, rows in imports if on == day]
     assert rows_of(warehouse, orders.shard(FIRST)) == PLAIN
     known = warehouse.known(orders)
-    assert known.pending is Pending.NOTHING
+    assert known.pending is PendingMigration.NOTHING
     sent = {name for _, rows in imports for row in rows for name in row}
     types = {column.name: column.type for column in known.columns}
     assert set(types) == sent

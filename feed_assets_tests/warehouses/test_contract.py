@@ -15,11 +15,15 @@ from feed_assets.errors import NotOurs, TableError, TypeConflict, UnsupportedCol
 from feed_assets.schema.columns import Column, columns_of
 from feed_assets.schema.datatypes import MAX_COLUMNS
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.base import Known, Pending, Warehouse
+from feed_assets.warehouse.base import KnownColumns, PendingMigration, Warehouse
 from feed_assets.warehouse.conform import columns_in, conform
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.read import read_shards, read_table
-from feed_assets.warehouse.schema_evolution import check_column_count, union, widened
+from feed_assets.warehouse.schema_evolution import (
+    check_column_count,
+    merge_schemas,
+    with_wider_types,
+)
 from feed_assets.warehouse.store import Stored, finish_pending, store_shard, store_snapshot
 
 DAYS = [date(2020, 1, day) for day in range(1, 32)]
@@ -189,7 +193,7 @@ def test_the_shard_created_last_has_every_column_even_if_a_day_before_it_is_impo
     assert rows_of(warehouse, orders.shard(DAYS[1])) == [
         {"id": "N2", "buyer": {"name": "U", "mail": None}}
     ]
-    assert warehouse.known(orders).pending is Pending.NOTHING
+    assert warehouse.known(orders).pending is PendingMigration.NOTHING
 
 
 def test_integers_become_fractions_in_the_shards_before(
@@ -268,7 +272,7 @@ def test_days_imported_at_once_lose_no_column(warehouse: Warehouse, orders: Tabl
     # BigQuery gives `table_*` the columns of the last; in DuckDB all are joined by name
     asked = warehouse.shards(orders)[-1 if warehouse.wildcards else 0 :]
     assert {c.name for shard in asked for c in warehouse.columns(shard) or ()} == known
-    assert warehouse.known(orders).pending is Pending.NOTHING
+    assert warehouse.known(orders).pending is PendingMigration.NOTHING
 
 
 def test_shards_that_stood_before_us_are_joined_in(warehouse: Warehouse, orders: Table) -> None:
@@ -335,7 +339,7 @@ def test_the_view_can_be_made_after_an_import_that_was_killed(
     store(warehouse, orders, DAYS[0], [CHANGES[0][1]])
     known = warehouse.known(orders)
     columns = (*known.columns, Column("new", "STRING"))
-    assert warehouse.learn(orders, columns, Pending.COLUMNS, then=known)
+    assert warehouse.record_columns(orders, columns, PendingMigration.COLUMNS, expected=known)
 
     assert warehouse.define_latest(orders, ["id"], "updated")
 
@@ -408,14 +412,16 @@ def test_shards_that_have_not_followed_yet_do_so_before_anything_else(
         store(warehouse, orders, day, [{"id": "N1", "total": 1}])
     known = (Column("id", "STRING"), Column("total", "FLOAT"), Column("note", "STRING"))
     before = warehouse.known(orders)
-    assert warehouse.learn(orders, known, Pending.TYPES, then=before)
-    warehouse.alter(orders.shard(DAYS[1]), widened(before.columns, known))  # where it was killed
+    assert warehouse.record_columns(orders, known, PendingMigration.TYPES, expected=before)
+    warehouse.alter(
+        orders.shard(DAYS[1]), with_wider_types(before.columns, known)
+    )  # where it was killed
 
     finish_pending(warehouse, orders)
 
     assert [type_of(warehouse, orders.shard(day), "total") for day in DAYS[:3]] == ["FLOAT"] * 3
     assert type_of(warehouse, orders.shard(DAYS[2]), "note") == "STRING"
-    assert warehouse.known(orders).pending is Pending.NOTHING
+    assert warehouse.known(orders).pending is PendingMigration.NOTHING
     assert warehouse.known(orders).columns == known
 
 
@@ -423,9 +429,11 @@ def test_columns_learned_before_the_first_shard_are_no_hindrance(
     warehouse: Warehouse, orders: Table
 ) -> None:
     finish_pending(warehouse, orders)
-    assert warehouse.learn(orders, (Column("id", "STRING"),), Pending.COLUMNS, then=Known())
+    assert warehouse.record_columns(
+        orders, (Column("id", "STRING"),), PendingMigration.COLUMNS, expected=KnownColumns()
+    )
     finish_pending(warehouse, orders)
-    assert warehouse.known(orders).pending is Pending.NOTHING
+    assert warehouse.known(orders).pending is PendingMigration.NOTHING
 
 
 # --- as many columns as a table can have
@@ -441,7 +449,7 @@ def test_columns_over_the_days_are_bounded_before_anything_is_touched(
         Column("r", "RECORD", fields=(Column("x", "STRING"),)),
         *(Column(f"c{number}", "STRING") for number in range(MAX_COLUMNS - 4)),
     )
-    assert tables.learn(orders, known, Pending.NOTHING, then=Known())
+    assert tables.record_columns(orders, known, PendingMigration.NOTHING, expected=KnownColumns())
 
     with pytest.raises(UnsupportedColumn) as refused:
         store(tables, orders, DAYS[0], [{"id": 1, "new": 1, "r": {"y": 1}}])
@@ -454,7 +462,7 @@ def test_columns_over_the_days_are_bounded_before_anything_is_touched(
     assert tables.columns(orders.shard(DAYS[0])) is None
     for rows in ({"id": 1}, {"id": 1, "new": 1}):  # there is room for one
         check_column_count(
-            orders, known, union(orders, known, columns_in(pa.Table.from_pylist([rows])))
+            orders, known, merge_schemas(orders, known, columns_in(pa.Table.from_pylist([rows])))
         )
 
 

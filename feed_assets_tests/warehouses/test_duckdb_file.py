@@ -20,7 +20,7 @@ import pytest
 
 from feed_assets.errors import NotOurs, TableError, WarehouseFailed
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.base import Known, Pending
+from feed_assets.warehouse.base import KnownColumns, PendingMigration
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.read import read_shards, read_table
 from feed_assets.warehouse.store import store_shard, store_snapshot
@@ -116,8 +116,8 @@ def test_looking_up_a_file_that_is_not_there_makes_none(path: Path) -> None:
     warehouse = DuckDBWarehouse(path)
     assert warehouse.columns(ORDERS) is None
     assert warehouse.count(ORDERS) is None
-    assert warehouse.state(ORDERS) is None
-    assert warehouse.known(ORDERS) == Known()
+    assert warehouse.content_token(ORDERS) is None
+    assert warehouse.known(ORDERS) == KnownColumns()
     assert warehouse.shards(ORDERS) == []
     assert read_shards(warehouse, ORDERS, [DAY])[DAY].num_rows == 0
     with pytest.raises(TableError, match="there is no table"):
@@ -129,9 +129,11 @@ def test_a_file_that_is_missing_at_first_is_made_by_the_first_write(path: Path) 
     warehouse = DuckDBWarehouse(path)
     with warehouse:
         assert warehouse.columns(ORDERS) is None
-        assert warehouse.learn(ORDERS, (), Pending.NOTHING, then=Known())
-        assert warehouse.known(ORDERS).version == 1
-    assert DuckDBWarehouse(path).known(ORDERS).version == 1
+        assert warehouse.record_columns(
+            ORDERS, (), PendingMigration.NOTHING, expected=KnownColumns()
+        )
+        assert warehouse.known(ORDERS).etag == 1
+    assert DuckDBWarehouse(path).known(ORDERS).etag == 1
 
 
 def test_two_who_make_the_file_at_once_make_one(path: Path) -> None:

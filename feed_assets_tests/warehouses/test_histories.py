@@ -24,7 +24,7 @@ from feed_assets.download import Download
 from feed_assets.download.prefetch import PendingDay
 from feed_assets.importing.import_feed import store
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.base import Pending, Warehouse
+from feed_assets.warehouse.base import PendingMigration, Warehouse
 from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.support.bigquery.emulator import Emulator
@@ -176,7 +176,7 @@ def check(
     assert len(rows) == sum(len(rows) for rows in held.values())
     assert stored(rows) == expected(history, held)
     assert set(names) == {column.name for column in known.columns}
-    assert known.pending is Pending.NOTHING
+    assert known.pending is PendingMigration.NOTHING
     assert "untyped" not in names
 
 

@@ -187,7 +187,7 @@ def test_what_bigquery_cannot_partition_by_is_no_key_from_the_first_day_on(
     with pytest.raises(ContentError) as refused:
         import_day(warehouse, table, FIRST, {"shop": "eu", **row}, key=["shop", key])
     assert says in str(refused.value)
-    assert warehouse.known(table).version is None
+    assert warehouse.known(table).etag is None
 
 
 def test_a_key_declared_as_json_by_the_name_it_is_stored_under_is_refused(
@@ -266,7 +266,7 @@ def test_text_that_tells_no_time_makes_no_latest_state_and_the_advice_works(
         import_day(tables, ORDERS, FIRST, *rows, **attributes)
     assert f"{path} is updated_at and is text {where}, so the latest state" in str(refused.value)
     assert advice.replace("{at:", f"{{{path}:") in str(refused.value)
-    assert tables.known(ORDERS).version is None
+    assert tables.known(ORDERS).etag is None
 
     if declared is not None:
         if "types" in declared:

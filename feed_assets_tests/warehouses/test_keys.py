@@ -23,10 +23,10 @@ from feed_assets.download import Download
 from feed_assets.download.prefetch import PendingDay
 from feed_assets.errors import NotOurs, TableError, TypeConflict
 from feed_assets.importing.import_feed import Import, store
-from feed_assets.schema.arrow_metadata import kept
+from feed_assets.schema.arrow_metadata import shorten_key
 from feed_assets.schema.columns import Columns
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.base import Known, Pending, Warehouse
+from feed_assets.warehouse.base import KnownColumns, PendingMigration, Warehouse
 from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.read import read_table
@@ -90,7 +90,7 @@ def _paths(
     columns: Columns, sent: tuple[str, ...], stored: tuple[str, ...]
 ) -> Iterator[tuple[str, str]]:
     for column in columns:
-        here = (*sent, column.sent), (*stored, column.name)
+        here = (*sent, column.source_key), (*stored, column.name)
         yield " / ".join(here[0]), ".".join(here[1])
         yield from _paths(column.fields, *here)
 
@@ -167,16 +167,16 @@ def test_keys_too_long_to_be_kept_are_known_again(warehouse: Warehouse, orders: 
     ]
     for number, key in enumerate([*long, *long]):
         (row,) = read_table(warehouse, orders.shard(DAYS[number])).to_pylist()
-        (name,) = (column.name for column in known if column.key == kept(key))
+        (name,) = (column.name for column in known if column.key == shorten_key(key))
         assert row[name] == key[-1]
         assert row["r"][name] == 1
 
 
 def test_a_key_that_reads_like_a_digest_is_no_long_key() -> None:
     long = "x" * 2000
-    assert kept(kept(long)) != kept(long)
-    assert kept("x" * 898) == "x" * 898
-    assert len(kept("x" * 899)) == len(kept("🎉" * 75)) == 71
+    assert shorten_key(shorten_key(long)) != shorten_key(long)
+    assert shorten_key("x" * 898) == "x" * 898
+    assert len(shorten_key("x" * 899)) == len(shorten_key("🎉" * 75)) == 71
 
 
 # --- what a feed's author declares
@@ -279,7 +279,9 @@ def test_a_column_whose_key_was_never_kept_was_sent_under_its_name(
     warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
     column = {"type": "STRING", "repeated": False, "fields": [], "long": False}
     old = [{"name": "order_id", **column}, {"name": "ID", **column}]
-    assert warehouse.learn(Table("crm", "leads"), (), Pending.NOTHING, then=Known())
+    assert warehouse.record_columns(
+        Table("crm", "leads"), (), PendingMigration.NOTHING, expected=KnownColumns()
+    )
     with warehouse:
         assert warehouse._connection is not None
         warehouse._connection.execute(
@@ -344,7 +346,8 @@ def _as_sent(value: Any, known: Columns) -> Any:
     if isinstance(value, dict):
         columns = {column.name: column for column in known}
         return {
-            columns[name].sent: _as_sent(each, columns[name].fields) for name, each in value.items()
+            columns[name].source_key: _as_sent(each, columns[name].fields)
+            for name, each in value.items()
         }
     return value
 

@@ -13,7 +13,7 @@ import pytest
 
 from feed_assets.schema.columns import Column
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.base import Pending, Warehouse
+from feed_assets.warehouse.base import PendingMigration, Warehouse
 from feed_assets.warehouse.bigquery import alter_tables
 from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
@@ -73,7 +73,7 @@ def check(warehouse: Warehouse, orders: Table, had: list[dict[str, Any]] | None)
 def check_all(warehouse: Warehouse, orders: Table) -> None:
     """All shards have what is known, with one type each; the one created last has every column."""
     known = warehouse.known(orders)
-    assert known.pending is Pending.NOTHING
+    assert known.pending is PendingMigration.NOTHING
     shards = warehouse.shards(orders)
     # BigQuery gives `table_*` the columns of the last; in DuckDB all are joined by name
     asked = shards[-1 if warehouse.wildcards else 0 :]

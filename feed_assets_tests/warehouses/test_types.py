@@ -15,9 +15,9 @@ import pytest
 
 from feed_assets.errors import TypeConflict, UnsupportedColumn, WarehouseFailed
 from feed_assets.importing.dataframes import to_arrow, to_frame
-from feed_assets.schema.columns import Column, columns_of, told, types_told
+from feed_assets.schema.columns import Column, columns_of, text_types, with_text_types
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.base import Pending, Warehouse
+from feed_assets.warehouse.base import PendingMigration, Warehouse
 from feed_assets.warehouse.conform import conform
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.read import read_shards, read_table
@@ -69,7 +69,7 @@ def rows_of_all_types() -> pa.Table:
     types = {
         f"{at}{name}": kind for name, kind in TOLD.items() for at in ("", "record.", "records.")
     }
-    return told(table, types | {f"{name}s": kind for name, kind in TOLD.items()})
+    return with_text_types(table, types | {f"{name}s": kind for name, kind in TOLD.items()})
 
 
 def store(warehouse: Warehouse, table: Table, day: date, rows: pa.Table) -> Stored:
@@ -118,7 +118,7 @@ def test_beside_json_every_other_type_is_as_exact_as_from_parquet(
     warehouse: Warehouse, orders: Table
 ) -> None:
     rows = EVERY_TYPE.append_column("any", pa.array(["1", "2", None]))
-    rows = told(rows.append_column("id", pa.array([0, 1, 2])), {"any": "JSON"})
+    rows = with_text_types(rows.append_column("id", pa.array([0, 1, 2])), {"any": "JSON"})
 
     store_snapshot(warehouse, orders, rows, attempt="1")
 
@@ -184,7 +184,7 @@ def test_numeric_becomes_bignumeric_in_the_shards_before(
     assert before.schema.field("n").type == WIDE
     store(warehouse, orders, DAYS[2], rows)
     assert warehouse.columns(orders.shard(DAYS[2])) == warehouse.columns(orders.shard(DAYS[1]))
-    assert warehouse.known(orders).pending is Pending.NOTHING
+    assert warehouse.known(orders).pending is PendingMigration.NOTHING
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_in_a_column_of_text_each_is_the_text_it_would_be_sent_as(
     is_text = isinstance(kind, str)
     rows = pa.table({"c": pa.array(values, pa.string() if is_text else kind)})
 
-    store(warehouse, orders, DAYS[1], told(rows, {"c": kind}) if is_text else rows)
+    store(warehouse, orders, DAYS[1], with_text_types(rows, {"c": kind}) if is_text else rows)
 
     assert read_table(warehouse, orders.shard(DAYS[1])).column("c").to_pylist() == texts
 
@@ -213,7 +213,7 @@ def test_in_a_column_of_text_each_is_the_text_it_would_be_sent_as(
 def test_a_column_is_not_json_on_one_day_and_text_on_the_next(
     warehouse: Warehouse, orders: Table
 ) -> None:
-    store(warehouse, orders, DAYS[0], told(pa.table({"c": ["1"]}), {"c": "JSON"}))
+    store(warehouse, orders, DAYS[0], with_text_types(pa.table({"c": ["1"]}), {"c": "JSON"}))
 
     with pytest.raises(
         TypeConflict, match=r"column c of .* is JSON in the shards so far and STRING"
@@ -227,7 +227,7 @@ def test_a_frame_keeps_what_its_text_is_through_pandas() -> None:
     frame = to_frame(rows)
     changed = frame[frame["id"] > 0].assign(more=1)
 
-    assert frame.attrs["types"] == types_told(columns_of(rows.schema))
+    assert frame.attrs["types"] == text_types(columns_of(rows.schema))
     assert frame["any"].str.len().max() > 1  # it is text, and can be shown
     assert "POINT EMPTY" in repr(frame["place"])
     assert columns_of(to_arrow(frame).schema) == columns_of(rows.schema)
@@ -305,7 +305,10 @@ def test_in_duckdb_json_can_be_queried_and_wide_numbers_are_plain_digits(
 ) -> None:
     rows = {"any": ['{"a" : 1.50}'], "big": pa.array([Decimal("1e-38")], WIDE), "b": [1]}
     store_snapshot(
-        duckdb_tables, Table("crm", "orders"), told(pa.table(rows), {"any": "JSON"}), attempt="1"
+        duckdb_tables,
+        Table("crm", "orders"),
+        with_text_types(pa.table(rows), {"any": "JSON"}),
+        attempt="1",
     )
 
     with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as run:

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from feed_assets.schema.arrow_metadata import kept
+from feed_assets.schema.arrow_metadata import shorten_key
 
 MAX_LENGTH = 300  # characters
 
@@ -42,7 +42,7 @@ def column_names(
     """
     accepted = _flexible if flexible else _plain
     keys = set(keys)
-    names = {key: known[kept(key)] for key in keys if kept(key) in known}
+    names = {key: known[shorten_key(key)] for key in keys if shorten_key(key) in known}
     wished = {key: accepted(key) for key in sorted(keys - names.keys())}
     numbers = {fold_name(name): 1 for name in known.values()}
     taken = numbers.keys() | {fold_name(name) for name in wished.values()}

@@ -11,7 +11,7 @@ from feed_assets.ndjson.datatypes.kinds import DeclaredType
 from feed_assets.ndjson.inference.column_names import column_names
 from feed_assets.ndjson.inference.declared_types import NO_DECLARED_TYPES, DeclaredTypes
 from feed_assets.ndjson.inference.observed import Observed, ValueKind
-from feed_assets.schema.arrow_metadata import sent_as, text_of
+from feed_assets.schema.arrow_metadata import source_key, text_type
 
 MAX_LEVEL = 15  # BigQuery's limit on nested RECORDs; arrays do not count
 
@@ -65,10 +65,10 @@ def infer_columns(
     names = column_names(
         [*observed.fields, *absent],
         flexible=types.flexible_names,
-        known={sent_as(field): field.name for field in known},
+        known={source_key(field): field.name for field in known},
     )
     in_order = sorted(observed.fields, key=lambda key: observed.fields[key].first or ())
-    before = {field.name: field.type for field in known if text_of(field) is None}
+    before = {field.name: field.type for field in known if text_type(field) is None}
     made = []
     for key in (*in_order, *absent):
         of_key, inside = observed.fields.get(key, Observed()), types.for_key(key)

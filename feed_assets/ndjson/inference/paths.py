@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from feed_assets.ndjson.datatypes.kinds import DeclaredType
 from feed_assets.ndjson.inference.infer import Column
-from feed_assets.schema.arrow_metadata import kept, keyed_field
+from feed_assets.schema.arrow_metadata import keyed_field, shorten_key
 from feed_assets.schema.datatypes import TEXTS
 
 
@@ -41,7 +41,9 @@ def schema_with_keys(columns: Sequence[Column]) -> pa.Schema:
 def _fields(columns: Sequence[Column]) -> list[pa.Field]:
     return [
         keyed_field(
-            each.name, _type(each, each.type), None if each.key == each.name else kept(each.key)
+            each.name,
+            _type(each, each.type),
+            None if each.key == each.name else shorten_key(each.key),
         )
         for each in columns
         if each.type is not None

@@ -14,7 +14,7 @@ from google.api_core.exceptions import PreconditionFailed
 from google.cloud import bigquery
 
 from feed_assets.errors import WarehouseFailed
-from feed_assets.schema.columns import UNSAID, Column, Columns
+from feed_assets.schema.columns import NO_DESCRIPTIONS, Column, Columns
 from feed_assets.schema.table import Table
 from feed_assets.warehouse import schema_evolution
 from feed_assets.warehouse.bigquery.client import (
@@ -43,22 +43,22 @@ updates of its metadata in ten seconds, and adding columns, or a load, is one be
 https://cloud.google.com/bigquery/quotas#standard_tables
 """
 UPDATE_SECONDS = 10.0
-_MAY_WIDEN = "REGEXP_CONTAINS(data_type, 'INT64|NUMERIC')"  # see shards.widened
+_MAY_WIDEN = "REGEXP_CONTAINS(data_type, 'INT64|NUMERIC')"  # see with_wider_types
 
 
 def alter(client: BigQueryClient, table: Table, columns: Columns) -> None:
     """Add the columns that the table lacks, and widen its types to those of `columns`."""
     with client.translated(f"altering {table}"):
         for _ in range(TRIES):
-            held = client.get(table)
-            before = columns_from(schema_of(held))
-            wanted = schema_evolution.following(before, columns)
+            current = client.get(table)
+            before = columns_from(schema_of(current))
+            wanted = schema_evolution.migrated(before, columns)
             if not schema_evolution.added(before, wanted):
                 break
-            narrow = schema_evolution.extended(before, wanted)
-            held.schema = fields_of(fields_for(narrow, schema_of(held)))
+            narrow = schema_evolution.with_new_columns(before, wanted)
+            current.schema = fields_of(fields_for(narrow, schema_of(current)))
             with suppress(PreconditionFailed):  # another import altered it: look again
-                client.update(held, ["schema"], etag=held.etag)
+                client.update(current, ["schema"], etag=current.etag)
                 before = narrow
                 break
         else:
@@ -74,11 +74,11 @@ def widen_shards(client: BigQueryClient, table: Table, columns: Columns) -> None
     """Widen the types of all shards that are narrower than `columns`."""
 
     def follow(shard: Table) -> None:
-        held = client.find(shard)
-        if held is not None:  # else deleted meanwhile
-            before = columns_from(schema_of(held))
+        current = client.find(shard)
+        if current is not None:  # else deleted meanwhile
+            before = columns_from(schema_of(current))
             with client.translated(f"altering {shard}"):
-                _widen(client, shard, before, schema_evolution.widened(before, columns))
+                _widen(client, shard, before, schema_evolution.with_wider_types(before, columns))
 
     narrow = _narrow(client, table, columns)
     with ThreadPoolExecutor(ALTERED_AT_ONCE, "widen") as pool:
@@ -90,7 +90,7 @@ def describe(
     client: BigQueryClient,
     table: Table,
     before: Sequence[dict[str, Any]],
-    descriptions: Mapping[str, str] = UNSAID,
+    descriptions: Mapping[str, str] = NO_DESCRIPTIONS,
 ) -> None:
     """Set the columns' descriptions, and restore the other properties they had `before`."""
     for _ in range(TRIES):
@@ -125,7 +125,8 @@ def _narrow(client: BigQueryClient, table: Table, columns: Columns) -> list[Tabl
     return [
         shard
         for shards in kinds.values()
-        if (held := client.columns(shards[0])) and schema_evolution.widened(held, columns) != held
+        if (current := client.columns(shards[0]))
+        and schema_evolution.with_wider_types(current, columns) != current
         for shard in shards
     ]
 
@@ -146,17 +147,17 @@ def _widen(client: BigQueryClient, table: Table, before: Columns, after: Columns
                 f"SET DATA TYPE {sql_type(to[column.name])}"
             )
         return
-    held = client.get(table)
-    _check_rewritable(client, table, schema_of(held), changed)
+    current = client.get(table)
+    _check_rewritable(client, table, schema_of(current), changed)
     casts = ", ".join(
-        f"{sql_cast(f'held.{quoted(c.name)}', c, to[c.name])} AS {quoted(c.name)}" for c in changed
+        f"{sql_cast(f'old.{quoted(c.name)}', c, to[c.name])} AS {quoted(c.name)}" for c in changed
     )
     config = bigquery.QueryJobConfig(
-        destination=held.reference, write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE
+        destination=current.reference, write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE
     )
-    client.query(f"SELECT * REPLACE ({casts}) FROM `{client.id(table)}` AS held", config)
-    describe(client, table, schema_of(held))
-    if constraints := constraints_of(held):
+    client.query(f"SELECT * REPLACE ({casts}) FROM `{client.id(table)}` AS old", config)
+    describe(client, table, schema_of(current))
+    if constraints := constraints_of(current):
         client.restore_constraints(table, constraints)
 
 

@@ -54,13 +54,13 @@ def plan_overwrite(
     """
     if before is None:
         return Overwrite(fields_for(columns, (), descriptions))
-    held = schema_of(before)
-    wanted = fields_for(columns, held, descriptions)
-    if (schema := fitted(held, wanted)) is not None:
-        return _keeping_schema(client, table, held, schema, descriptions)
+    current = schema_of(before)
+    wanted = fields_for(columns, current, descriptions)
+    if (schema := fitted(current, wanted)) is not None:
+        return _keeping_schema(client, table, current, schema, descriptions)
     if client.has_row_policies(table):
         return _keeping_row_policies(client, table, columns, descriptions)
-    if path := unprotected_path(held, wanted):
+    if path := unprotected_path(current, wanted):
         raise WarehouseFailed(
             f"{table} was not replaced, as the new type of {path} cannot have its policy tag; "
             f"remove the tag, or declare the type that {path} has had"
@@ -74,28 +74,28 @@ def _keeping_row_policies(
     """Widen types in place, and keep columns that the rows no longer have: they read NULL."""
     alter_tables.alter(client, table, columns)
     with client.translated(f"looking at {table}"):
-        held = schema_of(client.get(table))
-    kept = schema_evolution.extended(columns, columns_from(held))
-    schema = fitted(held, fields_for(kept, held, descriptions))
+        current = schema_of(client.get(table))
+    kept = schema_evolution.with_new_columns(columns, columns_from(current))
+    schema = fitted(current, fields_for(kept, current, descriptions))
     if schema is None:
-        changed = ", ".join(schema_evolution.changed(columns_from(held), columns))
+        changed = ", ".join(schema_evolution.changed(columns_from(current), columns))
         raise WarehouseFailed(
             f"{table} was not replaced, as the new type of {changed} would remove its row access "
             f"policies; declare the type that it has had, or drop the table and create its row "
             f"access policies again"
         )
-    return _keeping_schema(client, table, held, schema, descriptions)
+    return _keeping_schema(client, table, current, schema, descriptions)
 
 
 def _keeping_schema(
     client: BigQueryClient,
     table: Table,
-    held: Schema,
+    current: Schema,
     schema: Schema,
     descriptions: Mapping[str, str],
 ) -> Overwrite:
     """A load that keeps the schema keeps its descriptions, so new ones are set before."""
-    if _descriptions(held) != _descriptions(schema[: len(held)]):
+    if _descriptions(current) != _descriptions(schema[: len(current)]):
         with client.translated(f"describing the columns of {table}"):
             alter_tables.describe(client, table, (), descriptions)
     return Overwrite(schema, bigquery.WriteDisposition.WRITE_TRUNCATE_DATA)

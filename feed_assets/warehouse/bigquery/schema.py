@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from feed_assets.schema.columns import UNSAID, Column, Columns
+from feed_assets.schema.columns import NO_DESCRIPTIONS, Column, Columns
 
 Fields = Sequence[Mapping[str, Any]]
 PROTECTIONS = ("policyTags", "dataPolicies", "dataPolicyList", "dataGovernanceTagsInfo")
@@ -44,7 +44,7 @@ def columns_from(fields: Fields) -> Columns:
 
 
 def fields_for(
-    columns: Columns, before: Fields = (), said: Mapping[str, str] = UNSAID, path: str = ""
+    columns: Columns, before: Fields = (), said: Mapping[str, str] = NO_DESCRIPTIONS, path: str = ""
 ) -> list[dict[str, Any]]:
     """Build the schema of these columns, with every property that the same field of `before` has.
 

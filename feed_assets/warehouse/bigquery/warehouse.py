@@ -18,7 +18,7 @@ from google.cloud import bigquery
 from feed_assets.errors import IN_THE_WAY, NotOurs
 from feed_assets.schema.columns import Columns, arrow_schema, described
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.base import NOWHERE, Known, Load, Origin, Pending
+from feed_assets.warehouse.base import NO_ORIGIN, KnownColumns, Load, Origin, PendingMigration
 from feed_assets.warehouse.bigquery import alter_tables, latest
 from feed_assets.warehouse.bigquery.client import BigQueryClient, fields_of, kind_of, schema_of
 from feed_assets.warehouse.bigquery.load_config import OURS, load_config, write
@@ -72,7 +72,7 @@ class BigQueryWarehouse:
         columns: Columns,
         *,
         attempt: str,
-        origin: Origin = NOWHERE,
+        origin: Origin = NO_ORIGIN,
     ) -> Load:
         before = self._api.find(table)
         if before is not None and before.table_type != "TABLE":
@@ -96,8 +96,8 @@ class BigQueryWarehouse:
         return Load(job.output_rows, before is None, figures)
 
     def read(self, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
-        held = self.columns(table) or ()
-        wanted = tuple(c for c in held if columns is None or c.name in columns)
+        current = self.columns(table) or ()
+        wanted = tuple(c for c in current if columns is None or c.name in columns)
         listed = ", ".join(f"`{column.name}`" for column in wanted)
         with self._api.translated(f"reading {table}"):
             found = self._api.get(table)
@@ -113,21 +113,23 @@ class BigQueryWarehouse:
         found = self._api.find(table)
         return found.num_rows if found is not None and found.table_type == "TABLE" else None
 
-    def state(self, table: Table) -> str | None:
+    def content_token(self, table: Table) -> str | None:
         found = self._api.find(table)
         if found is None or found.table_type != "TABLE":
             return None
         return f"{found.created} {found.modified} {found.num_rows}"
 
-    def known(self, table: Table) -> Known:
+    def known(self, table: Table) -> KnownColumns:
         found = self._api.find(table.columns)
         if found is None:
-            return Known()
-        pending = found.labels.get("pending", Pending.NOTHING.name.lower())
-        return Known(known_from(schema_of(found)), Pending[pending.upper()], found)
+            return KnownColumns()
+        pending = found.labels.get("pending", PendingMigration.NOTHING.name.lower())
+        return KnownColumns(known_from(schema_of(found)), PendingMigration[pending.upper()], found)
 
-    def learn(self, table: Table, columns: Columns, pending: Pending, *, then: Known) -> bool:
-        before: bigquery.Table | None = then.version
+    def record_columns(
+        self, table: Table, columns: Columns, pending: PendingMigration, *, expected: KnownColumns
+    ) -> bool:
+        before: bigquery.Table | None = expected.etag
         place = bigquery.Table(
             self._api.id(table.columns),
             known_fields(columns, schema_of(before) if before else ()),
@@ -155,10 +157,10 @@ class BigQueryWarehouse:
         alter_tables.widen_shards(self._api, table, columns)
 
     def define_latest(
-        self, table: Table, key: Sequence[str], updated_at: str, *, origin: Origin = NOWHERE
+        self, table: Table, key: Sequence[str], updated_at: str, *, origin: Origin = NO_ORIGIN
     ) -> bool:
         known = self.known(table)
-        if known.version is None and not self.shards(table):
+        if known.etag is None and not self.shards(table):
             return False
         return latest.define(self._api, table, known.columns, key, updated_at, origin)
 

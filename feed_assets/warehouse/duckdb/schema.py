@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from feed_assets.schema.columns import UNSAID, Column, Columns, paths
+from feed_assets.schema.columns import NO_DESCRIPTIONS, Column, Columns, paths
 
 SQL_TYPES = {
     "BOOLEAN": "BOOLEAN",
@@ -41,8 +41,8 @@ def sql_type(column: Column) -> str:
     return f"{kind}[]" if column.repeated else kind
 
 
-def selected(column: Column) -> str:
-    """The column of rows that are under `as_held`, in its own type.
+def select_sql(column: Column) -> str:
+    """The column of rows that are under `storage_columns`, in its own type.
 
     Exact: DuckDB's JSON is the text itself.
     """
@@ -51,7 +51,7 @@ def selected(column: Column) -> str:
     return f"CAST({name} AS {sql_type(column)}) AS {name}" if is_json else name
 
 
-def altered(before: Column, after: Column) -> str:
+def set_type_sql(before: Column, after: Column) -> str:
     """The end of an ALTER that widens a column.
 
     Exact: INTEGER becomes FLOAT only where none is beyond 2^53; a decimal's text is exact.
@@ -63,19 +63,19 @@ def altered(before: Column, after: Column) -> str:
     return f"{kind} USING rtrim(rtrim({digits}, '0'), '.')"
 
 
-def as_held(columns: Columns) -> Columns:
+def storage_columns(columns: Columns) -> Columns:
     """The columns as DuckDB gives and takes them in Arrow."""
     return tuple(
         replace(
             column,
             type="STRING" if column.type in _AS_TEXT else column.type,
-            fields=as_held(column.fields),
+            fields=storage_columns(column.fields),
         )
         for column in columns
     )
 
 
-def comment(column: Column, said: Mapping[str, str] = UNSAID) -> str | None:
+def comment(column: Column, said: Mapping[str, str] = NO_DESCRIPTIONS) -> str | None:
     """Build the comment: descriptions by path, then what the type does not show.
 
     That is what is text, by path from the column on. Fields cannot have comments of their own.
@@ -93,21 +93,25 @@ def comment(column: Column, said: Mapping[str, str] = UNSAID) -> str | None:
     return "\n".join([*lines, json.dumps(types, ensure_ascii=False)] if types else lines) or None
 
 
-def recommented(standing: str | None, column: Column) -> str | None:
+def updated_comment(standing: str | None, column: Column) -> str | None:
     """The comment of a column that was changed: what it said, and what is so of its type now."""
     said, _, _ = (standing or "").rpartition("\n")
     kept = said if _types(standing) else standing
     return "\n".join(filter(None, [kept, comment(column)])) or None
 
 
-def understood(held: Columns, comments: Mapping[str, str | None]) -> Columns:
+def with_commented_types(current: Columns, comments: Mapping[str, str | None]) -> Columns:
     """The columns that are held, with what their comments tell, by name."""
-    return tuple(_understood(column, _types(comments.get(column.name)), "") for column in held)
+    return tuple(
+        _with_commented_types(column, _types(comments.get(column.name)), "") for column in current
+    )
 
 
-def _understood(column: Column, types: Mapping[str, str], path: str) -> Column:
+def _with_commented_types(column: Column, types: Mapping[str, str], path: str) -> Column:
     inside = f"{path}." if path else ""
-    fields = tuple(_understood(each, types, f"{inside}{each.name}") for each in column.fields)
+    fields = tuple(
+        _with_commented_types(each, types, f"{inside}{each.name}") for each in column.fields
+    )
     kind = types.get(path, column.type) if column.type == "STRING" else column.type
     return replace(column, type=kind, fields=fields)
 

@@ -24,22 +24,22 @@ import pyarrow as pa
 from feed_assets.errors import IN_THE_WAY, DiskFailed, NotOurs, WarehouseFailed
 from feed_assets.schema.columns import Column, Columns, arrow_schema, columns_of, described
 from feed_assets.schema.table import Table
-from feed_assets.warehouse.base import NOWHERE, Known, Load, Origin, Pending
+from feed_assets.warehouse.base import NO_ORIGIN, KnownColumns, Load, Origin, PendingMigration
 from feed_assets.warehouse.conform import conform, with_positive_zeros
 from feed_assets.warehouse.duckdb import catalog, latest
 from feed_assets.warehouse.duckdb.catalog import named
 from feed_assets.warehouse.duckdb.schema import (
-    altered,
-    as_held,
     comment,
     literal,
     quoted,
-    recommented,
-    selected,
+    select_sql,
+    set_type_sql,
     sql_type,
-    understood,
+    storage_columns,
+    updated_comment,
+    with_commented_types,
 )
-from feed_assets.warehouse.schema_evolution import following, widened
+from feed_assets.warehouse.schema_evolution import migrated, with_wider_types
 
 BOOKKEEPING = """
 CREATE SCHEMA IF NOT EXISTS feed_assets;
@@ -114,19 +114,21 @@ class DuckDBWarehouse:
 
     def _close(self) -> None:
         if self._connection is not None:
-            held, self._connection = self._connection, None
+            current, self._connection = self._connection, None
             if self._place != IN_MEMORY:
                 with suppress(OSError):  # something is in it
                     Path(f"{self._path}.tmp").rmdir()
-            held.close()
+            current.close()
 
     def columns(self, table: Table) -> Columns | None:
         with self._session() as run:
             kind = catalog.kind(run, table)
             if kind is None:
                 return None
-            held = run.execute(f"SELECT * FROM {named(table)} LIMIT 0").to_arrow_table()
-            return understood(columns_of(held.schema), self._comments(run, table, kind))
+            current = run.execute(f"SELECT * FROM {named(table)} LIMIT 0").to_arrow_table()
+            return with_commented_types(
+                columns_of(current.schema), self._comments(run, table, kind)
+            )
 
     def replace(
         self,
@@ -135,7 +137,7 @@ class DuckDBWarehouse:
         columns: Columns,
         *,
         attempt: str,
-        origin: Origin = NOWHERE,
+        origin: Origin = NO_ORIGIN,
     ) -> Load:
         with self._transaction() as run:
             before = catalog.kind(run, table)
@@ -145,9 +147,9 @@ class DuckDBWarehouse:
                 raise NotOurs(IN_THE_WAY.format(table=table, kind="view"))
             run.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(table.dataset)}")
             # DuckDB's file packs equal values as one, and so gives -0.0 for 0.0 or 0.0 for -0.0.
-            incoming = with_positive_zeros(conform(rows, as_held(columns)))
+            incoming = with_positive_zeros(conform(rows, storage_columns(columns)))
             run.register("incoming_rows", incoming)
-            listed = ", ".join(map(selected, columns))
+            listed = ", ".join(map(select_sql, columns))
             try:
                 run.execute(
                     f"CREATE OR REPLACE TABLE {named(table)} AS SELECT {listed} FROM incoming_rows"
@@ -167,7 +169,7 @@ class DuckDBWarehouse:
             rows = run.execute(f"SELECT {listed} FROM {named(table)}").to_arrow_table()
             known = {column.name.casefold(): column for column in self.columns(table) or ()}
         wanted = tuple(replace(known[name.casefold()], name=name) for name in rows.column_names)
-        if wanted == as_held(wanted):
+        if wanted == storage_columns(wanted):
             return rows
         try:
             return pa.Table.from_batches(conform(rows, wanted), arrow_schema(wanted))
@@ -183,15 +185,15 @@ class DuckDBWarehouse:
                 return None
             return _one(run, f"SELECT count(*) FROM {named(table)}")
 
-    def state(self, table: Table) -> str | None:
+    def content_token(self, table: Table) -> str | None:
         columns, rows = self.columns(table), self.count(table)
         if rows is None:
             return None
         with self._session() as run:
-            mark = _one(run, f"SELECT sum(hash(held)) FROM {named(table)} AS held")
+            mark = _one(run, f"SELECT sum(hash(old)) FROM {named(table)} AS old")
         return hashlib.sha256(f"{columns} {rows} {mark}".encode()).hexdigest()[:32]
 
-    def known(self, table: Table) -> Known:
+    def known(self, table: Table) -> KnownColumns:
         with self._session() as run:
             row = run.execute(
                 "SELECT columns, pending, version FROM feed_assets.known_columns "
@@ -199,18 +201,22 @@ class DuckDBWarehouse:
                 [catalog.key(table)],
             ).fetchone()
         if row is None:
-            return Known()
-        return Known(tuple(map(_column, json.loads(row[0]))), Pending(row[1]), row[2])
+            return KnownColumns()
+        return KnownColumns(
+            tuple(map(_column, json.loads(row[0]))), PendingMigration(row[1]), row[2]
+        )
 
-    def learn(self, table: Table, columns: Columns, pending: Pending, *, then: Known) -> bool:
+    def record_columns(
+        self, table: Table, columns: Columns, pending: PendingMigration, *, expected: KnownColumns
+    ) -> bool:
         with self._transaction() as run:
-            if self.known(table).version != then.version:
+            if self.known(table).etag != expected.etag:
                 return False
             run.execute(
                 "INSERT OR REPLACE INTO feed_assets.known_columns VALUES (?, ?, ?, ?)",
                 [
                     catalog.key(table),
-                    (then.version or 0) + 1,
+                    (expected.etag or 0) + 1,
                     int(pending),
                     json.dumps([asdict(column) for column in columns]),
                 ],
@@ -223,29 +229,31 @@ class DuckDBWarehouse:
 
     def alter(self, table: Table, columns: Columns) -> None:
         with self._transaction() as run:
-            held = self.columns(table) or ()
-            wanted = following(held, columns)
-            for before, after in zip_longest(held, wanted):
+            current = self.columns(table) or ()
+            wanted = migrated(current, columns)
+            for before, after in zip_longest(current, wanted):
                 name = quoted(after.name)
                 if before is None:
                     run.execute(f"ALTER TABLE {named(table)} ADD COLUMN {name} {sql_type(after)}")
                 elif before != after:
-                    run.execute(f"ALTER TABLE {named(table)} ALTER {name} {altered(before, after)}")
+                    run.execute(
+                        f"ALTER TABLE {named(table)} ALTER {name} {set_type_sql(before, after)}"
+                    )
             stands = catalog.column_comments(run, table)
-            news = [column for column in wanted if column not in held]
-            self._comment(run, table, {c: recommented(stands.get(c.name), c) for c in news})
+            news = [column for column in wanted if column not in current]
+            self._comment(run, table, {c: updated_comment(stands.get(c.name), c) for c in news})
             if latest.hides_rowid(wanted):
                 latest.follow(run, table, wanted)
 
     def widen(self, table: Table, columns: Columns) -> None:
         with self:
             for shard in self.shards(table):
-                held = self.columns(shard) or ()
-                if (wanted := widened(held, columns)) != held:
+                current = self.columns(shard) or ()
+                if (wanted := with_wider_types(current, columns)) != current:
                     self.alter(shard, wanted)
 
     def define_latest(
-        self, table: Table, key: Sequence[str], updated_at: str, *, origin: Origin = NOWHERE
+        self, table: Table, key: Sequence[str], updated_at: str, *, origin: Origin = NO_ORIGIN
     ) -> bool:
         with self._transaction() as run:
             known = self.known(table).columns

@@ -12,10 +12,10 @@ import pytest
 
 from feed_assets.errors import BadLines, TypeConflict
 from feed_assets.ndjson.datatypes.kinds import TYPES
-from feed_assets.schema.columns import Column, columns_of, told
+from feed_assets.schema.columns import Column, columns_of, with_text_types
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb.schema import sql_type
-from feed_assets.warehouse.schema_evolution import union
+from feed_assets.warehouse.schema_evolution import merge_schemas
 from feed_assets_tests.system.docs.pages import code, page
 from feed_assets_tests.unit.ndjson.feeds import read_column, read_lines
 
@@ -70,7 +70,9 @@ def test_a_declared_type_accepts_and_refuses(
 ) -> None:
     name = described.partition(":")[0]
     reading = read_column(*spans(takes), types={"c": name})
-    rows = told(pa.Table.from_arrays(reading.table.columns, schema=reading.schema), reading.types)
+    rows = with_text_types(
+        pa.Table.from_arrays(reading.table.columns, schema=reading.schema), reading.types
+    )
     (column,) = columns_of(rows.schema)
 
     assert column.type == name
@@ -96,9 +98,9 @@ def test_a_known_column_becomes(known: str, today: str, then: str) -> None:
     table = Table("crm", "orders")
     if then == "refused":
         with pytest.raises(TypeConflict):
-            union(table, column(known), column(today))
+            merge_schemas(table, column(known), column(today))
         return
-    (became,) = union(table, column(known), column(today))
+    (became,) = merge_schemas(table, column(known), column(today))
     assert str(became) == (known if "field by field" in then else then.partition(",")[0])
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feed_assets.ndjson.inference.column_names import column_names, fold_name
-from feed_assets.schema.arrow_metadata import kept
+from feed_assets.schema.arrow_metadata import shorten_key
 from feed_assets_tests.unit.ndjson.feeds import made_up, read_lines
 
 NAMES = [
@@ -70,7 +70,7 @@ LONG = "x" * 300
             {LONG.upper(): "X" * 298 + "_3", "x" * 298 + "_2": "x" * 298 + "_4"},
         ),
         ({LONG[:299] + "y": LONG[:299] + "y"}, {LONG: LONG}),
-        ({kept(LONG * 9): LONG}, {LONG * 9: LONG, LONG * 8: "x" * 298 + "_2"}),
+        ({shorten_key(LONG * 9): LONG}, {LONG * 9: LONG, LONG * 8: "x" * 298 + "_2"}),
     ],
 )
 def test_a_key_seen_before_keeps_its_name_and_no_other_gets_it(

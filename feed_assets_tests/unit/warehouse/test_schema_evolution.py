@@ -14,13 +14,13 @@ from feed_assets.warehouse.bigquery.schema import known_fields, known_from
 from feed_assets.warehouse.schema_evolution import (
     added,
     changed,
-    extended,
-    following,
     key_path,
-    latest_wins,
+    merge_schemas,
+    migrated,
     order_path,
-    union,
-    widened,
+    snapshot_schema,
+    with_new_columns,
+    with_wider_types,
 )
 
 ORDERS = Table("crm", "orders")
@@ -54,7 +54,7 @@ def column(described: str) -> Column:
     ],
 )
 def test_what_a_known_column_becomes(known: str, today: str, then: str) -> None:
-    assert union(ORDERS, (column(known),), (column(today),)) == (column(then),)
+    assert merge_schemas(ORDERS, (column(known),), (column(today),)) == (column(then),)
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ def test_what_a_known_column_becomes(known: str, today: str, then: str) -> None:
 )
 def test_what_cannot_join_is_refused_unless_it_is_declared(known: str, today: str) -> None:
     with pytest.raises(TypeConflict) as refused:
-        union(ORDERS, (column(known),), (column(today),))
+        merge_schemas(ORDERS, (column(known),), (column(today),))
 
     assert (refused.value.column, refused.value.table) == ("x", "crm.orders")
-    (declared,) = union(ORDERS, (column(known),), (column(today),), {"x"})
+    (declared,) = merge_schemas(ORDERS, (column(known),), (column(today),), {"x"})
     assert (declared.type, declared.repeated) == (column(today).type, column(today).repeated)
 
 
@@ -107,16 +107,16 @@ def test_what_cannot_join_is_refused_unless_it_is_declared(known: str, today: st
 )
 def test_a_conflict_says_the_declaration_that_ends_it(known: str, today: str, says: str) -> None:
     with pytest.raises(TypeConflict) as refused:
-        union(ORDERS, (column(known),), (column(today),))
+        merge_schemas(ORDERS, (column(known),), (column(today),))
 
     assert says in str(refused.value)
 
 
 def test_integers_that_no_float_holds_are_not_widened_by_a_declaration() -> None:
-    (declared,) = union(ORDERS, (column("LONG"),), (column("FLOAT"),), {"x"})
+    (declared,) = merge_schemas(ORDERS, (column("LONG"),), (column("FLOAT"),), {"x"})
 
-    assert following((column("INTEGER"),), (declared,)) == (column("INTEGER"),)
-    assert union(ORDERS, (declared,), (column("INTEGER"),)) == (declared,)
+    assert migrated((column("INTEGER"),), (declared,)) == (column("INTEGER"),)
+    assert merge_schemas(ORDERS, (declared,), (column("INTEGER"),)) == (declared,)
 
 
 A, B, C = Column("a", "INTEGER"), Column("b", "STRING"), Column("c", "BOOLEAN")
@@ -140,14 +140,14 @@ def record(*fields: Column) -> Column:
 def test_columns_keep_their_order_and_new_ones_come_last(
     known: Columns, today: Columns, then: Columns
 ) -> None:
-    assert union(ORDERS, known, today) == then
+    assert merge_schemas(ORDERS, known, today) == then
 
 
 def test_a_conflict_inside_a_record_is_named_by_its_path() -> None:
     with pytest.raises(
         TypeConflict, match=r"column r\.b of crm\.orders is INTEGER .* STRING today"
     ):
-        union(ORDERS, (record(Column("b", "INTEGER")),), (record(B),))
+        merge_schemas(ORDERS, (record(Column("b", "INTEGER")),), (record(B),))
 
 
 LINES = Column("r", "RECORD", repeated=True, fields=(A, B))
@@ -184,27 +184,27 @@ NULL = pa.null()
 def test_a_snapshot_has_the_columns_that_its_feed_names_today(
     known: Columns, today: Columns, named: dict[str, pa.DataType], then: Columns
 ) -> None:
-    assert latest_wins(known, today, pa.schema(named)) == then
+    assert snapshot_schema(known, today, pa.schema(named)) == then
 
 
 def test_a_shard_follows_in_columns_in_types_or_in_both() -> None:
     held, known = (A, record(A)), (A_FLOAT, record(A_FLOAT, B), C)
 
-    assert extended(held, known) == (A, record(A, B), C)
-    assert widened(held, known) == (A_FLOAT, record(A_FLOAT))
-    assert following(held, known) == (A_FLOAT, record(A_FLOAT, B), C)
+    assert with_new_columns(held, known) == (A, record(A, B), C)
+    assert with_wider_types(held, known) == (A_FLOAT, record(A_FLOAT))
+    assert migrated(held, known) == (A_FLOAT, record(A_FLOAT, B), C)
 
 
 def test_a_shard_follows_from_numeric_to_bignumeric() -> None:
     held = (Column("n", "NUMERIC"), record(Column("n", "NUMERIC", repeated=True)))
     known = (Column("n", "BIGNUMERIC"), record(Column("n", "BIGNUMERIC", repeated=True)))
 
-    assert widened(held, known) == following(held, known) == known
-    assert widened(known, held) == known
+    assert with_wider_types(held, known) == migrated(held, known) == known
+    assert with_wider_types(known, held) == known
 
 
 def test_a_type_that_was_declared_otherwise_waits_for_its_day_to_be_imported_again() -> None:
-    assert following((A,), (Column("a", "STRING"),)) == (A,)
+    assert migrated((A,), (Column("a", "STRING"),)) == (A,)
 
 
 def test_what_is_new_and_what_changed_are_told_by_path() -> None:
