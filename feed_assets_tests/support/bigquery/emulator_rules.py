@@ -39,6 +39,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from feed_assets_tests.support.bigquery.analyzer import (
+    SqlRefused,
+    TableMissing,
+    check_sql,
+    output_fields,
+)
 from feed_assets_tests.support.bigquery.emulator_boxes import (
     TYPE,
     box_lines,
@@ -74,6 +80,7 @@ from feed_assets_tests.support.bigquery.emulator_types import (
     widened,
     without_flexible,
 )
+from feed_assets_tests.support.bigquery.zetasql_module import zetasql
 
 build_job_response = job_routes._build_job_response
 ANYONE = CallerIdentity(principal="user:test@example.com", is_authenticated=True)
@@ -82,6 +89,7 @@ ANYONE = CallerIdentity(principal="user:test@example.com", is_authenticated=True
 async def serve(port: int, buckets: Path | None) -> None:
     """Start the corrected emulator, print its URL, and serve until standard input ends."""
     duckdb_extensions.import_extension("spatial")
+    zetasql()  # compiled now, as a client does not wait for it
     put(server, "create_app", lambda context: Rules(context).install(create_app(context)))
     running = server.EmulatorServer(
         Settings(
@@ -346,6 +354,7 @@ class Rules:
 
         https://cloud.google.com/bigquery/docs/views#view_limitations
         """
+        self.check_sql(key.project, query)
         rows = await executor._run_single_sql(
             key.project, f"SELECT * FROM (\n{query}\n) LIMIT 0", None, self.context, caller=ANYONE
         )
@@ -640,10 +649,41 @@ class Rules:
 
     # --- queries
 
+    def check_sql(self, project: str, sql: str) -> None:
+        """Refuse what Google's own analyzer refuses."""
+
+        def columns(name: str) -> list[JSON] | None:
+            parts = name.split(".")
+            if len(parts) != 3:
+                return None
+            key = Key(*parts)
+            if key.table.endswith("*"):
+                shards = self.matching(key)
+                meta = max(shards, key=lambda shard: shard.creation_time) if shards else None
+            else:
+                meta = self.catalog.get_table(*key)
+            if meta is None:
+                return None
+            if meta.view_query is not None:
+                return output_fields(meta.view_query, columns, key.project)
+            fields: list[JSON] = as_schema(meta.schema_.fields)["fields"]
+            return fields
+
+        try:
+            check_sql(sql, columns, project)
+        except SqlRefused as refused:
+            raise InvalidQueryError(str(refused)) from None
+        except TableMissing as missing:
+            name = str(missing)
+            if name.endswith("*"):
+                raise InvalidQueryError(f"{name} does not match any table.") from None
+            raise NotFoundError(f"Not found: Table {name}") from None
+
     async def execute_query(
         self, project_id: str, job_id: str, bq_sql: str, *args: Any, **kwargs: Any
     ) -> JobMeta:
         """Run a query job; what changes columns or views is done here."""
+        self.check_sql(project_id, bq_sql)
         try:
             statements = [s for s in sqlglot.parse(bq_sql, read="bigquery") if s is not None]
         except sqlglot.errors.SqlglotError:
@@ -765,13 +805,17 @@ class Rules:
                     hide_suffix(star)
         return tree.sql("bigquery")
 
-    def make_wildcard(self, wildcard: Key) -> None:
+    def matching(self, wildcard: Key) -> list[TableMeta]:
         prefix = wildcard.table[:-1]
-        shards = [
+        return [
             meta
             for meta in self.catalog.list_tables(wildcard.project, wildcard.dataset)
             if meta.table_id.startswith(prefix) and meta.table_id != prefix
         ]
+
+    def make_wildcard(self, wildcard: Key) -> None:
+        prefix = wildcard.table[:-1]
+        shards = self.matching(wildcard)
         if not shards:
             raise InvalidQueryError(f"{wildcard} does not match any table.")
         for shard in shards:
