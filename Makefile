@@ -13,8 +13,9 @@ ui: setup ## the same, and the example in the Dagster UI
 dev: setup ## the Dagster UI with your own feeds; PORT=3001, say
 	@$(BIN)/dg dev $(if $(PORT),--port $(PORT))
 
-test: setup ## every test; installs a browser first if there is none
+test: setup ## every test; the first time, installs a browser and compiles the SQL analyzer
 	@$(BIN)/python -m feed_assets_tests.support.dagster.browser
+	@$(BIN)/python -m feed_assets_tests.support.bigquery.zetasql_module
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 test-unit: setup ## the tests that start no process, no emulator and no Dagster
