@@ -148,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     it.set_defaults(command=_preview)
     it.add_argument(
-        "source", metavar="SOURCE", help="a URL, a file (gzipped or not), or - for stdin"
+        "source", metavar="SOURCE", help="a URL, a file (compressed or not), or - for stdin"
     )
     it.add_argument(
         "--date",

@@ -8,6 +8,7 @@ FeedAssetsError
 │   ├── NotFound              404, 410: wrong URL
 │   ├── RequestRefused        another 4xx, or a response that a retry cannot change
 │   ├── ServerFailed          408, 425, 429, 5xx (transient)
+│   ├── NotReady              202 until `download_timeout` (transient)
 │   ├── Truncated             the body broke off (transient)
 │   ├── TooSlow               longer than `download_timeout` (transient)
 │   └── TooLarge              larger than `max_feed_bytes`
@@ -103,6 +104,10 @@ class RequestRefused(DownloadError):
 
 
 class ServerFailed(DownloadError):
+    transient = True
+
+
+class NotReady(DownloadError):
     transient = True
 
 

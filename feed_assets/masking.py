@@ -46,6 +46,7 @@ def secret_mask(feed: Feed) -> SecretMask:
         secrets.append(_from_env(feed.bearer_auth.token_env))
     for value in map(_from_env, feed.headers_env.values()):
         secrets += [value, value.partition(" ")[2]]  # which may follow a scheme: Bearer, Token
+    secrets += [value for name, value in feed.headers.items() if LIKE_A_SECRET.search(name)]
     for name, value in feed.address.parameters:
         (secrets if LIKE_A_SECRET.search(name) else words).append(value)
     shown = f"{feed.name} {feed.destination} {feed.address}"

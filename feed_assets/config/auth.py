@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from pydantic import Field, field_validator
 
@@ -63,6 +63,19 @@ class BearerAuth(FrozenModel):
         return {"Authorization": b"Bearer " + _header_from_env(self.token_env, "bearer_auth")}
 
 
+def check_fixed_headers(headers: Mapping[str, str]) -> None:
+    """Raise ValueError for an invalid or reserved header, or for one that holds a credential."""
+    _check_names(headers, allowed={"accept"})
+    for name, value in headers.items():
+        if name.lower() in {"authorization", "cookie"}:
+            raise ValueError(
+                f"{name} is secret; put its value into an environment variable, and name that in "
+                f"headers_env"
+            )
+        if CONTROL.search(value.encode()):
+            raise ValueError(f"{name} has a line break or another control character in its value")
+
+
 def headers_from_env(variables: Mapping[str, str]) -> Mapping[str, bytes]:
     """Return the headers with their values from these environment variables."""
     return {name: _header_from_env(variable, "headers_env") for name, variable in variables.items()}
@@ -70,13 +83,18 @@ def headers_from_env(variables: Mapping[str, str]) -> Mapping[str, bytes]:
 
 def check_headers(variables: Mapping[str, str]) -> None:
     """Raise ValueError for an invalid or reserved header, or an invalid variable name."""
-    for name, variable in variables.items():
+    _check_names(variables)
+    for variable in variables.values():
+        _check_variable(variable)
+
+
+def _check_names(headers: Mapping[str, str], allowed: Container[str] = ()) -> None:
+    for name in headers:
         if not HEADER.fullmatch(name):  # not quoted: it may contain the secret
             raise ValueError("has an invalid header name; write, for example, X-Api-Key: CRM_KEY")
-        if OURS.fullmatch(name):
+        if OURS.fullmatch(name) and name.lower() not in allowed:
             raise ValueError(f"{name} is set by feed_assets in each request")
-        _check_variable(variable)
-    if len({name.lower() for name in variables}) < len(variables):
+    if len({name.lower() for name in headers}) < len(headers):
         raise ValueError("has a header twice; header names ignore case")
 
 

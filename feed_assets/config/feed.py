@@ -11,7 +11,13 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from feed_assets.config.auth import BasicAuth, BearerAuth, check_headers, headers_from_env
+from feed_assets.config.auth import (
+    BasicAuth,
+    BearerAuth,
+    check_fixed_headers,
+    check_headers,
+    headers_from_env,
+)
 from feed_assets.config.model import FrozenModel
 from feed_assets.config.partition import PartitionByDate
 from feed_assets.config.url_template import has_placeholders, parse_template, url_of_day
@@ -58,7 +64,18 @@ MAX_DESCRIPTION = 1024
 """Characters. https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema"""
 NO_ORDER = TEXTS | {"BIGNUMERIC", "BOOLEAN", "BYTES"}
 """Types that `updated_at` cannot have."""
-STORED_BY = ("url", "headers_env", "types", "empty_as_null", "max_bad_lines", "max_line_bytes")
+EMPTY_STATUSES = {204, 400, 404, 410, 422}
+"""Statuses that some server answers for a day without rows, and none for a refusal."""
+STORED_BY = (
+    "url",
+    "headers_env",
+    "headers",
+    "empty_statuses",
+    "types",
+    "empty_as_null",
+    "max_bad_lines",
+    "max_line_bytes",
+)
 """Attributes that decide which rows are stored."""
 
 
@@ -134,6 +151,18 @@ class Feed(FrozenModel):
     @classmethod
     def _are_headers(cls, value: Mapping[str, str]) -> Mapping[str, str]:
         check_headers(value)
+        return value
+
+    headers: Mapping[str, str] = Field(
+        default_factory=dict,
+        examples=[{"Accept": "application/json"}],
+        description="Request headers with fixed values that are not secret.",
+    )
+
+    @field_validator("headers")
+    @classmethod
+    def _are_fixed_headers(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        check_fixed_headers(value)
         return value
 
     allow_insecure: bool = Field(
@@ -229,6 +258,23 @@ class Feed(FrozenModel):
         examples=[100_000_000_000],
         description="Largest feed, decompressed; a larger one fails the import.",
     )
+    empty_statuses: tuple[int, ...] = Field(
+        (),
+        examples=[[404]],
+        description="Status codes that mean a feed without rows: 204, 400, 404, 410 or 422.",
+    )
+
+    @field_validator("empty_statuses")
+    @classmethod
+    def _may_mean_empty(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        for status in value:
+            if status not in EMPTY_STATUSES:
+                raise ValueError(
+                    f"{status} cannot mean a feed without rows; only "
+                    f"{', '.join(map(str, sorted(EMPTY_STATUSES)))} can"
+                )
+        return value
+
     allow_empty: bool = Field(
         False, examples=[True], description="Allow a snapshot without rows to empty the table."
     )
@@ -384,6 +430,9 @@ class Feed(FrozenModel):
             raise ValueError(
                 "has more than one of basic_auth, bearer_auth and an Authorization header"
             )
+        names = {name.lower() for name in self.headers_env}
+        if both := next((name for name in self.headers if name.lower() in names), None):
+            raise ValueError(f"has {both} in headers and in headers_env; leave one out")
         secret = self.basic_auth or self.bearer_auth or self.headers_env
         if secret and not (is_private(self.address) or self.allow_insecure):
             raise ValueError(

@@ -26,6 +26,7 @@ from feed_assets.errors import (
     AccessRefused,
     NotFound,
     NotNdjson,
+    NotReady,
     RequestRefused,
     ServerFailed,
     SettingError,
@@ -94,10 +95,11 @@ def open_response(
 ) -> Iterator[requests.Response]:
     """Send a request with these headers, follow redirects, and yield the unread response.
 
-    Its status is 200, 206 to a Range, or 304 to an If-None-Match or If-Modified-Since. Any other
-    status raises DownloadError.
+    Its status is 200, 206 to a Range, 304 to an If-None-Match or If-Modified-Since, or one of
+    `empty_statuses`. Any other status raises DownloadError.
     """
     secret = credentials = feed.credentials()
+    fixed = {name: value.encode() for name, value in feed.headers.items()}
     cookies = defaultdict[object, RequestsCookieJar](RequestsCookieJar)  # one jar per origin
     for _ in range(MAX_REDIRECTS + 1):
         transfer.check()
@@ -105,7 +107,7 @@ def open_response(
         try:
             response = http.get(
                 url.full,
-                headers={**extra_headers, **secret},
+                headers={**fixed, **extra_headers, **secret},
                 cookies=cookies[url.origin],
                 proxies=_proxies(url),
                 verify=_ca_file(),
@@ -203,18 +205,25 @@ def _check_status(
         return
     if status == 304 and {"If-None-Match", "If-Modified-Since"} & extra_headers.keys():
         return
+    wait = delay(response.headers.get("Retry-After"), response.headers.get("Date"))
+    if status == 202:
+        raise NotReady(
+            f"{message}: the feed is not ready yet", url=shown, status=status, retry_after=wait
+        )
     if (status in CONDITION_REFUSED and extra_headers) or (partial and _is_final(status)):
         raise ConditionRefused(
             f"{message} to a request with {' and '.join(extra_headers)}", url=shown, status=status
         )
+    if status in feed.empty_statuses:
+        return
     if status in BUSY or status >= 500:
-        wait = delay(response.headers.get("Retry-After"), response.headers.get("Date"))
         if wait is not None:
             message += f" and asks for a retry in {wait:.0f} s"
         raise ServerFailed(message, url=shown, status=status, retry_after=wait)
     if status == 204:
         raise NotNdjson(
-            f"{message}, so there is no feed; an empty feed is status 200 with no lines"
+            f"{message}, so there is no feed; an empty feed is status 200 with no lines, or "
+            f"declare empty_statuses: [204]"
         )
     if status in {401, 403}:
         variables = " and ".join(feed.secret_variables)

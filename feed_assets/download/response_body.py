@@ -11,19 +11,23 @@ from typing import Any
 import requests
 import urllib3.exceptions
 
-from feed_assets.download.body_file import BodyFile
-from feed_assets.download.cancellation import Transfer
-from feed_assets.download.decoders import (
-    GZIP,
+from feed_assets.decompression import (
+    HEAD,
     PIECE,
     CorruptError,
-    Gzip,
+    Decoder,
     Plain,
     TrailingBytesError,
+    compression_of,
+    decoder_for,
 )
+from feed_assets.download.body_file import BodyFile
+from feed_assets.download.cancellation import Transfer
 from feed_assets.download.headers import content_range, printable
 from feed_assets.download.validators import Validators
 from feed_assets.errors import RequestRefused, Truncated
+
+_ENCODINGS = {"", "gzip", "x-gzip", "zstd", "bzip2", "x-bzip2"}
 
 
 @dataclass
@@ -34,12 +38,12 @@ class _Progress:
     validators: Validators
     total: int | None
     chunked: bool
-    decoder: Plain | Gzip = field(default_factory=Plain)
+    decoder: Decoder = field(default_factory=Plain)
     received: int = 0
 
     @property
     def end_is_marked(self) -> bool:
-        return self.total is not None or self.chunked or isinstance(self.decoder, Gzip)
+        return self.total is not None or self.chunked or bool(self.decoder.compression)
 
 
 class ResponseBody:
@@ -79,6 +83,9 @@ class ResponseBody:
         if response.status_code == 304:
             self._file.unchanged()
             return
+        if response.status_code not in {200, 206}:
+            self._read_empty(response.status_code)
+            return
         pieces = self._pieces(response)
         if response.status_code == 200:
             progress, pieces = self._start(response, pieces)
@@ -92,39 +99,50 @@ class ResponseBody:
                     self._file.write(piece)
         except CorruptError:
             self.restart()
-            raise self._truncated("is not valid gzip") from None
+            raise self._truncated(f"is not valid {progress.decoder.compression}") from None
         except TrailingBytesError as failure:
+            kind = progress.decoder.compression
             raise RequestRefused(
-                f"the response of {self._url} has bytes after the end of its gzip: "
-                f"{failure.args[0]!r}; configure its server to send only the gzip",
+                f"the response of {self._url} has bytes after the end of its {kind}: "
+                f"{failure.args[0]!r}; configure its server to send only the {kind}",
                 url=self._url,
             ) from None
         self._check_end(progress)
         self._file.finish(progress.validators, end_is_marked=progress.end_is_marked)
 
+    def _read_empty(self, status: int) -> None:
+        """Take one of the feed's `empty_statuses` as an empty body."""
+        if self._file.started:
+            raise self._truncated(f"broke off, and the next request was answered with {status}")
+        self._log.info(f"the server answered {status}, which empty_statuses declares as no rows")
+        self._file.start(0)
+        self._file.finish(Validators(), end_is_marked=True)
+
     def _start(
         self, response: requests.Response, pieces: Iterator[bytes]
     ) -> tuple[_Progress, Iterator[bytes]]:
         encoding = _encoding(response)
-        if encoding not in {"", "gzip", "x-gzip"}:
-            raise RequestRefused(
-                f"{self._url} answered with the encoding {printable(encoding)}, "
-                f"which the request does not accept",
-                url=self._url,
-            )
         total = response.raw.length_remaining
         validators = Validators.from_headers(response.headers)
         self._progress = progress = _Progress(encoding, validators, total, response.raw.chunked)
         self._file.start(total or 0)
         first = b""
-        while len(first) < len(GZIP) and (data := next(pieces, b"")):
+        while len(first) < HEAD and (data := next(pieces, b"")):
             first += data
-        if encoding and first and not first.startswith(GZIP):
-            self.restart()
-            raise self._truncated("is not valid gzip")
-        if encoding or first.startswith(GZIP):  # the feed itself may be a gzip file
-            progress.decoder = Gzip()
+        if encoding not in _ENCODINGS and not compression_of(first):
+            raise RequestRefused(
+                f"{self._url} answered with the encoding {printable(encoding)}, "
+                f"which the request does not accept",
+                url=self._url,
+            )
+        progress.decoder = decoder_for(first)  # also for a compressed file without the header
+        if progress.decoder.compression:
             self._file.mark_unverified()
+        elif encoding and first:
+            self._log.warning(
+                f"the server names the encoding {encoding} and sends none; reading the body as it "
+                f"is"
+            )
         return progress, chain([first] if first else [], pieces)
 
     def _resume(self, response: requests.Response) -> _Progress:
@@ -161,11 +179,10 @@ class ResponseBody:
     def _check_end(self, progress: _Progress) -> None:
         if progress.total is not None and progress.received != progress.total:
             raise self._truncated("broke off before its end")
-        if isinstance(progress.decoder, Gzip):
-            empty = not progress.received and (progress.chunked or progress.total == 0)
-            if not progress.decoder.ended and not empty:
+        if progress.decoder.compression:
+            if not progress.decoder.ended:
                 self.restart()
-                raise self._truncated("broke off inside its gzip")
+                raise self._truncated(f"broke off inside its {progress.decoder.compression}")
         elif not progress.end_is_marked:
             if self._file.is_blank():
                 raise self._truncated(

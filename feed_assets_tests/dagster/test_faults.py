@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
 import logging
@@ -22,6 +23,7 @@ import pytest
 import trustme
 
 from feed_assets.config.feed import Feed
+from feed_assets.decompression import zstd_module
 from feed_assets.download.prefetch import PendingDay, prefetch_days
 from feed_assets.errors import FeedAssetsError
 from feed_assets.importing.import_feed import store
@@ -53,10 +55,14 @@ from feed_assets_tests.support.servers.faulty import (
 )
 from feed_assets_tests.support.servers.feed import FeedServer
 
+zstd = zstd_module()
 ATTEMPTS = 3
 BEFORE = b'{"id": "N0", "total": 0.5, "text": ""}\n'
 NEWER = BODY.replace(b'"N1"', b'"N9999"')
 """The feed as it may have become meanwhile."""
+ZSTD_START, ZSTD_REST = zstd.compress(BODY[:AT_A_LINE]), zstd.compress(BODY[AT_A_LINE:])
+ZSTD = zstd.compress(BODY)
+BZIP2 = bz2.compress(BODY)
 SHORTER = BODY[:AT_A_LINE][: AT_A_LINE // 2].rpartition(b"\n")[0] + b"\n"
 
 
@@ -177,8 +183,32 @@ CASES = {
     ),
     "no gzip at all": Case(
         [partly(BODY, Content_Length=len(BODY), Content_Encoding="gzip")],
-        "is not valid gzip",
-        ATTEMPTS,
+        BODY,
+        1,
+        said="names the encoding gzip and sends none",
+    ),
+    "zstd": Case([partly(ZSTD, Content_Length=len(ZSTD))], BODY, 1),
+    "zstd of several frames": Case(
+        [chunked(ZSTD_START, ZSTD_REST, Content_Encoding="zstd")], BODY, 1
+    ),
+    "zstd, called gzip": Case([partly(ZSTD, Content_Encoding="gzip")], BODY, 1),
+    "bzip2": Case([partly(BZIP2, Content_Length=len(BZIP2))], BODY, 1),
+    "cut zstd": Case([partly(ZSTD[:900])], "broke off inside its zstd", ATTEMPTS),
+    "cut bzip2, then fine": Case([partly(BZIP2[:900]), partly(BZIP2)], BODY, 2),
+    "corrupt bzip2": Case(
+        [partly(BZIP2[:500] + bytes(9) + BZIP2[509:])], "is not valid bzip2", ATTEMPTS
+    ),
+    "zstd and more": Case(
+        [partly(ZSTD + b"<p>")],
+        "has bytes after the end of its zstd: .*; configure its server to send only the zstd",
+        1,
+    ),
+    "resumed zstd": Case([cut(900, ZSTD, ETag='"z"'), rest(ZSTD)], BODY, 2),
+    "zstd bomb": Case(
+        [partly(zstd.compress(bytes(50_000_000)))],
+        "is larger than 1,000,000 bytes",
+        1,
+        {"max_feed_bytes": 1_000_000},
     ),
     "another encoding": Case(
         [status("200 OK", BODY, Content_Encoding="br")],
@@ -258,6 +288,38 @@ CASES = {
     "403": Case([status("403 Forbidden")], "answered 403 Forbidden; check", 1),
     "404": Case([status("404 Not Found")], "answered 404 Not Found; check the feed's url", 1),
     "400": Case([status("400 Bad Request")], "answered 400 Bad Request; check", 1),
+    "202": Case(
+        [status("202 Accepted", Retry_After=0)] * 9 + [whole],
+        BODY,
+        10,
+        {"max_attempts": 1},
+        said="202 Accepted: the feed is not ready yet; asking again in 0.0 s",
+    ),
+    "202 for too long": Case(
+        [status("202 Accepted", Retry_After=7200)],
+        "202 Accepted: the feed is not ready yet, and download_timeout .7200 s. is over before the "
+        "next request; try again later$",
+        1,
+    ),
+    "202 in the middle": Case(
+        [cut(IN_A_LINE, ETag='"1"'), status("202 Accepted", Retry_After=0), rest()], BODY, 3
+    ),
+    "404 that means empty": Case(
+        [status("404 Not Found", b"no such day")],
+        b"",
+        1,
+        {"empty_statuses": [404], "allow_empty": True},
+        said="the server answered 404, which empty_statuses declares as no rows",
+    ),
+    "204 that means empty": Case(
+        [status("204 No Content")], b"", 1, {"empty_statuses": [204], "allow_empty": True}
+    ),
+    "404 after half a feed": Case(
+        [cut(IN_A_LINE, ETag='"1"'), status("404 Not Found")],
+        "broke off, and the next request was answered with 404",
+        ATTEMPTS,
+        {"empty_statuses": [404], "allow_empty": True},
+    ),
     "204": Case([status("204 No Content")], "answered 204 No Content, so there is no feed", 1),
     "206 unasked": Case([status("206 Partial Content", BODY)], "answered 206", 1),
     "304 unasked": Case([status("304 Not Modified")], "answered 304", 1),

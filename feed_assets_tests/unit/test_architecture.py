@@ -20,7 +20,7 @@ ONLY_IN = {
     "urllib3": ("download/",),
     "duckdb": ("warehouse/duckdb",),
 }
-GROUND = {"errors", "urls", "backoff", "disk", "env_file", "byte_source"}
+GROUND = {"errors", "urls", "backoff", "disk", "env_file", "byte_source", "decompression"}
 """Modules that every other may import; they import no others of ours."""
 MAY_IMPORT: dict[str, set[str]] = {  # besides itself and the ground; __init__.py, demo/ and
     "schema": set(),  # definitions.py put things together

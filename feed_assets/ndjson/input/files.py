@@ -1,10 +1,8 @@
-"""Open paths and files as byte sources, decompressing gzip."""
+"""Open paths and files as byte sources, decompressed."""
 
 from __future__ import annotations
 
-import gzip
 import os
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,15 +10,22 @@ from threading import Thread
 from typing import IO, Any
 
 from feed_assets.byte_source import ByteSource, GrowingByteSource, unnamed_temp_file
+from feed_assets.decompression import (
+    HEAD,
+    CorruptError,
+    Decoder,
+    Plain,
+    TrailingBytesError,
+    decoder_for,
+)
 from feed_assets.errors import NotNdjson
 
 _CHUNK = 1 << 20
-_GZIP = b"\x1f\x8b"
 
 
 @contextmanager
 def open_source(path_or_file: str | os.PathLike[str] | IO[bytes] | IO[str]) -> Iterator[ByteSource]:
-    """Open a path, decompressing gzip, or the rest of an open file."""
+    """Open a path, decompressing gzip, zstd and bzip2, or the rest of an open file."""
     if isinstance(path_or_file, str | os.PathLike):
         with Path(path_or_file).open("rb") as file, open_decompressed(file) as source:
             yield source
@@ -31,28 +36,42 @@ def open_source(path_or_file: str | os.PathLike[str] | IO[bytes] | IO[str]) -> I
 
 @contextmanager
 def open_decompressed(file: IO[bytes]) -> Iterator[ByteSource]:
-    """Open a complete file from its first byte, decompressing gzip."""
+    """Open a complete file from its first byte, decompressing gzip, zstd and bzip2."""
     source = ByteSource(file)
-    if source.read(0, len(_GZIP)) != _GZIP:
+    decoder = decoder_for(source.read(0, HEAD))
+    if not decoder.compression:
         yield source
         return
     file.seek(0)
-    with gzip.open(file) as zipped, _arriving(zipped) as arriving:
+    with _arriving(file, decoder) as arriving:
         yield arriving
 
 
 @contextmanager
-def _arriving(file: Any) -> Iterator[ByteSource]:
+def _arriving(file: Any, decoder: Decoder | None = None) -> Iterator[ByteSource]:
     """Copy the rest of a file in a thread while it is read, since reading needs two passes."""
+    decoder = decoder or Plain()
     with unnamed_temp_file() as copy:
         arriving, wanted = GrowingByteSource(copy), True
 
         def copy_all() -> None:
             try:
                 while wanted and (chunk := file.read(_CHUNK)):
-                    arriving.write(chunk.encode() if isinstance(chunk, str) else chunk)
-            except (EOFError, gzip.BadGzipFile, zlib.error) as failure:
-                arriving.end(NotNdjson(f"the file is not valid gzip ({failure})"))
+                    for piece in decoder.decode(
+                        chunk.encode() if isinstance(chunk, str) else chunk
+                    ):
+                        arriving.write(piece)
+                if wanted and decoder.compression and not decoder.ended:
+                    raise CorruptError("it ends too early")
+            except CorruptError as failure:
+                arriving.end(NotNdjson(f"the file is not valid {decoder.compression} ({failure})"))
+            except TrailingBytesError as failure:
+                arriving.end(
+                    NotNdjson(
+                        f"the file has bytes after the end of its {decoder.compression}: "
+                        f"{failure.args[0]!r}"
+                    )
+                )
             except Exception as failure:  # noqa: BLE001  (whatever it is, the reader gets it)
                 arriving.end(failure)
             else:

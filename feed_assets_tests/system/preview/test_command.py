@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import errno
 import gzip
 import json
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from feed_assets.decompression import zstd_module
 from feed_assets.download import Transfer
 from feed_assets_tests.support.dagster.client import waited_for
 from feed_assets_tests.support.servers.faulty import Answer as Answering
@@ -54,7 +56,11 @@ def refused(*arguments: str | Path, status: int = 1, **options: Any) -> str:
     return done.stderr.removeprefix("feed-assets").removeprefix(" preview").strip(": \n")
 
 
-@pytest.mark.parametrize("packed", [ROWS, gzip.compress(ROWS)], ids=["plain", "gzip"])
+@pytest.mark.parametrize(
+    "packed",
+    [ROWS, gzip.compress(ROWS), bz2.compress(ROWS), zstd_module().compress(ROWS)],
+    ids=["plain", "gzip", "bzip2", "zstd"],
+)
 def test_a_file_a_pipe_and_a_url_are_read_alike(
     server: FeedServer, tmp_path: Path, packed: bytes
 ) -> None:

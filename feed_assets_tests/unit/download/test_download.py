@@ -55,6 +55,7 @@ def test_the_request_names_the_day_itself_and_what_is_expected(
         f"{server.url}?shop=1",
         basic_auth={"username_env": "CRM_USER", "password_env": "CRM_PASSWORD"},
         partition_by_date={"start_date": "2020-01-01"},
+        headers={"X-Shop": "Zürich"},
     )
 
     fetched(declared, date(2020, 1, 20))
@@ -63,6 +64,7 @@ def test_the_request_names_the_day_itself_and_what_is_expected(
     assert path == "/feed?shop=1&date=20200120"
     assert headers["Accept"] == "application/x-ndjson, application/json;q=0.9, */*;q=0.5"
     assert headers["User-Agent"].startswith("feed_assets/")
+    assert headers["X-Shop"] == "Zürich".encode().decode("latin-1")
     sent = base64.b64decode(headers["Authorization"].removeprefix("Basic "))
     assert sent == "me:sécret:x".encode()
 
@@ -86,6 +88,12 @@ def test_the_days_of_a_backfill_are_filled_in_and_one_refusal_is_the_same_for_al
     assert "/{date:%Y/%m/%d}?to={next_date:%Y-%m-%d}&token=*** answered 401" in reasons[0]
 
 
+def test_a_fixed_header_can_replace_accept(server: FeedServer) -> None:
+    fetched(feed(server.url, headers={"accept": "application/json"}))
+    ((_, headers),) = server.requests
+    assert {name.lower(): value for name, value in headers.items()}["accept"] == "application/json"
+
+
 @pytest.mark.parametrize(
     ("answer", "error", "says", "transient"),
     [
@@ -101,7 +109,12 @@ def test_the_days_of_a_backfill_are_filled_in_and_one_refusal_is_the_same_for_al
         (Answer(ROWS.body, headers={"Content-Length": "999999"}), Truncated, "broke off", True),
         (zipped(ROWS, cut=100), Truncated, "broke off inside its gzip", True),
         (zipped(ROWS, cut=4), Truncated, "broke off inside its gzip", True),
-        (Answer(b"not gzip", headers={"Content-Encoding": "gzip"}), Truncated, "not valid", True),
+        (
+            Answer(zipped(ROWS).body[:20] + b"garbage" * 9, headers={"Content-Encoding": "gzip"}),
+            Truncated,
+            "is not valid gzip",
+            True,
+        ),
         (Answer(b"x", headers={"Content-Encoding": "br"}), RequestRefused, "encoding br", False),
         (
             Answer(status=302, headers={"Location": "/feed"}),

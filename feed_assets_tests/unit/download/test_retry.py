@@ -13,7 +13,7 @@ from feed_assets.backoff import JITTER
 from feed_assets.config.feed import Feed
 from feed_assets.download.cancellation import Transfer
 from feed_assets.download.retry import Attempts
-from feed_assets.errors import AccessRefused, DownloadError, ServerFailed
+from feed_assets.errors import AccessRefused, DownloadError, NotReady, ServerFailed
 
 LOG = logging.LoggerAdapter(logging.getLogger("feed_assets"))
 
@@ -105,3 +105,36 @@ def test_a_wait_that_would_hold_the_run_too_long_is_not_begun(
     with pytest.raises(ServerFailed, match=r"try again later$"):
         attempts(waits).wait_before_next(busy(asked))
     assert waits.waits == []
+
+
+def not_ready(retry_after: float | None = None) -> NotReady:
+    return NotReady("answered 202", url="", status=202, retry_after=retry_after)
+
+
+def test_a_feed_that_is_not_ready_is_asked_for_until_the_time_limit() -> None:
+    waits = Waits(remaining=100)
+    counted = attempts(waits, max_attempts=1, download_timeout=100)
+    for _ in range(9):
+        counted.wait_before_next(not_ready(10))
+    with pytest.raises(NotReady, match=r"download_timeout \(100 s\) is over .*\(10 attempts\)"):
+        counted.wait_before_next(not_ready(10))
+    assert waits.waits == [10] * 9
+
+
+def test_without_retry_after_the_waits_for_a_feed_that_is_not_ready_double() -> None:
+    waits = Waits()
+    counted = attempts(waits, retry_wait=2, max_retry_wait=8)
+    for _ in range(4):
+        counted.wait_before_next(not_ready())
+    for wait, longest in zip(waits.waits, [2, 4, 8, 8], strict=True):
+        assert longest * (1 - JITTER) <= wait <= longest
+
+
+def test_a_feed_that_is_ready_has_all_its_attempts() -> None:
+    waits = Waits()
+    counted = attempts(waits, max_attempts=2)
+    for _ in range(5):
+        counted.wait_before_next(not_ready())
+    counted.wait_before_next(busy())
+    with pytest.raises(ServerFailed):
+        counted.wait_before_next(busy())
