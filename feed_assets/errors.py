@@ -198,22 +198,24 @@ class TableError(FeedAssetsError):
     """The warehouse cannot store the rows; the table is unchanged."""
 
 
-DECLARED = frozenset({"NUMERIC", "BIGNUMERIC", "DATE", "TIME", "BYTES", "JSON", "GEOGRAPHY"})
-"""Types that are never inferred, only declared."""
-
-
 class TypeConflict(TableError):
     """A column's known type and its type in these rows cannot be merged.
 
     `column` is a dotted path; `known` and `today` are BigQuery type names. `declare` is the path
-    as in the feed, `line` the first line with a conflicting value. `way_out` replaces the general
-    advice.
+    as in the feed, `declare_as` the known type if only a declaration gives it, `line` the first
+    line with a conflicting value. `way_out` replaces the general advice.
     """
 
     def __init__(
-        self, table: str, column: str, known: str, today: str, declare: str | None = None
+        self,
+        table: str,
+        column: str,
+        known: str,
+        today: str,
+        declare: str | None = None,
+        declare_as: str | None = None,
     ) -> None:
-        super().__init__(table, column, known, today, declare)
+        super().__init__(table, column, known, today, declare, declare_as)
         self.table = table
         self.column = column
         self.known = known
@@ -221,13 +223,13 @@ class TypeConflict(TableError):
         self.line: int | None = None
         self.way_out: str | None = None
         self.declare = column if declare is None else declare
+        self.declare_as = declare_as
 
     @property
     def sentence(self) -> str:
         where = f" (first at line {self.line})" if self.line else ""
-        kind = self.known.removeprefix("REPEATED ")
-        if kind in DECLARED and (kind == self.known) == (not self.today.startswith("REPEATED ")):
-            way = f"declare it so in the feed's YAML (types: {{{self.declare}: {kind}}})"
+        if self.declare_as:
+            way = f"declare it so in the feed's YAML (types: {{{self.declare}: {self.declare_as}}})"
         else:
             way = (
                 f"declare its type in the feed's YAML (types: {{{self.declare}: STRING}}, say) and "

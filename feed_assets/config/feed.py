@@ -22,8 +22,9 @@ from feed_assets.config.model import FrozenModel
 from feed_assets.config.partition import PartitionByDate
 from feed_assets.config.url_template import has_placeholders, parse_template, url_of_day
 from feed_assets.errors import SettingError
-from feed_assets.schema.datatypes import TEXTS, check_types, parents, type_schema
+from feed_assets.schema.datatypes import BY_NAME, parents, type_schema
 from feed_assets.schema.table import Table
+from feed_assets.schema.type_declarations import parse_types
 from feed_assets.urls import Url, is_private
 
 COUNT = 2**63 - 1
@@ -62,8 +63,6 @@ https://cloud.google.com/bigquery/docs/tables#table_naming
 """
 MAX_DESCRIPTION = 1024
 """Characters. https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema"""
-NO_ORDER = TEXTS | {"BIGNUMERIC", "BOOLEAN", "BYTES"}
-"""Types that `updated_at` cannot have."""
 EMPTY_STATUSES = {204, 400, 404, 410, 422}
 """Statuses that some server answers for a day without rows, and none for a refusal."""
 STORED_BY = (
@@ -214,10 +213,9 @@ class Feed(FrozenModel):
     @classmethod
     def _are_types(cls, value: Mapping[str, str]) -> Mapping[str, str]:
         try:
-            check_types(value)
+            return parse_types(value)
         except SettingError as mistake:
             raise ValueError(str(mistake)) from None
-        return value
 
     column_descriptions: Mapping[str, str] = Field(
         default_factory=dict,
@@ -472,16 +470,19 @@ class Feed(FrozenModel):
 
         https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#comparable_data_types
         """
-        kinds = check_types(self.types)
+        types = {path: BY_NAME[name] for path, name in self.types.items()}
         for name in self.key:
-            if kinds.get(name) in TEXTS | {"FLOAT"}:
+            if name in types and not types[name].can_be_key:
                 raise ValueError(
-                    f"has {name} in its key, which is {kinds[name]} and cannot be a key"
+                    f"has {name} in its key, which is {types[name].name} and cannot be a key"
                 )
             if inside := next(filter(set(self.key).__contains__, parents(name)), None):
                 raise ValueError(f"has {inside} in its key and also {name}, which is inside it")
-        if (kind := kinds.get(self.updated_at or "")) in NO_ORDER:
-            raise ValueError(f"has {self.updated_at} as updated_at, which is {kind} and not a time")
+        updated_at = types.get(self.updated_at or "")
+        if updated_at and not updated_at.can_be_updated_at:
+            raise ValueError(
+                f"has {self.updated_at} as updated_at, which is {updated_at.name} and not a time"
+            )
 
     @property
     def destination(self) -> Table:

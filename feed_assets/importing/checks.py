@@ -19,6 +19,7 @@ from feed_assets.config.feed import Feed
 from feed_assets.errors import TableError
 from feed_assets.importing.key_columns import ISO, TIMES, declaration, texts_at
 from feed_assets.schema.columns import columns_of
+from feed_assets.schema.datatypes import DATATYPES
 from feed_assets.warehouse.schema_evolution import Path, key_path, order_path
 from feed_assets.warehouse.store import Stored
 
@@ -28,7 +29,7 @@ MAX_COMPARED = 10_000
 """Keys with a repeated hash that are compared in full; further ones count by their 64-bit hash."""
 _BATCH = 1 << 16
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # odd: multiplication keeps every bit of a hash
-DAY_TYPES = ("DATE", "DATETIME", "TIMESTAMP")
+DAY_TYPES = {each.name for each in DATATYPES if each.has_day}
 
 
 @dataclass(frozen=True)

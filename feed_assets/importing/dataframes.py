@@ -12,7 +12,7 @@ from feed_assets import ndjson
 from feed_assets.errors import UnsupportedColumn
 from feed_assets.importing.object_columns import check_all, check_mixtures
 from feed_assets.schema.columns import Column, columns_of, text_types, with_text_types
-from feed_assets.schema.datatypes import TEXTS
+from feed_assets.schema.datatypes import is_text
 
 _QUOTED = 80  # characters of a value in a message
 
@@ -78,7 +78,7 @@ def _check_texts(values: Sequence[Any], column: Column, path: str) -> None:
             inside = [None if value is None else value[field.name] for value in values]
             _check_texts(inside, field, f"{path}.{field.name}")
         return
-    for value in values if column.type in TEXTS else ():
+    for value in values if is_text(column.type) else ():
         if value is not None and not ndjson.is_valid(column.type, value):
             raise UnsupportedColumn(
                 f"column {path} has {value[:_QUOTED]!r}, which is not valid {column.type}; correct "

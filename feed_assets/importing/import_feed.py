@@ -25,7 +25,7 @@ from feed_assets.importing.dataframes import to_arrow
 from feed_assets.importing.key_columns import check_key_columns
 from feed_assets.importing.read_download import read_download
 from feed_assets.schema.columns import Column, Columns, arrow_schema, paths, with_text_types
-from feed_assets.schema.datatypes import TEXTS
+from feed_assets.schema.datatypes import is_text
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import Origin, Warehouse
 from feed_assets.warehouse.conform import conform
@@ -135,7 +135,7 @@ def _store_day(pending: PendingDay, day: date, warehouse: Warehouse, attempt: st
         except TypeConflict as conflict:
             before = dict(paths(content.known)).get(conflict.column)
             if before is not None:
-                kind = pa.null() if before.type in TEXTS else before.arrow
+                kind = pa.null() if is_text(before.type) else before.arrow
                 conflict.line = content.reading.first_conflicting_line(conflict.column, kind)
             raise
     return content.imported(stored)

@@ -40,17 +40,6 @@ from feed_assets.ndjson.strict_json import InvalidLine, parse
 SMALLEST = 64 << 10  # bytes; a block up to this size is not halved
 _DEEPEST = 32  # levels of nesting; Arrow files allow 64
 
-_ACCEPTED_KINDS = {
-    "STRING": set(ValueKind),
-    "INTEGER": {ValueKind.INTEGER, ValueKind.LONG},
-    "FLOAT": {ValueKind.INTEGER, ValueKind.FRACTION},
-    "BOOLEAN": {ValueKind.BOOLEAN},
-    "DATETIME": {ValueKind.DATETIME},
-    "TIMESTAMP": {ValueKind.TIMESTAMP},
-    "NUMERIC": {ValueKind.INTEGER, ValueKind.LONG},
-    "BIGNUMERIC": {ValueKind.INTEGER, ValueKind.LONG},
-    "JSON": set(ValueKind) - {ValueKind.BEYOND, ValueKind.OBJECT, ValueKind.ARRAY},
-}
 _STRINGS = {ValueKind.DATETIME, ValueKind.TIMESTAMP, ValueKind.TEXT}
 _NUMBERS = {ValueKind.FRACTION, ValueKind.BEYOND}
 _NO_KINDS: Mapping[str, set[ValueKind]] = {}
@@ -138,12 +127,12 @@ class BlockReader:
     ) -> Mapping[str, set[ValueKind]]:
         """Return, by key, the kinds whose values were all checked to fit the declared type.
 
-        They are the kinds that `_ACCEPTED_KINDS` leaves in doubt.
+        They are the kinds that `accepted_kinds` leaves in doubt.
         """
         proven = {}
         for key in observed.fields.keys() & self.declared_types.by_key.keys():
             declared, kinds = self.declared_types.by_key[key], observed.fields[key].kinds.keys()
-            doubtful = kinds - _ACCEPTED_KINDS.get(declared.name, set())
+            doubtful = kinds - declared.accepted_kinds
             if not doubtful:
                 continue
             if kinds <= _STRINGS:
@@ -239,8 +228,7 @@ def _accepts(
     if observed.elements is not None and not _accepts(observed.elements, types):
         return False
     return all(
-        observed.fields[key].kinds.keys() - proven.get(key, set())
-        <= _ACCEPTED_KINDS.get(declared.name, set())
+        observed.fields[key].kinds.keys() - proven.get(key, set()) <= declared.accepted_kinds
         for key, declared in types.by_key.items()
         if key in observed.fields
     ) and all(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from feed_assets.errors import SettingError
-from feed_assets.ndjson.inference.declared_types import parse_declared_types
+from feed_assets.ndjson.inference.declared_types import DeclaredTypes, parse_declared_types
 
 _LONGEST_LINE = 1 << 30  # a column's text in one batch must stay below Arrow's 2 GiB
 
@@ -24,9 +25,13 @@ class Options:
     kept_bad_lines: int = sys.maxsize
     """Bad lines beyond this number are only counted."""
 
+    @cached_property
+    def declared_types(self) -> DeclaredTypes:
+        return parse_declared_types(self.types, flexible_names=self.flexible_names)
+
     def __post_init__(self) -> None:
         """Raise SettingError."""
-        parse_declared_types(self.types)
+        _ = self.declared_types
         if self.max_bad_lines < 0:
             raise SettingError(f"max_bad_lines is {self.max_bad_lines}; it must be 0 or more")
         if not 0 < self.max_line_bytes <= _LONGEST_LINE:

@@ -24,7 +24,7 @@ from feed_assets.ndjson.columnar.arrow_json import Hints, hints_from, merge_hint
 from feed_assets.ndjson.columnar.cell_limits import CellLimit, count_columns
 from feed_assets.ndjson.convert import Converted, Converter
 from feed_assets.ndjson.inference.conflicts import first_conflicting_line
-from feed_assets.ndjson.inference.declared_types import DeclaredTypes, parse_declared_types
+from feed_assets.ndjson.inference.declared_types import DeclaredTypes
 from feed_assets.ndjson.inference.infer import Column, infer_columns
 from feed_assets.ndjson.inference.observed import Observed, merge
 from feed_assets.ndjson.inference.paths import (
@@ -117,7 +117,7 @@ def read(
     OSError, and any error of `source`.
     """
     reject_non_ndjson(source, max_line_bytes=options.max_line_bytes)
-    types = parse_declared_types(options.types, flexible_names=options.flexible_names)
+    types = options.declared_types
     with SpillFile() as provisional, SpillFile() as built:
         observed, bad_lines, spilled = _first_pass(source, types, options, provisional, on_progress)
         known = tuple(known)

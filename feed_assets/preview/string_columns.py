@@ -18,6 +18,8 @@ from feed_assets.preview.open_input import PreviewInput
 from feed_assets.preview.printable import count_of, escape
 from feed_assets.preview.row_values import arrays_at, line_numbers
 from feed_assets.schema.columns import columns_of
+from feed_assets.schema.datatypes import DATATYPES
+from feed_assets.schema.decimals import are_plain
 
 _MAX_EXAMPLES, _QUOTED = 3, 20  # values, and characters of each
 _NUMBERS = {ValueKind.INTEGER, ValueKind.LONG, ValueKind.FRACTION, ValueKind.BEYOND}
@@ -38,10 +40,7 @@ _PATTERNS = {  # of stored values; strings have no quotes there
     "arrays": r"^\[",
 }
 _STRINGS = "strings"  # all others
-_DECIMALS = {
-    "NUMERIC": r"^-?[0-9]{1,29}(?:\.[0-9]{1,9})?$",
-    "BIGNUMERIC": r"^-?[0-9]{1,38}(?:\.[0-9]{1,38})?$",
-}
+_DECIMALS = [each for each in DATATYPES if pa.types.is_decimal(each.arrow)]
 _DECIMAL = r"^-?(?:0|[1-9][0-9]*)\.[0-9]+$"
 
 
@@ -248,10 +247,10 @@ def _decimal(path: tuple[str, ...], rows: PreviewInput) -> str | None:
     arrays = list(arrays_at(rows.reading.table, path))
     return next(
         (
-            name
-            for name, digits in _DECIMALS.items()
+            each.name
+            for each in _DECIMALS
             if all(
-                pc.match_substring_regex(array, digits).true_count == len(array) - array.null_count
+                are_plain(array, each.arrow).true_count == len(array) - array.null_count
                 for array in arrays
             )
         ),

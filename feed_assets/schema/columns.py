@@ -1,8 +1,8 @@
-"""Columns as BigQuery describes them, and what they are in Arrow."""
+"""Columns as BigQuery describes them, converted to and from Arrow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -11,37 +11,18 @@ import pyarrow as pa
 
 from feed_assets.errors import UnsupportedColumn
 from feed_assets.schema.arrow_metadata import keyed_field, stored_key, text_field, text_type
-from feed_assets.schema.datatypes import TEXTS
+from feed_assets.schema.datatypes import BY_NAME, DATATYPES, is_text
 
-ARROW: dict[str, pa.DataType] = {
-    "BOOLEAN": pa.bool_(),
-    "INTEGER": pa.int64(),
-    "FLOAT": pa.float64(),
-    "NUMERIC": pa.decimal128(38, 9),
-    "BIGNUMERIC": pa.decimal256(76, 38),
-    "STRING": pa.string(),
-    "BYTES": pa.binary(),
-    "DATE": pa.date32(),
-    "TIME": pa.time64("us"),
-    "DATETIME": pa.timestamp("us"),
-    "TIMESTAMP": pa.timestamp("us", tz="UTC"),
-    "JSON": pa.string(),
-    "GEOGRAPHY": pa.string(),
-}
-"""BigQuery's legacy type names, as its API and its JSON schemas use them. Each of them may be in a
-RECORD and REPEATED: an array may hold any type but an array.
-https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#array_type
-"""
 NO_DESCRIPTIONS: Mapping[str, str] = MappingProxyType({})
 """No descriptions of columns, by path."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: `type` is one of ARROW's keys, or RECORD with `fields`.
+    """A column: `type` is one of DATATYPES, by name, or RECORD with `fields`.
 
-    `long` tells of an INTEGER that it holds, or held, a value beyond 2^53, which no FLOAT holds.
-    `key` is what is kept of the key that a feed sends it as, where that is not its name.
+    `long` is true for an INTEGER that has ever had a value beyond 2^53, which no FLOAT holds.
+    `key` is the feed's key as `shorten_key` returns it; None if the column has its name.
     """
 
     name: str
@@ -58,15 +39,15 @@ class Column:
 
     @property
     def source_key(self) -> str:
-        """The key it is sent as."""
+        """The feed's key."""
         return self.name if self.key is None else self.key
 
     @property
     def arrow(self) -> pa.DataType:
         if self.type == "RECORD":
             inner: pa.DataType = pa.struct([field.arrow_field for field in self.fields])
-        elif self.type in ARROW:
-            inner = ARROW[self.type]
+        elif self.type in BY_NAME:
+            inner = BY_NAME[self.type].arrow
         else:
             raise UnsupportedColumn(f"column {self.name} is {self.type}, which is not read here")
         return pa.list_(inner) if self.repeated else inner
@@ -74,7 +55,7 @@ class Column:
     @property
     def arrow_field(self) -> pa.Field:
         field = keyed_field(self.name, self.arrow, self.key)
-        return text_field(field, self.type if self.type in TEXTS else None)
+        return text_field(field, self.type if is_text(self.type) else None)
 
     @property
     def json(self) -> dict[str, Any]:
@@ -90,17 +71,17 @@ Columns = tuple[Column, ...]
 
 
 def arrow_schema(columns: Columns) -> pa.Schema:
-    """The Arrow schema of rows under these columns, with what Arrow's types do not tell."""
+    """Return the Arrow schema, with metadata for what Arrow's types do not express."""
     return pa.schema([column.arrow_field for column in columns])
 
 
 def with_text_types(rows: pa.Table, types: Mapping[str, str]) -> pa.Table:
-    """The rows, of whose text `types` tell by path what it is: JSON or GEOGRAPHY."""
+    """Return the rows with the types of their text, JSON or GEOGRAPHY by path, as metadata."""
     for path, kind in types.items():
-        if kind not in TEXTS:
+        if not is_text(kind):
             raise UnsupportedColumn(
-                f"column {path} is said to be {kind}, and only JSON and GEOGRAPHY are said so; "
-                f"give it values of that type"
+                f'attrs["types"] declares column {path} as {kind}; only JSON and GEOGRAPHY can be '
+                f"declared there; give the column values of that type"
             )
     fields = [_with_text_types(field, types, field.name) for field in rows.schema]
     return pa.Table.from_arrays(rows.columns, schema=pa.schema(fields))
@@ -121,11 +102,11 @@ def _with_text_types(field: pa.Field, types: Mapping[str, str], path: str) -> pa
 
 def text_types(columns: Columns) -> dict[str, str]:
     """Return the types of text in these columns, by path."""
-    return {path: column.type for path, column in paths(columns) if column.type in TEXTS}
+    return {path: column.type for path, column in paths(columns) if is_text(column.type)}
 
 
 def columns_of(schema: pa.Schema) -> Columns:
-    """The columns that hold an Arrow schema; one of type null, never seen with a value, is none.
+    """Return the columns for an Arrow schema, without those of type null: they have no value yet.
 
     Raises UnsupportedColumn for a type that no column holds exactly.
     """
@@ -164,39 +145,13 @@ def _column(field: pa.Field, kind: pa.DataType, path: str) -> Column | None:
 
 
 def _scalar(path: str, kind: pa.DataType) -> str:
-    found = next((name for is_of, name in _SCALARS if is_of(kind)), None)
+    found = next((each.name for each in DATATYPES if each.holds(kind)), None)
     if found is None:
         raise UnsupportedColumn(
             f"column {path} has the type {kind}, for which there is no exact column type; "
             f"convert it first (to a string, say)"
         )
     return found
-
-
-def _is_decimal(digits: int, scale: int) -> Callable[[pa.DataType], bool]:
-    return lambda kind: bool(
-        pa.types.is_decimal(kind) and kind.scale <= scale and kind.precision - kind.scale <= digits
-    )
-
-
-_SCALARS: tuple[tuple[Callable[[pa.DataType], bool], str], ...] = (
-    (pa.types.is_boolean, "BOOLEAN"),
-    (lambda kind: pa.types.is_integer(kind) and kind != pa.uint64(), "INTEGER"),
-    (pa.types.is_floating, "FLOAT"),
-    (pa.types.is_string, "STRING"),
-    (pa.types.is_large_string, "STRING"),
-    (pa.types.is_string_view, "STRING"),
-    (pa.types.is_date, "DATE"),
-    (pa.types.is_time, "TIME"),
-    (lambda kind: pa.types.is_timestamp(kind) and kind.tz is not None, "TIMESTAMP"),
-    (pa.types.is_timestamp, "DATETIME"),
-    (_is_decimal(29, 9), "NUMERIC"),
-    (_is_decimal(38, 38), "BIGNUMERIC"),
-    (pa.types.is_binary, "BYTES"),
-    (pa.types.is_large_binary, "BYTES"),
-    (pa.types.is_fixed_size_binary, "BYTES"),
-    (pa.types.is_binary_view, "BYTES"),
-)
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -206,7 +161,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def paths(columns: Columns, prefix: str = "") -> Iterator[tuple[str, Column]]:
-    """Every column and field, depth first, with its path in dots."""
+    """Yield every column and field, depth first, with its dotted path."""
     for column in columns:
         path = f"{prefix}{column.name}"
         yield path, column
@@ -216,7 +171,7 @@ def paths(columns: Columns, prefix: str = "") -> Iterator[tuple[str, Column]]:
 def described(columns: Columns, descriptions: Mapping[str, str]) -> dict[str, str]:
     """Return the descriptions of these columns and fields, by path as stored.
 
-    `descriptions` are by path as sent, or else as stored.
+    `descriptions` are by path in the feed, or else as stored.
     """
     return {
         path: text
@@ -226,7 +181,7 @@ def described(columns: Columns, descriptions: Mapping[str, str]) -> dict[str, st
 
 
 def source_paths(columns: Columns, path: str = "", sent: str = "") -> Iterator[tuple[str, str]]:
-    """Every column and field, depth first, by its path as stored and as sent."""
+    """Yield the paths of every column and field, depth first: as stored and as in the feed."""
     for column in columns:
         here, as_sent = f"{path}{column.name}", f"{sent}{column.source_key}"
         yield here, as_sent

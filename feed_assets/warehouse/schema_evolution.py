@@ -9,20 +9,17 @@ import pyarrow as pa
 
 from feed_assets.errors import TableError, TypeConflict, UnsupportedColumn
 from feed_assets.schema.columns import Column, Columns, paths
-from feed_assets.schema.datatypes import MAX_COLUMNS
+from feed_assets.schema.datatypes import BY_NAME, DATATYPES, MAX_COLUMNS
 from feed_assets.schema.table import Table
 
-_WIDER = {"INTEGER": "FLOAT", "NUMERIC": "BIGNUMERIC"}
-"""Wider types: INTEGER only where no value is beyond 2^53."""
+WIDER = {each.name: each.widens_to for each in DATATYPES if each.widens_to}
+"""Wider types by name: of INTEGER only if no value is beyond 2^53."""
 Path = tuple[str, ...]
 """The names down to a field: `("customer", "id")`."""
-NO_ORDER = frozenset({"RECORD", "JSON", "GEOGRAPHY"})
+NO_ORDER = frozenset(each.name for each in DATATYPES if not each.is_comparable) | {"RECORD"}
 """Types whose values cannot be compared."""
-NO_KEY = NO_ORDER | {"FLOAT"}
-"""In BigQuery, rows are not partitioned by floating point numbers, either.
-
-https://cloud.google.com/bigquery/docs/reference/standard-sql/window-function-calls#def_window_spec
-"""
+NO_KEY = frozenset(each.name for each in DATATYPES if not each.can_be_key) | {"RECORD"}
+"""Types that cannot be in a key."""
 
 
 def merge_schemas(
@@ -67,10 +64,12 @@ def _wider(
         if known.type == today.type:
             return replace(known, long=long)
         lost = any(column.long and column.type == "INTEGER" for column in (known, today))
-        for narrow, wide in _WIDER.items():
+        for narrow, wide in WIDER.items():
             if {known.type, today.type} == {narrow, wide} and not lost:
                 return replace(known, type=wide)
-    raise TypeConflict(str(table), path, str(known), str(today), declare=sent)
+    only_declared = known.type in BY_NAME and not BY_NAME[known.type].is_inferred
+    declare_as = known.type if only_declared and known.repeated == today.repeated else None
+    raise TypeConflict(str(table), path, str(known), str(today), sent, declare_as)
 
 
 def with_new_columns(current: Columns, known: Columns) -> Columns:
@@ -101,7 +100,7 @@ def _migrate(current: Columns, known: Columns, *, add: bool, widen: bool) -> Col
             if column.type == to.type == "RECORD":
                 fields = _migrate(column.fields, to.fields, add=add, widen=widen)
                 column = replace(column, fields=fields)
-            elif widen and _WIDER.get(column.type) == to.type and not to.long:
+            elif widen and WIDER.get(column.type) == to.type and not to.long:
                 column = replace(column, type=to.type)
         kept.append(column)
     return (*kept, *rest.values()) if add else tuple(kept)

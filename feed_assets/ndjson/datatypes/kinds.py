@@ -6,7 +6,7 @@ import binascii
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation
 from typing import Any
@@ -27,6 +27,7 @@ from feed_assets.ndjson.datatypes.numbers import (
     double,
     is_zero,
 )
+from feed_assets.ndjson.inference.observed import ValueKind
 from feed_assets.ndjson.strict_json import (
     FloatText,
     IntText,
@@ -34,6 +35,7 @@ from feed_assets.ndjson.strict_json import (
     decode_value,
     nested_too_deep,
 )
+from feed_assets.schema import datatypes
 
 _NUMERAL = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _INT64_DIGITS = 19
@@ -51,6 +53,8 @@ class DeclaredType:
     name: str
     arrow: pa.DataType
     convert: Callable[[Any], Any]
+    accepted_kinds: frozenset[ValueKind]
+    """Kinds of value that all fit; a value of another kind has to be converted to know."""
 
     @property
     def keeps_empty(self) -> bool:
@@ -213,25 +217,43 @@ def is_valid(name: str, text: str) -> bool:
 
 
 _INTEGER_CHARACTERS = 20  # of 64 bits, the sign included
-_NUMERIC, _BIGNUMERIC = pa.decimal128(38, 9), pa.decimal256(76, 38)
 _EPOCH_DAY = 719_163  # date(1970, 1, 1).toordinal()
 
-JSON = DeclaredType("JSON", pa.string(), _json)
-TYPES = (
-    DeclaredType("STRING", pa.string(), _anything),
-    DeclaredType("INTEGER", pa.int64(), _integer),
-    DeclaredType("FLOAT", pa.float64(), _float),
-    DeclaredType("BOOLEAN", pa.bool_(), _boolean),
-    DeclaredType("DATETIME", pa.timestamp("us"), _datetime),
-    DeclaredType("TIMESTAMP", pa.timestamp("us", "UTC"), _timestamp),
-    DeclaredType("NUMERIC", _NUMERIC, _decimals_of(_NUMERIC)),
-    # BigQuery allows part of a 39th digit before the point, Arrow does not.
-    DeclaredType("BIGNUMERIC", _BIGNUMERIC, _decimals_of(_BIGNUMERIC)),
-    DeclaredType("DATE", pa.date32(), _date),
-    DeclaredType("TIME", pa.time64("us"), _time),
-    DeclaredType("BYTES", pa.binary(), _bytes),
-    JSON,
-    DeclaredType("GEOGRAPHY", pa.string(), _geography),
+_CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
+    "STRING": _anything,
+    "INTEGER": _integer,
+    "FLOAT": _float,
+    "BOOLEAN": _boolean,
+    "DATETIME": _datetime,
+    "TIMESTAMP": _timestamp,
+    "NUMERIC": _decimals_of(datatypes.BY_NAME["NUMERIC"].arrow),
+    "BIGNUMERIC": _decimals_of(datatypes.BY_NAME["BIGNUMERIC"].arrow),
+    "DATE": _date,
+    "TIME": _time,
+    "BYTES": _bytes,
+    "JSON": _json,
+    "GEOGRAPHY": _geography,
+}
+_ACCEPTED_KINDS: Mapping[str, Set[ValueKind]] = {
+    "STRING": set(ValueKind),
+    "INTEGER": {ValueKind.INTEGER, ValueKind.LONG},
+    "FLOAT": {ValueKind.INTEGER, ValueKind.FRACTION},
+    "BOOLEAN": {ValueKind.BOOLEAN},
+    "DATETIME": {ValueKind.DATETIME},
+    "TIMESTAMP": {ValueKind.TIMESTAMP},
+    "NUMERIC": {ValueKind.INTEGER, ValueKind.LONG},
+    "BIGNUMERIC": {ValueKind.INTEGER, ValueKind.LONG},
+    "JSON": set(ValueKind) - {ValueKind.BEYOND, ValueKind.OBJECT, ValueKind.ARRAY},
+}
+TYPES = tuple(
+    DeclaredType(
+        each.name,
+        each.arrow,
+        _CONVERTERS[each.name],
+        frozenset(_ACCEPTED_KINDS.get(each.name, ())),
+    )
+    for each in datatypes.DATATYPES
 )
 BY_NAME = {each.name: each for each in TYPES}
 """Types by canonical name."""
+JSON = BY_NAME["JSON"]

@@ -9,7 +9,8 @@ from typing import Any
 
 from feed_assets.ndjson.datatypes.kinds import BY_NAME, DeclaredType, DoesNotFit, is_empty
 from feed_assets.ndjson.strict_json import FloatText, IntText, InvalidLine, Row, json_type_name
-from feed_assets.schema.datatypes import check_types, parents
+from feed_assets.schema.datatypes import parents
+from feed_assets.schema.type_declarations import parse_types
 
 _QUOTED_IN_REASON = 40  # characters
 
@@ -59,7 +60,7 @@ NO_DECLARED_TYPES = DeclaredTypes()
 
 def parse_declared_types(types: Mapping[str, str], *, flexible_names: bool = True) -> DeclaredTypes:
     """Build the tree for a whole row from type names by path. Raise SettingError."""
-    by_path = {path: BY_NAME[name] for path, name in check_types(types).items()}
+    by_path = {path: BY_NAME[name] for path, name in parse_types(types).items()}
     return _build_tree(by_path, flexible_names)
 
 

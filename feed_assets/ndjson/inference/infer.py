@@ -12,10 +12,19 @@ from feed_assets.ndjson.inference.column_names import column_names
 from feed_assets.ndjson.inference.declared_types import NO_DECLARED_TYPES, DeclaredTypes
 from feed_assets.ndjson.inference.observed import Observed, ValueKind
 from feed_assets.schema.arrow_metadata import source_key, text_type
+from feed_assets.schema.datatypes import BY_NAME
 
 MAX_LEVEL = 15  # BigQuery's limit on nested RECORDs; arrays do not count
 
 
+_INFERRED = (
+    ("BOOLEAN", {ValueKind.BOOLEAN}),
+    ("INTEGER", {ValueKind.INTEGER, ValueKind.LONG}),
+    ("FLOAT", {ValueKind.INTEGER, ValueKind.FRACTION}),
+    ("DATETIME", {ValueKind.DATETIME}),
+    ("TIMESTAMP", {ValueKind.TIMESTAMP}),
+)
+"""The type of a column: the first that holds all kinds of its values, or else STRING."""
 _Fields = Iterable[pa.Field]  # of a schema or a struct
 _Resolved = tuple[pa.DataType | None, tuple["Column", ...]]
 
@@ -119,17 +128,10 @@ def _scalar(observed: Observed, types: DeclaredTypes) -> pa.DataType | None:
     kinds = observed.kinds.keys()
     if _holds_nothing(observed, types):
         return None
-    if kinds == {ValueKind.BOOLEAN}:
-        return pa.bool_()
-    if kinds <= {ValueKind.INTEGER, ValueKind.LONG}:
-        return pa.int64()
-    if kinds <= {ValueKind.INTEGER, ValueKind.FRACTION}:
-        return pa.float64()
-    if kinds == {ValueKind.DATETIME}:
-        return pa.timestamp("us")
-    if kinds == {ValueKind.TIMESTAMP}:
-        return pa.timestamp("us", "UTC")
-    return pa.string()  # other strings, a mixture, or numbers that no type represents exactly
+    # STRING: other strings, a mixture, or numbers that no type represents exactly
+    name = next((name for name, held in _INFERRED if kinds <= held), "STRING")
+    found: pa.DataType = BY_NAME[name].arrow
+    return found
 
 
 def _holds_nothing(observed: Observed, types: DeclaredTypes) -> bool:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from feed_assets.ndjson.datatypes.kinds import DeclaredType
 from feed_assets.ndjson.inference.infer import Column
 from feed_assets.schema.arrow_metadata import keyed_field, shorten_key
-from feed_assets.schema.datatypes import TEXTS
+from feed_assets.schema.datatypes import is_text
 
 
 @dataclass(frozen=True)
@@ -89,5 +89,5 @@ def text_types(columns: Sequence[Column]) -> dict[str, str]:
     return {
         path.stored: path.declared.name
         for path in walk_columns(columns)
-        if path.declared is not None and path.declared.name in TEXTS
+        if path.declared is not None and is_text(path.declared.name)
     }

@@ -15,6 +15,7 @@ from feed_assets.ndjson.datatypes.kinds import DeclaredType, is_empty
 from feed_assets.ndjson.inference.infer import Column
 from feed_assets.ndjson.rowwise import arrow_builders
 from feed_assets.ndjson.strict_json import Row
+from feed_assets.schema.datatypes import BY_NAME
 
 Conversion = Callable[[list[Any]], pa.Array]
 _Fields = Sequence[tuple[str, Conversion]]
@@ -181,10 +182,10 @@ def _strings(values: list[Any]) -> pa.Array:
 _BOOLEANS = {True: "true", False: "false"}
 
 _SCALARS: dict[pa.DataType, Conversion] = {
-    pa.bool_(): arrow_builders.booleans,
-    pa.int64(): _integers,
-    pa.float64(): _doubles,
-    pa.timestamp("us"): _moments(pa.timestamp("us")),
-    pa.timestamp("us", "UTC"): _moments(pa.timestamp("us", "UTC")),
-    pa.string(): _strings,
+    BY_NAME["BOOLEAN"].arrow: arrow_builders.booleans,
+    BY_NAME["INTEGER"].arrow: _integers,
+    BY_NAME["FLOAT"].arrow: _doubles,
+    BY_NAME["DATETIME"].arrow: _moments(BY_NAME["DATETIME"].arrow),
+    BY_NAME["TIMESTAMP"].arrow: _moments(BY_NAME["TIMESTAMP"].arrow),
+    BY_NAME["STRING"].arrow: _strings,
 }

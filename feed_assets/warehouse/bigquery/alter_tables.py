@@ -15,6 +15,7 @@ from google.cloud import bigquery
 
 from feed_assets.errors import WarehouseFailed
 from feed_assets.schema.columns import NO_DESCRIPTIONS, Column, Columns
+from feed_assets.schema.datatypes import DATATYPES
 from feed_assets.schema.table import Table
 from feed_assets.warehouse import schema_evolution
 from feed_assets.warehouse.bigquery.client import (
@@ -43,7 +44,8 @@ updates of its metadata in ten seconds, and adding columns, or a load, is one be
 https://cloud.google.com/bigquery/quotas#standard_tables
 """
 UPDATE_SECONDS = 10.0
-_MAY_WIDEN = "REGEXP_CONTAINS(data_type, 'INT64|NUMERIC')"  # see with_wider_types
+_NARROW = "|".join(each.sql for each in DATATYPES if each.widens_to)
+_MAY_WIDEN = f"REGEXP_CONTAINS(data_type, '{_NARROW}')"
 
 
 def alter(client: BigQueryClient, table: Table, columns: Columns) -> None:

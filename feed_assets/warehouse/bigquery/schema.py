@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from feed_assets.schema.columns import NO_DESCRIPTIONS, Column, Columns
+from feed_assets.schema.datatypes import BY_NAME, DATATYPES
+from feed_assets.warehouse.schema_evolution import WIDER
 
 Fields = Sequence[Mapping[str, Any]]
 PROTECTIONS = ("policyTags", "dataPolicies", "dataPolicyList", "dataGovernanceTagsInfo")
@@ -20,11 +22,7 @@ PROTECTIONS = ("policyTags", "dataPolicies", "dataPolicyList", "dataGovernanceTa
 https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema
 """
 
-SQL_TYPES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
-LEGACY_TYPES = {sql: legacy for legacy, sql in SQL_TYPES.items()} | {"STRUCT": "RECORD"}
-
-_DEFAULT_FITS = {("INTEGER", "FLOAT"), ("NUMERIC", "BIGNUMERIC")}
-"""Changes of type after which a default value is still one."""
+LEGACY_TYPES = {each.sql: each.name for each in DATATYPES} | {"STRUCT": "RECORD"}
 _SENT = re.compile(r'Sent as (?P<key>"(?:[^"\\]|\\.)*")\.')
 _NOW = re.compile(r"Now (?P<repeated>REPEATED )?(?P<type>\w+)\.")
 _LONG = "Has held integers beyond 2^53, which no FLOAT holds."
@@ -74,7 +72,7 @@ def _carried(old: Mapping[str, Any], column: Column) -> dict[str, Any]:
     (was,) = columns_from([old])
     if (was.type, was.repeated) == (column.type, column.repeated):
         carried = set(old) - {"fields"}
-    elif was.repeated == column.repeated and (was.type, column.type) in _DEFAULT_FITS:
+    elif was.repeated == column.repeated and WIDER.get(was.type) == column.type:
         carried = {*PROTECTIONS, "defaultValueExpression"}
     else:
         carried = set(PROTECTIONS)
@@ -210,7 +208,7 @@ def sql_type(column: Column) -> str:
         inner = ", ".join(f"{quoted(field.name)} {sql_type(field)}" for field in column.fields)
         kind = f"STRUCT<{inner}>"
     else:
-        kind = SQL_TYPES.get(column.type, column.type)
+        kind = BY_NAME[column.type].sql
     return f"ARRAY<{kind}>" if column.repeated else kind
 
 

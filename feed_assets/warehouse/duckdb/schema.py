@@ -12,23 +12,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from feed_assets.schema.columns import NO_DESCRIPTIONS, Column, Columns, paths
+from feed_assets.schema.datatypes import BY_NAME, DATATYPES
 
-SQL_TYPES = {
-    "BOOLEAN": "BOOLEAN",
-    "INTEGER": "BIGINT",
-    "FLOAT": "DOUBLE",
-    "NUMERIC": "DECIMAL(38, 9)",
-    "BIGNUMERIC": "VARCHAR",
-    "STRING": "VARCHAR",
-    "BYTES": "BLOB",
-    "DATE": "DATE",
-    "TIME": "TIME",
-    "DATETIME": "TIMESTAMP",
-    "TIMESTAMP": "TIMESTAMP WITH TIME ZONE",
-    "JSON": "JSON",
-    "GEOGRAPHY": "VARCHAR",
-}
-_AS_TEXT = {"BIGNUMERIC", "JSON", "GEOGRAPHY"}
+_AS_TEXT = {each.name for each in DATATYPES if each.is_text_in_duckdb}
 
 
 def sql_type(column: Column) -> str:
@@ -37,7 +23,7 @@ def sql_type(column: Column) -> str:
         fields = ", ".join(f"{quoted(field.name)} {sql_type(field)}" for field in column.fields)
         kind = f"STRUCT({fields})"
     else:
-        kind = SQL_TYPES[column.type]
+        kind = BY_NAME[column.type].duckdb
     return f"{kind}[]" if column.repeated else kind
 
 

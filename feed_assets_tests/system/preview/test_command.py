@@ -189,7 +189,11 @@ def test_a_connection_that_breaks_off_is_tried_again_without_a_word() -> None:
         (["http://anna:hunter2@localhost/feed"], 1, "url has credentials in it"),
         (["http://example.com/f", "--bearer-auth", "A"], 1, "credentials over plain http"),
         (["https://e.com/f?date=20200120", "--date", "20200120"], 1, "has a date in its url"),
-        (["-", "--type", "a=MONEY"], 1, "types declares a as MONEY, which is no type; there are"),
+        (
+            ["-", "--type", "a=MONEY"],
+            1,
+            "types declares a as MONEY, which is not a type; use",
+        ),
         (["-", "--type", "MONEY"], 2, "MONEY is not COLUMN=TYPE"),
         (["-", "--header-env", "X"], 2, "X is not NAME=ENV"),
         (["-", "--header-env", "Host=A"], 1, "Host is set by feed_assets in each request"),

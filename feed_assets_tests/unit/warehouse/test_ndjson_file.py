@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feed_assets.schema.columns import ARROW, Column, Columns, arrow_schema
+from feed_assets.schema.columns import Column, Columns, arrow_schema
+from feed_assets.schema.datatypes import BY_NAME
 from feed_assets.warehouse.bigquery import ndjson_file
 from feed_assets_tests.unit.ndjson.feeds import made_up
 
@@ -76,7 +77,7 @@ def test_null_is_null_and_an_array_is_then_empty() -> None:
 
 
 def test_only_json_needs_it() -> None:
-    for kind in ARROW:
+    for kind in BY_NAME:
         inside = Column("r", "RECORD", repeated=True, fields=(Column("c", kind),))
         assert ndjson_file.is_needed((Column("c", kind),)) is (kind == "JSON")
         assert ndjson_file.is_needed((inside,)) is (kind == "JSON")

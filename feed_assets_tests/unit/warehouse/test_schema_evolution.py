@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from feed_assets.errors import TableError, TypeConflict
-from feed_assets.schema.columns import ARROW, Column, Columns
+from feed_assets.schema.columns import Column, Columns
+from feed_assets.schema.datatypes import BY_NAME
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.bigquery.schema import known_fields, known_from
 from feed_assets.warehouse.schema_evolution import (
@@ -24,7 +25,7 @@ from feed_assets.warehouse.schema_evolution import (
 )
 
 ORDERS = Table("crm", "orders")
-SCALARS = sorted(ARROW)
+SCALARS = sorted(BY_NAME)
 
 
 def column(described: str) -> Column:
