@@ -56,7 +56,7 @@ COLUMNS = (
 
 
 def write(column: Awkward, folder: Path) -> Path:
-    """Its feed, named after it: rows with their `number`, and the column as `value`."""
+    """Write the column's feed: rows with their `number`, and the column as `value`."""
     path = folder / f"{column.name}.ndjson"
     lines = []
     for row in range(ROWS):

@@ -35,7 +35,7 @@ _INSTANCE = "telemetry: {enabled: false}\nnux: {enabled: false}\n"
 
 
 def main() -> None:
-    """Measures, and prints the table."""
+    """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=lambda path: Path(path).absolute())
     parser.add_argument("--days", type=int, default=365)

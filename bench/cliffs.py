@@ -43,7 +43,7 @@ class Cliff:
 
     @property
     def file(self) -> str:
-        """Its file's name."""
+        """Name of its file."""
         words = "".join(each if each.isalnum() else "_" for each in self.name)
         return f"{words}.ndjson{'.gz' * self.gzipped}"
 
@@ -134,7 +134,7 @@ CLIFFS = (
 
 
 def main() -> None:
-    """Measures, and prints the table."""
+    """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", default="", help="the feeds that have this in their name")
@@ -154,7 +154,7 @@ def main() -> None:
 
 
 def write(cliff: Cliff, folder: Path) -> Path:
-    """Makes its file."""
+    """Write its file."""
     path = folder / cliff.file
     data = "".join(cliff.parts()).encode()
     path.write_bytes(gzip.compress(data, 1) if cliff.gzipped else data)

@@ -22,7 +22,7 @@ from bench.imports import served
 
 
 def main() -> None:
-    """Measures, and prints the table; given `--read`, reads once and prints the seconds."""
+    """Measure, and print the table; with `--read`, read once and print the seconds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--read", help="a file or a URL")

@@ -30,7 +30,7 @@ _ENGINES = ("ours", "DuckDB", "polars", "pandas")
 
 
 def main() -> None:
-    """Measures, and prints the table."""
+    """Measure, and print the table."""
     asked = _arguments()
     cases = _files(asked.folder, asked.rows_flat, asked.rows_nested)
     print("| feed | MB | engine | seconds (median) | ours is faster by | peak anonymous MB |")

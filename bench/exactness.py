@@ -1,4 +1,4 @@
-"""What each way to import stores of twenty awkward columns: kept, or what became of them.
+"""Compare what each tool stores of twenty awkward columns: exact, or how it changed them.
 
 python -m bench.exactness FOLDER [--peers PYTHON]
 
@@ -31,7 +31,7 @@ Rows = Mapping[int, Any]
 
 
 def main() -> None:
-    """Imports each column with each way, and prints the table."""
+    """Import each column with each tool, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--peers", help="a Python that has them")
@@ -76,7 +76,7 @@ def _verdict(column: Awkward, done: Done, stored: Callable[[Awkward], Rows]) -> 
 
 
 def _kept(was: Any, held: Any) -> bool:
-    """Whether what was sent can be read off what is held."""
+    """Return whether the stored value still shows the value in the feed."""
     if isinstance(held, str) and not isinstance(was, str):
         with suppress(ValueError):
             return _kept(was, parsed(held)) and not isinstance(parsed(held), str)

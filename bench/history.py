@@ -118,7 +118,7 @@ def orders(day: date, rows: int, new: Sequence[str] = ()) -> pa.Table:
 
 
 def seconds(doing: Callable[[], object]) -> float:
-    """How long it takes."""
+    """Return the seconds that it takes."""
     started = time.perf_counter()
     doing()
     return time.perf_counter() - started

@@ -194,7 +194,7 @@ def _pipeline(target: str, source: Callable[[str], Iterator[Any]]) -> Importer:
 
 
 def _in_dagster(dagster: Any) -> Callable[[Any, dict[str, Any]], None]:
-    """Materializes an asset with resources, in an instance on disk as people have one."""
+    """Materialize an asset with resources, in an instance on disk as in production."""
     folder = tempfile.TemporaryDirectory()
     Path(folder.name, "dagster.yaml").write_text("telemetry: {enabled: false}", encoding="utf-8")
     instance = dagster.DagsterInstance.from_config(folder.name)

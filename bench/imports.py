@@ -41,7 +41,7 @@ class Done:
 
 
 def main() -> None:
-    """Measures, and prints the table."""
+    """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows-flat", type=int, default=1_000_000)
@@ -94,7 +94,7 @@ def target_in(warehouse: str) -> Iterator[str]:
 
 
 def imported(way: Way, target: str, urls: Sequence[str], peers: str | None) -> list[Done]:
-    """What came of each, in one process."""
+    """Return the result of each, in one process."""
     python = sys.executable if way.ours or peers is None else peers
     runner = Path(__file__).with_name("run_import.py")
     done = subprocess.run(  # noqa: S603  (our own program, by its path)

@@ -41,7 +41,7 @@ print(json.dumps({
 
 
 def main() -> None:
-    """Measures, by turns, and prints the table."""
+    """Measure in turn, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--feeds", type=int, nargs="+", default=[1, 200])
@@ -93,7 +93,7 @@ def project(to: Path, feeds: int) -> Path:
 
 
 def load(project: Path) -> dict[str, float]:
-    """What one process took."""
+    """Time and memory of one process."""
     done = subprocess.run(  # noqa: S603  (our own program)
         [sys.executable, "-W", "ignore", "-c", LOAD],
         cwd=project,

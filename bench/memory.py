@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def of_size(path: Path, kind: str, size: int) -> None:
-    """Makes a feed of at least so many bytes: the same rows again and again."""
+    """Write a feed of at least that many bytes: the same rows again and again."""
     (feeds.flat if kind == "flat" else feeds.nested)(path, _SEED_ROWS)
     rows = path.read_bytes()
     with path.open("ab") as file:

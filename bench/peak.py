@@ -20,7 +20,7 @@ class Peak:
 
 @contextmanager
 def watched() -> Iterator[Peak]:
-    """What this process alone has at its peak; what it maps from files is not counted."""
+    """Return this process's own peak memory, without mapped files."""
     peak, over = Peak(), threading.Event()
 
     def watch() -> None:

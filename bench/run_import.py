@@ -20,7 +20,7 @@ _QUOTED = 200  # characters
 
 
 def main() -> None:
-    """Imports, with the seconds and the peak of memory, or why it failed."""
+    """Import, and print seconds and peak memory, or the reason of the failure."""
     way, target, *urls = sys.argv[1:]
     run = BY_NAME[way].make(target)
     for url in urls:
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def _said(error: BaseException) -> str:
-    """What went wrong first."""
+    """Return the first error of a chain."""
     while error.__cause__:
         error = error.__cause__
     return " ".join(f"{type(error).__name__}: {error}".split())[:_QUOTED]

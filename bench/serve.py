@@ -14,7 +14,7 @@ class Handler(SimpleHTTPRequestHandler):
     """The kernel sends the file, so that the server takes little from who is measured."""
 
     def copyfile(self, source: Any, outputfile: Any) -> None:
-        """Sends the body."""
+        """Send the body."""
         self.connection.sendfile(source)
 
 

@@ -1,4 +1,4 @@
-"""What all tests share: the two warehouses, and Hypothesis without luck or clock."""
+"""Fixtures of all tests: the two warehouses, and Hypothesis without luck or clock."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def server() -> Iterator[FeedServer]:
 
 @pytest.fixture
 def project(server: FeedServer, tmp_path: Path) -> Iterator[Callable[..., Project]]:
-    """Makes a Dagster project of that server's feed, given the feed's attributes."""
+    """Create a Dagster project for the server's feed, with the given attributes."""
     import dagster as dg  # late, as it takes seconds
 
     from feed_assets_tests.support.dagster.project import Project

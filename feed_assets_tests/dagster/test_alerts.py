@@ -61,7 +61,7 @@ class AlertScenario:
     def run(
         self, *days: str, assets: Sequence[str] = (), tags: Mapping[str, str] | None = None
     ) -> str:
-        """Imports days of `orders`, or other assets; returns the run's id."""
+        """Import days of `orders`, or other assets. Return the run's id."""
         warehouse = WarehouseResource(url=self.warehouse)
         definitions = dg.Definitions(
             [*map(feed_asset, self.feeds), latest_asset(self.feeds[0])]

@@ -42,7 +42,7 @@ BUSY, MISSING = Answer(status=503), Answer(status=404)
 
 
 def answering(server: FeedServer, **answers: list[Answer]) -> None:
-    """By day, `d20200101=[...]`, one after the other; then, and of other days, its one row."""
+    """Serve each day in turn the answers given as `d20200101=[...]`, then its one row."""
 
     def answer(path: str) -> Answer:
         day = path.rpartition("=")[2]
@@ -53,7 +53,7 @@ def answering(server: FeedServer, **answers: list[Answer]) -> None:
 
 
 def asked(server: FeedServer) -> Counter[str]:
-    """How often each day was requested."""
+    """Count the requests for each day."""
     return Counter(path.rpartition("=")[2] for path, _ in server.requests)
 
 
@@ -68,7 +68,7 @@ def once(project: Callable[..., Project]) -> Project:
 
 
 def events(project: Project, run_id: str) -> Counter[str | None]:
-    """How often a run has recorded each day as materialized."""
+    """Count the materializations that a run recorded for each day."""
     logs = project.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
     return Counter(entry.dagster_event.partition for entry in logs if entry.dagster_event)
 
@@ -264,7 +264,7 @@ def importing(home: Path, url: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def cancel(instance: dg.DagsterInstance, program: subprocess.Popen[bytes]) -> dg.DagsterRun:
-    """What *Terminate* in the UI does to a run; the run as it then is."""
+    """Terminate a run as the UI does. Return the run."""
     (run,) = instance.get_runs()
     instance.report_run_canceling(run)
     program.send_signal(signal.SIGTERM)

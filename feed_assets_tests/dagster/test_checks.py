@@ -1,4 +1,4 @@
-"""What the checks tab says of an import, day by day, and what a check that blocks refuses."""
+"""The checks tab shows the result of each day; a blocking check refuses the import."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LATEST = {"partition_by_date": BY_DATE, "key": ["id"], "updated_at": "at"}
 
 
 def evaluated(project: Project, day: str | None = None) -> dict[str, dg.AssetCheckEvaluation]:
-    """How the checks of a day went last, as the UI has it."""
+    """Return the last results of a day's checks, as the UI shows them."""
     found = {}
     for name in ("rows", "key", "updated_at", "schema"):
         records = project.instance.event_log_storage.get_asset_check_execution_history(

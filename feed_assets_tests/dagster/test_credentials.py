@@ -1,4 +1,4 @@
-"""Where credentials go, and where they do not: to nobody else, and into nothing that is kept."""
+"""Credentials go to the feed's server only, and appear in nothing that is stored."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def redirect(location: str) -> Answer:
 
 
 def credentials(server: FaultyServer) -> list[dict[str, str]]:
-    """What each request had of them."""
+    """Return the credentials of each request."""
     return [
         {name: value for name, value in request.headers.items() if name in SENT}
         for request in server.requests
@@ -231,7 +231,7 @@ def test_a_redirect_that_leads_nowhere_is_a_sentence(faulty: FaultyServer, locat
 def test_a_cookie_goes_back_to_the_server_that_set_it_and_to_no_other(
     faulty: FaultyServer, other: FaultyServer, setter: str
 ) -> None:
-    """As a login does: the redirect sets a cookie, and what it leads to wants it."""
+    """Serve a login: the redirect sets a cookie, which its target requires."""
     cookies: dict[str, dict[str, Any]] = {"faulty": {}, "other": {}}
     cookies[setter] = {"Set_Cookie": f"session={setter}-hunter7; Path=/"}
     faulty.arm(
@@ -482,7 +482,7 @@ ECHOES: dict[str, tuple[Answer, ...]] = {
 def test_what_a_server_sends_back_of_secrets_is_masked_in_a_run(
     faulty: FaultyServer, tmp_path: Path, capfd: pytest.CaptureFixture[str], echo: str
 ) -> None:
-    """In its event log and metadata, in what it prints, and in what alerts are made of."""
+    """Return whether it occurs in the event log, metadata, output, or text of alerts."""
     with dg.DagsterInstance.ephemeral() as instance:
         faulty.arm(*ECHOES[echo])
         server = FeedServer(faulty.url)

@@ -137,7 +137,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_in_yaml_is_named_by_file_and_attribute_and_not_quoted(mistake: str) -> None:
-    """As `dg check defs` and the UI show it: Dagster makes pydantic's error anew."""
+    """Return the error as `dg check defs` and the UI show it: Dagster rebuilds pydantic's."""
     attributes, where = MISTAKES[mistake]
     declared = {"name": "bad", "url": "https://example.com/f", "dataset": "crm", **attributes}
     written = {"type": "feed_assets.JsonFeed", "attributes": declared}
@@ -195,7 +195,7 @@ def numbers_of(model: type[BaseModel]) -> list[str]:
 
 @pytest.mark.parametrize("value", HUGE, ids=str)
 def test_no_number_is_so_large_or_small_that_each_run_would_fail(value: float) -> None:
-    """Whatever the attribute: also one that is added later."""
+    """Covers every attribute, also one that is added later."""
     for model, base in (
         (FeedAttributes, BASE),
         (PartitionByDate, BY_DATE),

@@ -1,4 +1,4 @@
-"""Whatever a feed's server does, the table holds the whole feed or what it held before."""
+"""The table has the whole feed or its rows from before, whatever the server does."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ SHORTER = BODY[:AT_A_LINE][: AT_A_LINE // 2].rpartition(b"\n")[0] + b"\n"
 
 @dataclass(frozen=True)
 class Case:
-    """What the server answers, what becomes of the import, and after how many requests.
+    """The server's answers, the result of the import, and the number of requests.
 
     `ends` is the body that the table then holds, or what the failure says. `said` is what the log
     says besides.

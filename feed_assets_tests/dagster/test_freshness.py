@@ -1,4 +1,4 @@
-"""When the UI calls a feed stale, by Dagster's own evaluation, at times that are given."""
+"""Freshness of a feed in the UI, by Dagster's own evaluation at given times."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LATE_AFTER = timedelta(hours=3)
 
 
 def state(declared: Feed, imported: datetime, now: datetime) -> str:
-    """What Dagster's daemon finds of a feed that was last imported then."""
+    """Return the state that Dagster's daemon finds for a feed with that last import."""
     (spec,) = feed_asset(declared).specs
     policy = spec.freshness_policy
     assert policy is not None

@@ -37,7 +37,7 @@ def tables(tmp_path: Path) -> DuckDBWarehouse:
 
 @pytest.fixture
 def run(tmp_path: Path, instance: dg.DagsterInstance) -> Any:
-    """Materializes one of the assets, for a range of days if one is given."""
+    """Materialize one of the assets, for a range of days if one is given."""
     resource = WarehouseResource(url=f"duckdb://{tmp_path / 'warehouse.duckdb'}")
 
     def materialize(asset: Any, *days: str, upstream: Any = ()) -> dg.ExecuteInProcessResult:

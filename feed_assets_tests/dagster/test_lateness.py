@@ -1,4 +1,4 @@
-"""When a feed is late: its schedule against its last import, at times that are given."""
+"""A feed is late by its schedule and its last import, at given times."""
 
 from __future__ import annotations
 

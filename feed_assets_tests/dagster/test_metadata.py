@@ -1,4 +1,4 @@
-"""What the UI shows of a feed and its imports, under the keys that Dagster has for it."""
+"""Metadata of a feed and its imports, under Dagster's standard keys."""
 
 from __future__ import annotations
 

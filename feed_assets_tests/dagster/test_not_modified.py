@@ -43,7 +43,7 @@ class VersionedFeed:
 
     @property
     def conditional(self) -> list[bool]:
-        """Of each request, whether it asked for the feed only if that has changed."""
+        """List for each request whether it was conditional."""
         return [bool({"If-None-Match", "If-Modified-Since"} & set(h)) for _, h in self.requests]
 
     @property

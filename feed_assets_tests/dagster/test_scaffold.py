@@ -48,7 +48,7 @@ def dg(project: Path, *command: str) -> Result:
 
 
 def scaffolded(folder: Path, given: Mapping[str, Any], component: str = JSON_FEED) -> Any:
-    """What is written, read back."""
+    """Read back the written file."""
     scaffold_object(folder, component, json.dumps(given), "yaml", None)
     return yaml.safe_load((folder / "defs.yaml").read_text())["attributes"]
 

@@ -1,4 +1,4 @@
-"""When a feed is imported, and which days."""
+"""Ticks of a feed's schedule, and the days that each imports."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def without_runs(instance: dg.DagsterInstance) -> None:
 
 
 def tick(moment: str, timezone: str = "UTC", **attributes: Any) -> dg.RunRequest | dg.SkipReason:
-    """What the schedule asks for at a moment of its time zone."""
+    """Return the requests of the schedule at a time in its time zone."""
     feed = Feed(name="orders", url="https://example.com/feed", dataset="crm", **attributes)
     at = datetime.fromisoformat(moment).replace(tzinfo=ZoneInfo(timezone))
     resources = {IO_MANAGER: dg.mem_io_manager}

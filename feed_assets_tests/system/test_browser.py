@@ -188,14 +188,14 @@ def test_that_all_is_well_again_is_told_too(running_dagster: RunningDagster) -> 
 
 
 def message(running_dagster: RunningDagster, title: str) -> str | None:
-    """What was received under a title, if it was."""
+    """Return the message with a title; None if there is none."""
     return next(
         (sent["message"] for sent in running_dagster.hook.received if sent["title"] == title), None
     )
 
 
 def go_to(page: Page, name: str) -> None:
-    """By the menu at the left."""
+    """Open a page by the menu at the left."""
     page.get_by_role("navigation").get_by_role("link", name=name).click()
 
 
@@ -227,7 +227,7 @@ def count(page: Page, status: str, days: int) -> Locator:
 
 
 def colour(page: Page, day: date) -> str:
-    """Of a day's dot in the list of partitions."""
+    """Return the colour of a day's dot in the list of partitions."""
     dot = page.locator(f'[data-tooltip="{day}"] + div').first
     style = dot.evaluate("dot => getComputedStyle(dot).backgroundColor")
     red, green, _ = map(int, re.findall(r"\d+", style)[:3])
@@ -245,7 +245,7 @@ def node(page: Page, name: str) -> Locator:
 
 
 def launch(page: Page, days: str, *, only_failed_and_missing: bool = False) -> None:
-    """Materializes days as the dialog lets one choose them."""
+    """Materialize days by the dialog."""
     page.get_by_role("button", name="Materialize").first.click()
     dialog = page.get_by_role("dialog")
     chosen = dialog.get_by_role("textbox").first
@@ -259,7 +259,7 @@ def launch(page: Page, days: str, *, only_failed_and_missing: bool = False) -> N
 
 
 def is_drawn(plot: Locator) -> bool:
-    """Whether there is a line of the UI's blue on it."""
+    """Return whether it shows a line in the UI's blue."""
     drawn: bool = plot.evaluate(
         """plot => {
             const seen = plot.getContext("2d").getImageData(0, 0, plot.width, plot.height).data;

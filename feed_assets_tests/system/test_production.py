@@ -118,7 +118,7 @@ def test_of_the_lock_only_what_production_needs_is_installed(image: Image) -> No
 
 
 def test_another_project_declares_feeds_with_the_wheel(image: Image, tmp_path: Path) -> None:
-    """As docs/production.md says it."""
+    """Follow docs/production.md."""
     said = (DEPLOY.parent / "docs/production.md").read_text()
     (definitions,) = re.findall(r"^```python\n(.*?)^```$", said, re.DOTALL | re.MULTILINE)
     package = tmp_path / "acme"
@@ -174,14 +174,14 @@ def test_one_run_at_a_time_of_each_feed_and_so_many_in_all(
 
 
 def most_at_once(changes: Sequence[tuple[float, int]]) -> int:
-    """How many there were at once, of beginnings (1) and ends (-1) by their time."""
+    """Return the maximum at once, from starts (1) and ends (-1) by time."""
     return max(accumulate(change for _, change in sorted(changes)))
 
 
 def test_a_run_that_its_code_server_does_not_run_counts_as_killed(
     production: Deployed, instance: dg.DagsterInstance
 ) -> None:
-    """As all do that ran when the container of the code server was killed."""
+    """Run like one whose code server's container was killed."""
     server = {"host": "127.0.0.1", "port": int(production.ports["4000"])}
     tags = {GRPC_INFO_TAG: json.dumps(server)}
     started = dg.DagsterRun("a job", status=dg.DagsterRunStatus.STARTED, tags=tags)

@@ -201,7 +201,7 @@ UNKNOWN_TO_BASH_3_2 = (r"declare -A", r"mapfile|readarray", r"\$\{\w+,,", r"\$\{
 )
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_scripts_keep_to_what_macos_has(script: str, construct: str) -> None:
-    """As its documentation says: GNU make 3.81, BSD tools and bash 3.2."""
+    """Imitate macOS by its documentation: GNU make 3.81, BSD tools and bash 3.2."""
     assert not re.search(construct, (PROJECT / script).read_text())
 
 

@@ -1,4 +1,4 @@
-"""Who may import whom: an import flows from feed to table, and Dagster stays at the edge."""
+"""Allowed imports: from feed to table, with Dagster at the edge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waits double, up to a limit, and a part of each is random."""
+"""Waits double up to a limit, and a part of each is random."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports at once, of one day or of several, lose no column and mix no rows."""
+"""Concurrent imports, of one day or of several, lose no column and mix no rows."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BOTH = {
 
 
 def rows_of(warehouse: Warehouse, table: Table) -> list[dict[str, Any]]:
-    """Its rows without nulls."""
+    """Return its rows without nulls."""
     rows = warehouse.read(table).to_pylist()
     return [{name: value for name, value in row.items() if value is not None} for row in rows]
 

@@ -1,4 +1,4 @@
-"""What a day costs in calls to BigQuery, however many days there were before."""
+"""A day costs the same calls to BigQuery, however many days there were before."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def import_day(proxy: FaultProxy, orders: Table, number: int, rows: pa.Table) ->
 
 
 def stand(bigquery: Emulator, orders: Table, days: range, *kinds: str) -> None:
-    """Has shards of these days stand, with `n` of these types by turns."""
+    """Create shards of these days, with `n` of these types in turn."""
     client = bigquery.client()
     for number in days:
         kind = kinds[number % len(kinds)]

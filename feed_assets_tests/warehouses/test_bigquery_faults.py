@@ -1,4 +1,4 @@
-"""Whatever BigQuery and the way to it do, a table holds all rows of the import or what it held."""
+"""A table has all rows of the import or those from before, whatever fails on the way."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ TOO_FAST = refused(
 
 @pytest.fixture(autouse=True)
 def waited(monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]:
-    """Has waiting take no time; gives the seconds that were waited."""
+    """Skip all waits, and return their seconds."""
     slept: list[float] = []
     instead = SimpleNamespace(
         sleep=slept.append, monotonic=lambda: time.monotonic() + sum(slept), time=time.time
@@ -105,7 +105,7 @@ class Scene:
         return store_shard(tables, self.orders, day, lambda known: sent, attempt=attempt)
 
     def rows(self) -> Rows | None:
-        """What the table holds now, None where there is none."""
+        """Return the table's rows; None if it does not exist."""
         try:
             found = self.client.query_and_wait(f"SELECT * FROM `{self.table}` ORDER BY id")
         except NotFound:
@@ -116,7 +116,7 @@ class Scene:
         return {table.table_id for table in self.client.list_tables(self.orders.dataset)}
 
     def failure(self, proxy: FaultProxy) -> WarehouseFailed:
-        """How an import through the proxy fails."""
+        """Import through the proxy, and return the error."""
         with pytest.raises(WarehouseFailed) as failed:
             self.store(BigQueryWarehouse(proxy.client()), AFTER, "1")
         return failed.value
@@ -130,7 +130,7 @@ class Scene:
         self.check_after()
 
     def check_after(self) -> None:
-        """With the faults gone, the next import stores its rows, and no other table is left."""
+        """Check that the next import without faults stores its rows and leaves no other table."""
         tables = BigQueryWarehouse(self.client)
         stored = self.store(tables, AFTER, "with the faults gone")
         assert stored.rows == len(AFTER)
@@ -148,7 +148,7 @@ class Scene:
 
 
 def sentence(failure: TableError) -> str:
-    """What it says, which is one sentence."""
+    """Return its message, which is one sentence."""
     said = str(failure)
     assert "\n" not in said
     assert "http://" not in said
@@ -349,7 +349,7 @@ def test_too_many_updates_are_over_soon_whatever_the_reason(
 
 @dataclass(frozen=True)
 class Job:
-    """What becomes of load jobs, how the import ends ("" is well), and the loads it has done."""
+    """The fate of load jobs, the import's error ("" for none), and the loads done."""
 
     rules: Sequence[tuple[str, Fault, Callable[[int], bool]]]
     ends: str = ""

@@ -1,4 +1,4 @@
-"""What others set on a table of BigQuery survives every import."""
+"""Settings that others make on a BigQuery table survive every import."""
 
 from __future__ import annotations
 

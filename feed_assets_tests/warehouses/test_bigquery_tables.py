@@ -154,7 +154,7 @@ def test_a_table_that_others_alter_again_and_again_is_no_success(
 def test_a_small_snapshot_with_a_name_to_quote_is_loaded_in_one_request(
     proxy: FaultProxy, orders: Table, rows: int
 ) -> None:
-    """Whatever the project's own rule for column names, which in the emulator is V1."""
+    """Independent of the project's rule for column names, which in the emulator is V1."""
     warehouse = BigQueryWarehouse(proxy.client())
     named = pa.table({"a b-c": ["x"]})
     store_snapshot(warehouse, orders, named, attempt="1")

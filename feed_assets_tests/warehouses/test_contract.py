@@ -1,4 +1,4 @@
-"""What both warehouses promise, whatever they are made of."""
+"""Promises that both warehouses fulfil."""
 
 from __future__ import annotations
 
@@ -335,7 +335,7 @@ def test_before_the_first_day_there_is_no_view(warehouse: Warehouse, orders: Tab
 def test_the_view_can_be_made_after_an_import_that_was_killed(
     warehouse: Warehouse, orders: Table
 ) -> None:
-    """Its columns are known by then, and no shard has them."""
+    """By then its columns are known, and no shard has them."""
     store(warehouse, orders, DAYS[0], [CHANGES[0][1]])
     known = warehouse.known(orders)
     columns = (*known.columns, Column("new", "STRING"))

@@ -1,4 +1,4 @@
-"""What a feed's user says of its columns: in the tables of both warehouses, and in the view."""
+"""Descriptions of columns: in the tables of both warehouses, and in the view."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Disk:
 
     @contextmanager
     def of(self, size: int) -> Iterator[None]:
-        """So large for the moment."""
+        """Limit the size of the disk for the block."""
         if not self._mounted:
             with written(size // 4):  # each file, of which there are some
                 yield

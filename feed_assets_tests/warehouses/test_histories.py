@@ -1,4 +1,4 @@
-"""Whatever comes on which day, in whatever order: one query over all shards sees all of it."""
+"""One query over all shards sees all rows, whatever comes on which day in whatever order."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def body(rows: Sequence[Row]) -> Iterator[GrowingByteSource]:
 
 
 def run(warehouse: Warehouse, table: Table, history: Sequence[Step]) -> dict[int, Sequence[Row]]:
-    """Imports it all; returns the rows that each day came with last."""
+    """Import the history. Return the last rows of each day."""
     feed = Feed(
         name=table.name,
         url="https://example.com/feed",
@@ -129,7 +129,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def plain(value: Any, fractions: set[str], path: str = "") -> Any:
-    """As stored: FLOAT where a fraction ever came, and without null, empty and untyped values."""
+    """Return the value as stored: FLOAT after any fraction; no null, empty or untyped values."""
     if isinstance(value, dict):
         found = {name: plain(each, fractions, f"{path}.{name}") for name, each in value.items()}
         return {name: each for name, each in found.items() if each not in (None, [], {})}

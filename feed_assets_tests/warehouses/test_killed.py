@@ -42,7 +42,7 @@ AFTER = [
 
 
 def rows_of(warehouse: Warehouse, table: Table) -> list[dict[str, Any]] | None:
-    """Its rows without nulls, None if it does not stand."""
+    """Return its rows without nulls; None if it does not exist."""
     if warehouse.columns(table) is None:
         return None
     rows = read_table(warehouse, table).to_pylist()
@@ -86,7 +86,7 @@ def check_all(warehouse: Warehouse, orders: Table) -> None:
 
 
 def plain(column: Column) -> Column:
-    """As a table shows it, without what only the columns known say."""
+    """Return the column as a table shows it, without notes that only known columns have."""
     return replace(column, long=False, fields=tuple(plain(f) for f in column.fields))
 
 
@@ -94,7 +94,7 @@ def plain(column: Column) -> Column:
 def test_killed_at_any_call_to_bigquery(
     part: int, bigquery: Emulator, dataset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a process: of a client that is dead, nothing but its calls was in the warehouse.
+    """Needs no process: only the calls of a dead client have reached the warehouse.
 
     From the fatal call on no call arrives, whatever cleans up on the way out. A call that only
     asks changes nothing, so that dying before it is dying before the next.

@@ -1,4 +1,4 @@
-"""What the feed sent can be read back: from the frame, from Parquet, and from both warehouses."""
+"""Every value of the feed can be read back: from the frame, Parquet and both warehouses."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def sent(data: bytes) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Without what BigQuery has no word for: the arrays and objects in which there is nothing."""
+    """Remove empty arrays and objects, which BigQuery cannot store."""
     if isinstance(value, dict):
         kept = {key: _plain(each) for key, each in value.items()}
         return {key: each for key, each in kept.items() if each not in (None, [], {})}

@@ -77,7 +77,7 @@ def store(warehouse: Warehouse, table: Table, day: date, rows: pa.Table) -> Stor
 
 
 def canonical(rows: pa.Table) -> Any:
-    """As BigQuery gives JSON and GEOGRAPHY back, whose text it does not keep."""
+    """Normalize JSON and GEOGRAPHY as BigQuery returns them: not as the same text."""
 
     def value(of: Column, found: Any, repeated: bool) -> Any:
         if found is None:
@@ -101,7 +101,7 @@ def canonical(rows: pa.Table) -> Any:
 def test_each_is_stored_and_read_back_in_every_place(
     warehouse: Warehouse, orders: Table, with_json: bool
 ) -> None:
-    """With JSON, BigQuery is loaded from NDJSON, else from Parquet."""
+    """BigQuery loads rows with JSON from NDJSON, all others from Parquet."""
     rows = rows_of_all_types()
     if not with_json:
         rows = rows.drop_columns(["any", "anys", "record", "records"])
@@ -130,7 +130,7 @@ def test_beside_json_every_other_type_is_as_exact_as_from_parquet(
 
 
 def without_null_arrays(row: dict[str, Any]) -> dict[str, Any]:
-    """Which BigQuery gives back as empty ones."""
+    """BigQuery returns NULL arrays as empty ones."""
     return row | {"many": row["many"] or []}
 
 

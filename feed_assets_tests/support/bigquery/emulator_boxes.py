@@ -47,7 +47,7 @@ def box(kind: str) -> str:
 
 
 def is_boxed(fields: Fields) -> bool:
-    """Whether one of the fields, or a field in them, is."""
+    """Return whether one of the fields, or a field in them, is boxed."""
     return any(field.type in BOXED or is_boxed(field.fields) for field in fields)
 
 
@@ -197,13 +197,13 @@ def _unbox(field: pa.Field, values: pa.Array) -> tuple[pa.Field, pa.Array]:
 
 
 def _number(value: Decimal) -> str:
-    """So that equal numbers are equal texts."""
+    """Format a number so that equal numbers are equal texts."""
     digits = f"{value:f}"
     return digits.rstrip("0").rstrip(".") if "." in digits else digits
 
 
 def _json(text: str) -> str:
-    """As BigQuery keeps it: no space, members in no order, numbers of 64 bits or doubles.
+    """Normalize JSON as BigQuery stores it: no space, unordered members, 64-bit or double numbers.
 
     https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#json_type
     """
@@ -221,7 +221,7 @@ def _json(text: str) -> str:
 
 
 def _geography(text: str) -> str:
-    """As BigQuery writes it: WKT without a space before its brackets.
+    """Format WKT as BigQuery does: without a space before brackets.
 
     https://cloud.google.com/bigquery/docs/reference/standard-sql/geography_functions#st_astext
     """

@@ -380,7 +380,7 @@ class Rules:
         return job_id
 
     def location_of(self, project: str, body: JSON) -> str:
-        """Where a job runs: where its request says, else where its dataset is, else US.
+        """Return the location of a job: its request's, else its dataset's, else US.
 
         https://cloud.google.com/bigquery/docs/locations#specify_locations
         """
@@ -403,7 +403,7 @@ class Rules:
         return body
 
     def reads_protected_rows(self, project: str, config: JSON) -> bool:
-        """Whether a query reads a table that has row access policies."""
+        """Return whether a query reads a table with row access policies."""
         sql = (config.get("query") or {}).get("query", "")
         if not self.catalog.list_all_row_access_policies() or not sql:
             return False
@@ -877,7 +877,7 @@ def instant(milliseconds: str | None) -> datetime | None:
 
 
 def changes_schema(statement: exp.Expr) -> bool:
-    """Whether a statement changes the columns of a table, or a view."""
+    """Return whether a statement changes the columns of a table, or a view."""
     kind = str(statement.args.get("kind")).upper()
     if statement.find(exp.MaterializedProperty):
         return False
@@ -887,7 +887,7 @@ def changes_schema(statement: exp.Expr) -> bool:
 
 
 def body_of_view(sql: str) -> int:
-    """Where the query of a CREATE VIEW begins: after the AS that is in no parentheses."""
+    """Find the start of a CREATE VIEW's query: after the AS outside all parentheses."""
     depth = 0
     for token in sqlglot.tokenize(sql, read="bigquery"):
         depth += {TokenType.L_PAREN: 1, TokenType.R_PAREN: -1}.get(token.token_type, 0)
@@ -906,7 +906,7 @@ def key_of(project: str, table: exp.Expr) -> Key:
 
 
 def options_of(properties: list[exp.Expr]) -> JSON:
-    """What OPTIONS(...) says that is emulated: the description."""
+    """Parse OPTIONS(...), of which only the description is emulated."""
     options = {p.name.lower(): p.args["value"].name for p in properties}
     if unknown := options.keys() - {"description"}:
         raise InvalidQueryError(f"not emulated: OPTIONS {sorted(unknown)}")

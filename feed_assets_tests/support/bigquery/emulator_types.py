@@ -289,7 +289,7 @@ def read_as(value: str, have: Field | None, want: Field, depth: int = 0) -> str:
 
 
 def flexible(field: Field) -> bool:
-    """Whether a column, or a field in it, has a name that only flexible column names allow."""
+    """Return whether a column, or a field in it, needs flexible column names."""
     return not PLAIN_NAME.fullmatch(field.name) or any(flexible(part) for part in field.fields)
 
 

@@ -83,7 +83,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What goes back to the client."""
+    """Return the response for the client."""
 
     status: int
     body: bytes
@@ -103,7 +103,7 @@ class Exchange:
         self._handler = handler
 
     def forward(self, call: Call | None = None) -> Answer:
-        """Has the emulator do it, and gives back what it says."""
+        """Forward the call to the emulator, and return its answer."""
         return self.proxy.ask(call or self.call)
 
     def answer(self, answer: Answer, *, promised: int | None = None) -> None:
@@ -140,13 +140,13 @@ def reset(exchange: Exchange) -> None:
 
 
 def lost(exchange: Exchange) -> None:
-    """It is done, and the connection reset before the answer."""
+    """Do the call, and reset the connection before the answer."""
     exchange.forward()
     exchange.reset()
 
 
 def cut(exchange: Exchange) -> None:
-    """It is done, and half of the answer arrives."""
+    """Do the call, and send half of the answer."""
     answer = exchange.forward()
     if not answer.body:
         exchange.reset()
@@ -172,7 +172,7 @@ def garbled(exchange: Exchange) -> None:
 
 
 def changed(change: Callable[[Any], Any]) -> Fault:
-    """It is done, and something else is told."""
+    """Do the call, and send a different answer."""
 
     def fault(exchange: Exchange) -> None:
         answer = exchange.forward()
@@ -281,7 +281,7 @@ class FaultProxy:
         self.loads.clear()
 
     def counted(self) -> Counter[str]:
-        """How many calls of which name there were."""
+        """Count the calls by name."""
         return Counter(call.name for call in self.calls)
 
     def client(self, project: str = "test-project", location: str | None = "EU") -> bigquery.Client:
@@ -315,7 +315,7 @@ class FaultProxy:
         return None
 
     def ask(self, call: Call) -> Answer:
-        """What the emulator says; of a job that is held back here, what that would make it say."""
+        """Answer as the emulator does, also for a job that the proxy has not forwarded."""
         job = self._jobs.get(_job_id(call))
         if job is None:
             return self._forward(call)
@@ -349,7 +349,7 @@ class FaultProxy:
         return job
 
     def keep(self, job: HeldJob) -> None:
-        """Keeps a job that the emulator is not to know of."""
+        """Store a job without forwarding it to the emulator."""
         self._jobs[job.resource["jobReference"]["jobId"]] = job
 
     def _forward(self, call: Call) -> Answer:
@@ -371,7 +371,7 @@ class FaultProxy:
 
 
 class Transport(HTTPAdapter):
-    """Sends requests, sees to it that none may wait for ever, and does not wait for hung ones."""
+    """Session that requires a timeout for each request and does not wait for hung ones."""
 
     def send(
         self, request: requests.PreparedRequest, *args: Any, **kwargs: Any

@@ -23,7 +23,7 @@ def new_dataset() -> str:
 
 
 class RealBigQuery:
-    """What `Emulator` is to tests."""
+    """A real project with the interface of `Emulator`."""
 
     @property
     def url(self) -> str:

@@ -116,7 +116,7 @@ def _reason(failure: Error) -> str:
 
 @contextmanager
 def pictured(page: Page, name: str) -> Iterator[None]:
-    """Keeps what a page shows at the end, also where that is a failure."""
+    """Save the page at the end, also after a failure."""
     try:
         yield
     finally:
@@ -124,7 +124,7 @@ def pictured(page: Page, name: str) -> Iterator[None]:
 
 
 def screenshot(page: Page, name: str) -> None:
-    """Keeps what a page shows, for people to look at."""
+    """Save a screenshot of the page, for people to look at."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
 

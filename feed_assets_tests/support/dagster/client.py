@@ -104,7 +104,7 @@ class Backfill:
 
 @dataclass(frozen=True)
 class Asset:
-    """What an asset's page shows: its days by status, and each one's newest metadata."""
+    """Content of an asset's page: days by status, and the newest metadata of each."""
 
     statuses: Sequence[tuple[str, str, str]]
     materializations: Mapping[str | None, Mapping[str, Any]]
@@ -127,13 +127,13 @@ class Dagster:
         return value
 
     def location(self) -> str:
-        """How the code location stands: LOADED, LOADING, or why it cannot be loaded."""
+        """Return the state of the code location: LOADED, LOADING, or its error."""
         (entry,) = self.ask(LOCATION)["locationEntries"]
         found = entry["locationOrLoadError"] or {}
         return str(found.get("message", entry["loadStatus"]))
 
     def ready(self) -> bool:
-        """Whether server, code location and daemon have come up."""
+        """Return whether server, code location and daemon are up."""
         with suppress(requests.ConnectionError):
             return self.location() != "LOADING" and self.healthy()
         return False
@@ -143,7 +143,7 @@ class Dagster:
         return all(daemon["healthy"] for daemon in daemons if daemon["required"])
 
     def launch_backfill(self, asset: str, days: Sequence[str]) -> str:
-        """What the UI's *Launch backfill* sends."""
+        """Send the request of the UI's *Launch backfill*."""
         launched = self.ask(
             LAUNCH_BACKFILL,
             backfillParams={
@@ -157,7 +157,7 @@ class Dagster:
         return str(launched["backfillId"])
 
     def launch_run(self, *assets: str) -> str:
-        """What the UI's *Materialize* sends for assets without partitions."""
+        """Send the request of the UI's *Materialize* for assets without partitions."""
         checks = [(asset, name) for asset in assets for name in self.checks(asset)]
         launched = self.ask(
             LAUNCH_RUN,
@@ -180,7 +180,7 @@ class Dagster:
         return str(launched["run"]["id"])
 
     def backfill(self, backfill_id: str) -> Backfill:
-        """Waits until a backfill has ended."""
+        """Wait until a backfill has ended."""
 
         def ended() -> Any:
             found = self.ask(BACKFILL, id=backfill_id)
@@ -192,7 +192,7 @@ class Dagster:
         return Backfill(found["status"], found["numPartitions"], runs)
 
     def run(self, run_id: str) -> Run:
-        """Waits until a run has ended."""
+        """Wait until a run has ended."""
 
         def ended() -> Any:
             found = self.ask(RUN, id=run_id)
@@ -211,7 +211,7 @@ class Dagster:
         )
 
     def sensor_run(self, asset: str, sensor: str) -> Run:
-        """Waits until a sensor has had an asset materialized."""
+        """Wait until a sensor has materialized an asset."""
 
         def launched() -> str | None:
             for found in self.ask(RUNS_OF, asset={"path": [asset]})["assetMaterializations"]:
@@ -257,7 +257,7 @@ def _metadata(entries: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def waited_for(what: str, check: Callable[[], T | None]) -> T:
-    """What `check` returns once that is something true."""
+    """Wait until `check` returns a true value, and return it."""
     deadline = time.monotonic() + PATIENCE
     while not (found := check()):
         if time.monotonic() > deadline:

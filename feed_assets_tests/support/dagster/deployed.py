@@ -1,4 +1,4 @@
-"""What deploy/ says, done without Docker: the image's environment, the services as processes."""
+"""Run deploy/ without Docker: the image's environment, the services as processes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ INSTALLED = "/opt/feed_assets"
 
 
 def instructions() -> Iterator[tuple[int, str, str]]:
-    """Those of the Dockerfile: the number of the stage, the word, what follows it."""
+    """Yield the instructions of the Dockerfile: stage number, keyword, arguments."""
     text = re.sub(r"^#.*\n", "", (DEPLOY / "Dockerfile").read_text(), flags=re.MULTILINE)
     stage = 0
     for line in re.sub(r"\\\n\s*", "", text).splitlines():
@@ -54,7 +54,7 @@ def project_with(to: Path, url: str, feeds: Mapping[str, Mapping[str, Any]]) -> 
 
 @dataclass(frozen=True)
 class Image:
-    """What the Dockerfile makes: an environment of its own, and DAGSTER_HOME."""
+    """Build the image's content: its own environment, and DAGSTER_HOME."""
 
     root: Path
 
@@ -72,12 +72,12 @@ class Image:
         return found
 
     def environment(self, **more: str) -> dict[str, str]:
-        """What a container of it has, and nothing of what this process has."""
+        """Return a container's variables, without those of this process."""
         path = f"{self.programs}:/usr/bin:/bin"
         return {"PATH": path, "HOME": str(self.root), "DAGSTER_HOME": str(self.home), **more}
 
     def run(self, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Runs a program in it to its end."""
+        """Run a program in it to its end."""
         return subprocess.run(
             [self.programs / command[0], *command[1:]],
             cwd=self.home,
@@ -131,24 +131,24 @@ class Deployed:
         return (self.image.root / f"{service}.log").read_text()
 
     def environment(self, service: str) -> dict[str, str]:
-        """What the compose file gives to a service."""
+        """Return a service's variables from the compose file."""
         known = {**self.database, **self.secrets}
         given = {name: known[name] for name in SERVICES[service]["environment"]}
         return {**given, **(self.secrets if SERVICES[service].get("env_file") else {})}
 
     def run(self, service: str, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        """Runs something in a service to its end."""
+        """Run a command in a service to its end."""
         return self.image.run(*self._here(command), **self.environment(service))
 
     def check(self, service: str) -> bool:
-        """Whether the service's health check finds it well."""
+        """Return whether the service's health check passes."""
         kind, *command = SERVICES[service]["healthcheck"]["test"]
         assert kind == "CMD"
         return self.run(service, command).returncode == 0
 
     @contextmanager
     def started(self, service: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Runs a service."""
+        """Run a service."""
         command = SERVICES[service]["command"]
         if "--port" in command:
             self.ports[command[command.index("--port") + 1]] = str(free_port())

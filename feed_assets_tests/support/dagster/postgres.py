@@ -19,7 +19,7 @@ NOBODY = "nobody"
 
 @dataclass(frozen=True)
 class Postgres:
-    """Where it listens, in the variables that deploy/dagster.yaml reads."""
+    """Return its address in the variables that deploy/dagster.yaml reads."""
 
     port: int
 

@@ -33,7 +33,7 @@ class Project:
         bigquery: Emulator | None = None,
         **attributes: Any,
     ) -> None:
-        """Its warehouse is a DuckDB file in the folder `path`, unless it is in `bigquery`."""
+        """The warehouse is a DuckDB file in the folder `path`, or `bigquery`."""
         self.server = server
         self.instance = instance
         url = server.url + attributes.pop("query", "")
@@ -70,7 +70,7 @@ class Project:
         return rows
 
     def reason(self, run: dg.ExecuteInProcessResult) -> str:
-        """What the run's failure says."""
+        """Return the message of the run's failure."""
         (failure,) = [event for event in run.all_events if event.is_step_failure]
         return str(failure.step_failure_data.user_failure_data.description)  # type: ignore[union-attr]
 

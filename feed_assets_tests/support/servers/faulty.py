@@ -27,14 +27,14 @@ CORRUPT = ZIPPED[:5000] + bytes(byte ^ 0x55 for byte in ZIPPED[5000:5010]) + ZIP
 
 @dataclass(frozen=True)
 class Request:
-    """What a client has asked for, header names in lower case."""
+    """A client's request, header names in lower case."""
 
     path: str
     headers: dict[str, str]
 
     @property
     def first_byte(self) -> int:
-        """Where the range asked for begins."""
+        """Return the start of the requested range."""
         return int(self.headers["range"].removeprefix("bytes=").removesuffix("-"))
 
 
@@ -46,26 +46,26 @@ class Wire:
     over: threading.Event
 
     def head(self, status: str, **headers: str | int) -> None:
-        """Sends the start of an answer; underscores in names are hyphens."""
+        """Send status and headers of an answer; underscores in names become hyphens."""
         named = {"Content-Type": "application/x-ndjson", "Connection": "close"}
         named |= {name.replace("_", "-"): str(value) for name, value in headers.items()}
         lines = "".join(f"{name}: {value}\r\n" for name, value in named.items())
         self.send(f"HTTP/1.1 {status}\r\n{lines}\r\n".encode())
 
     def send(self, data: bytes) -> None:
-        """Sends bytes as they are."""
+        """Send bytes as they are."""
         self.socket.sendall(data)
 
     def chunk(self, data: bytes) -> None:
-        """Sends one chunk of a chunked body."""
+        """Send one chunk of a chunked body."""
         self.send(b"%x\r\n%s\r\n" % (len(data), data))
 
     def reset(self) -> None:
-        """Has the client see a connection reset, once it has read what was sent."""
+        """Reset the connection once the client has read everything."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def stall(self) -> None:
-        """Sends nothing for as long as the test takes."""
+        """Send nothing until the end of the test."""
         self.over.wait()
 
 
@@ -117,7 +117,7 @@ def cut(at: int, body: bytes = BODY, **headers: str | int) -> Answer:
 def rest(
     body: bytes = BODY, *, shift: int = 0, until: int | None = None, **headers: str | int
 ) -> Answer:
-    """What a Range asked for; with a `shift`, another part, and with `until`, not all of it."""
+    """Answer a Range; with `shift` a different part, with `until` not all of it."""
 
     def answer(wire: Wire, request: Request) -> None:
         first = request.first_byte + shift
@@ -205,7 +205,7 @@ class FaultyServer:
     requests: list[Request] = field(default_factory=list)
 
     def arm(self, *answers: Answer) -> None:
-        """Has the next requests get these answers, and counts from here."""
+        """Set the answers of the next requests, and count from here."""
         self.answers = answers
         self.requests.clear()
 

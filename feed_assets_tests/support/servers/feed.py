@@ -16,7 +16,7 @@ ndjson_type = {"Content-Type": "application/x-ndjson"}
 
 @dataclass(frozen=True)
 class Answer:
-    """What goes over the wire: `headers` as given, plus a true Content-Length unless one is."""
+    """An answer: `headers` as given, plus a true Content-Length unless one is given."""
 
     body: bytes = b""
     status: int = 200

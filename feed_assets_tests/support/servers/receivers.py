@@ -1,4 +1,4 @@
-"""Who receives alerts in tests: a webhook and a mail server, both real and on loopback."""
+"""Receivers of alerts: a webhook and a mail server, both real and on loopback."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from feed_assets_tests.support.servers.feed import running
 
 @dataclass
 class Webhook:
-    """Where Apprise's `json://` posts to. `status` is what it answers, and what it then keeps."""
+    """Target of Apprise's `json://`. It answers with `status` and stores the messages."""
 
     url: str = ""
     status: int = 200
@@ -34,7 +34,7 @@ class Webhook:
 
 @dataclass
 class Mailbox:
-    """What an SMTP server was given."""
+    """A mail that an SMTP server received."""
 
     url: str = ""
     received: list[EmailMessage] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What a user may declare, and what it means: the request for a day, the table for a day."""
+"""Attributes of a feed, and their meaning: the request for a day, the table for a day."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def listening(answer: Callable[[socket.socket], object]) -> Iterator[tuple[str, 
 
 
 def wait_for_a_line(connection: socket.socket) -> None:
-    """As a plain server of one process does, which answers once it has read a whole request."""
+    """Serve like a single-process server, which answers after reading a whole request."""
     received = b""
     while b"\r\n\r\n" not in received:
         more = connection.recv(1 << 16)

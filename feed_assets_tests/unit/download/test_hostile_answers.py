@@ -1,4 +1,4 @@
-"""Whatever an answer looks like: the whole body, or one sentence about the cause."""
+"""Every answer gives the whole body, or one sentence about the cause."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ NO_ROW = "has no rows and no end mark"
 
 @dataclass(frozen=True)
 class Case:
-    """What the server answers, the body or the error it comes to, and after how many requests."""
+    """The server's answers, the resulting body or error, and the number of requests."""
 
     answers: Sequence[Answer]
     ends: bytes | tuple[type[FeedAssetsError], str]

@@ -51,7 +51,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
 def outcomes(
     url: str, *, auth: bool = False, attempts: int = 1
 ) -> dict[date | None, PrefetchedDay]:
-    """What becomes of each day."""
+    """Collect the result of each day."""
     names = {"username_env": "CRM_USER", "password_env": "CRM_PASSWORD"}
     declared = feed(
         url,

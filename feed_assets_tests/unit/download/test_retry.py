@@ -1,4 +1,4 @@
-"""When a request is counted once more, after how long, and when it is given up."""
+"""Retries: which failures, after how long, and how often."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOG = logging.LoggerAdapter(logging.getLogger("feed_assets"))
 
 @dataclass
 class Waits:
-    """In a download's place: it waits at once, and notes how long it should have."""
+    """A download that records its waits and does not wait."""
 
     remaining: float = 7200.0
     waits: list[float] = field(default_factory=list)

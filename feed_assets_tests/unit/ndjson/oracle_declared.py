@@ -1,4 +1,4 @@
-"""What a declared type stores of a value, worked out apart from the engine: by digits, by hand.
+"""Compute the stored value of a declared type independently of the engine, digit by digit.
 
 Shares no code with the engine; of the oracle for undeclared columns, the parser and the dates.
 """
@@ -27,7 +27,7 @@ class RefusedError(Exception):
 
 
 def stored(name: str, text: str) -> Any:
-    """What a column of the type `name` has for a value, given as JSON; None for null.
+    """Return the stored value of the type `name` for a JSON value; None for null.
 
     Raises RefusedError.
     """
@@ -41,7 +41,7 @@ def _string(node: Node) -> str:
 
 
 def _digits(node: Node) -> tuple[bool, str, int, bool]:
-    """Whether it is negative; its digits, the first and last of which are not 0; the power of ten
+    """Split a number: is it negative; its digits without outer zeros; the power of ten
     of the last; and whether it is written as an integer."""
     if node.kind not in ("integer", "number", "string"):
         raise RefusedError
@@ -163,7 +163,7 @@ def _json(node: Node) -> str:
 
 
 def _geography(node: Node) -> str:
-    """Of points only."""
+    """Check a geography of points only."""
     if node.kind == "object":
         kind = node.fields.get("type")
         place = node.fields.get("coordinates")

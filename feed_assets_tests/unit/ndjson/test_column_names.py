@@ -141,7 +141,7 @@ SOME = st.integers(0, 2 ** len(COLLIDING) - 1).map(
 def test_in_any_history_a_name_belongs_to_one_key(
     days: list[tuple[set[str], set[str]]], flexible: bool
 ) -> None:
-    """Of each day: the keys that came, and those that had no value, so that none is known."""
+    """For each day: its keys, and those without a value, which do not become known."""
     known: dict[str, str] = {}
     for keys, untyped in days:
         names = column_names(sorted(keys), flexible=flexible, known=known)

@@ -1,4 +1,4 @@
-"""Which strings are dates and times."""
+"""Strings that are dates and times, and strings that are not."""
 
 from __future__ import annotations
 

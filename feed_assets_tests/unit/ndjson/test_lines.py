@@ -1,4 +1,4 @@
-"""Which lines are rows, which are bad and why, and how they are counted."""
+"""Lines that are rows, bad lines with their reasons, and line numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a preview tells of a feed: what an import would make of it, and what to mind."""
+"""A preview shows what an import would store, and what to look at."""
 
 from __future__ import annotations
 
