@@ -50,4 +50,4 @@ setup: ## a .venv with the pinned packages; the second time, nothing
 
 lock: ## pins anew what pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-header --no-annotate --group dev --extra production pyproject.toml --output-file requirements.lock
+		--no-header --no-annotate --group dev --all-extras pyproject.toml --output-file requirements.lock

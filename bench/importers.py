@@ -59,7 +59,7 @@ def _ours_in_dagster(target: str) -> Importer:
     warehouse = _our_warehouse(target)
     materialize = _in_dagster(dagster)
     resources = {
-        "warehouse": warehouse,
+        assets.WAREHOUSE: warehouse,
         assets.IO_MANAGER: io_manager.WarehouseIOManager(warehouse=warehouse),
     }
 

@@ -17,6 +17,7 @@ from bench.peak import watched
 
 
 def _ours(source: Path, target: Path) -> Callable[[], object]:
+    importlib.import_module("feed_assets.arrow_memory").prefer_jemalloc()
     ndjson = importlib.import_module("feed_assets.ndjson")
     open_source = importlib.import_module("feed_assets.byte_source").ByteSource.from_path
     parquet = importlib.import_module("feed_assets.warehouse.bigquery.parquet_file")

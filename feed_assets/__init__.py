@@ -5,8 +5,6 @@ Names are imported on first use: a notebook does not load Dagster, a code locati
 
 from __future__ import annotations
 
-import os
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +12,16 @@ if TYPE_CHECKING:
     from feed_assets.config.feed import Feed
     from feed_assets.ndjson import read_ndjson
     from feed_assets.orchestration.alert_sensor import ImportAlerts
+    from feed_assets.orchestration.code_location import code_location
     from feed_assets.orchestration.component import JsonFeed
 
-# Arrow chooses its allocator when it is first imported. With jemalloc, which its Linux wheels have,
-# it reads a feed in a tenth less time and half the memory (bench/README.md).
-if sys.platform == "linux":
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
-
-__all__ = ["Feed", "ImportAlerts", "JsonFeed", "read_ndjson"]
+__all__ = ["Feed", "ImportAlerts", "JsonFeed", "code_location", "read_ndjson"]
 
 _HOMES = {
     "Feed": "feed_assets.config.feed",
     "ImportAlerts": "feed_assets.orchestration.alert_sensor",
     "JsonFeed": "feed_assets.orchestration.component",
+    "code_location": "feed_assets.orchestration.code_location",
     "read_ndjson": "feed_assets.ndjson",
 }
 

@@ -57,9 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
+    from feed_assets.arrow_memory import prefer_jemalloc
     from feed_assets.env_file import load_env_file
     from feed_assets.errors import FeedAssetsError
 
+    prefer_jemalloc()
     try:
         load_env_file()
         asked.command(asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 for name in ("http_proxy", "HTTP_PROXY"):
     os.environ.pop(name, None)  # tests use plain http on this machine only
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in what a shell starts with `&`
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests press Ctrl-C
 
 settings.register_profile("exact", derandomize=True, database=None, deadline=None)
 settings.load_profile("exact")

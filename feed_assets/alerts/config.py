@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
-from feed_assets.alerts.notifier import addresses
+from feed_assets.alerts.notifier import addresses, is_installed
 from feed_assets.config.feed import NAME
 from feed_assets.config.model import FrozenModel, validate_without_input
 from feed_assets.errors import SettingError
@@ -53,7 +53,8 @@ class Alerts(FrozenModel):
                 "is not the name of an environment variable; set one to the URLs, and give its name"
             )
         try:
-            addresses(value)
+            if is_installed():
+                addresses(value)
         except SettingError as mistake:
             raise ValueError(str(mistake)) from None
         return value

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from threading import Thread
 from typing import Any
 
@@ -37,14 +38,24 @@ class SendResult:
     failed: dict[int, str] = field(default_factory=dict)
 
 
+def is_installed() -> bool:
+    """Return whether Apprise is installed; an image that only runs imports can leave it out."""
+    return find_spec("apprise") is not None
+
+
 def addresses(variable: str) -> Sequence[Address]:
     """Return the addresses in an environment variable of Apprise URLs; none if it is not set.
 
-    Raises SettingError for a URL that Apprise does not recognize.
+    Raises SettingError for a URL that Apprise does not recognize, or if Apprise is missing.
     """
     urls = os.environ.get(variable, "").split()
     if not urls:
         return ()
+    if not is_installed():
+        raise SettingError(
+            f"alerts go through the package apprise, which is not installed here; run "
+            f"pip install 'feed_assets[alerts]', or remove {variable} from the environment"
+        )
     import apprise  # here, because it takes a third of a second
 
     _silence_logs()
@@ -53,10 +64,13 @@ def addresses(variable: str) -> Sequence[Address]:
     for number, url in enumerate(urls, 1):
         scheme = SCHEME.match(url)
         name = scheme[1].lower() if scheme else ""
+        token = _statuses.set([])
         try:
             service = apprise.Apprise.instantiate(url, suppress_exceptions=True)
         except Exception:  # noqa: BLE001  (parsers raise anything, with the URL in the message)
             service = None
+        finally:
+            _statuses.reset(token)
         if service is None:
             which = f"URL {number} of {len(urls)}" if len(urls) > 1 else "a URL"
             begins = f" (it begins with {name}://)" if name else " (it has no scheme)"
@@ -142,7 +156,7 @@ _statuses: ContextVar[list[str] | None] = ContextVar("statuses", default=None)
 
 
 def _silence_logs() -> None:
-    """Drop log records of Apprise and, for its requests, urllib3: they contain URLs."""
+    """Drop the log records of our use of Apprise and, below it, urllib3: they contain URLs."""
     for name in ("apprise", "urllib3.connectionpool"):
         logging.getLogger(name).addFilter(_record_status)  # added once, even if repeated
 
@@ -151,4 +165,4 @@ def _record_status(record: logging.LogRecord) -> bool:
     statuses = _statuses.get()
     if statuses is not None and (answered := STATUS.search(record.getMessage())):
         statuses.append(answered[1])
-    return statuses is None and record.name != "apprise"
+    return statuses is None

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import dagster as dg
 
-from feed_assets.definitions import code_location
+from feed_assets.definitions import in_own_process
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     """Build the code location of the feeds in this package's `defs`."""
-    return code_location(
+    return in_own_process(
         dg.ComponentTree(
             defs_module=import_module("feed_assets.demo.defs"), project_root=Path(__file__).parent
         )

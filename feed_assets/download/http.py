@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
 from typing import Any
@@ -45,10 +46,15 @@ class ConditionRefused(ServerFailed):
     """The server refused headers that only save work; a request without them can succeed."""
 
 
+_requesting: ContextVar[bool] = ContextVar("requesting", default=False)
+
+
 class _Redacted(logging.Filter):
-    """Redact urllib3's log: its URLs have queries, its tracebacks have headers."""
+    """Redact urllib3's log of our requests: its URLs have queries, its tracebacks have headers."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if not _requesting.get():
+            return True
         record.msg, record.args = re.sub(r"\?[^\s\"')]*", "?***", record.getMessage()), ()
         return not record.exc_info
 
@@ -58,6 +64,14 @@ for _name in ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retr
 
 
 class _Session(requests.Session):
+    def send(self, *args: Any, **options: Any) -> requests.Response:
+        """Send a request; meanwhile urllib3's log is redacted."""
+        token = _requesting.set(True)
+        try:
+            return super().send(*args, **options)
+        finally:
+            _requesting.reset(token)
+
     def resolve_redirects(self, *args: Any, **options: Any) -> Any:
         """Return nothing; the parent reads the body of a redirect, even if it does not follow."""
         return iter(())

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from feed_assets.alerts import messages
 from feed_assets.alerts.config import Alerts
@@ -27,6 +27,7 @@ from feed_assets.orchestration.run_outcomes import (
     read_run,
 )
 from feed_assets.orchestration.scaffold import AlertsScaffolder
+from feed_assets.orchestration.yaml_templates import fill_in
 
 RETRY_PATIENCE = timedelta(hours=1)
 """Time to wait for the retry of a failed run before reporting the failure."""
@@ -43,6 +44,15 @@ SEND_SECONDS = 25.0
 FINISHED_BACKFILL = ("COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "CANCELED", "FAILED")
 
 
+class AlertAttributes(Alerts):
+    """Where alerts go and what they link to."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _has_templates(cls, value: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        return validate(fill_in(value, cls.__name__))
+
+
 @dg.scaffold_with(AlertsScaffolder)
 class ImportAlerts(dg.Component):
     """Alert people when an import or a check fails, when a feed is late, and on recovery.
@@ -57,7 +67,7 @@ class ImportAlerts(dg.Component):
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
-        return Alerts
+        return AlertAttributes
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> ImportAlerts:

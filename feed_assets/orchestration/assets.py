@@ -17,7 +17,8 @@ from feed_assets.orchestration.resources import (
 )
 from feed_assets.schema.table import parse_day
 
-IO_MANAGER = "warehouse_io_manager"
+WAREHOUSE, IO_MANAGER = "feed_assets_warehouse", "feed_assets_io_manager"
+"""Keys of our resources, which a project may have beside its own."""
 
 
 def feed_asset(feed: Feed) -> dg.AssetsDefinition:
@@ -82,13 +83,13 @@ def latest_asset(feed: Feed) -> dg.AssetsDefinition:
         code_version=feed.latest_version,
     )
     def define_latest(
-        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+        context: dg.AssetExecutionContext, feed_assets_warehouse: WarehouseResource
     ) -> dg.MaterializeResult[None]:
         from feed_assets.warehouse.base import Origin
         from feed_assets.warehouse.store import finish_pending
 
         origin = Origin(description=view_description, columns=feed.column_descriptions)
-        with as_failure(), warehouse.open(context.log) as tables, tables:
+        with as_failure(), feed_assets_warehouse.open(context.log) as tables, tables:
             finish_pending(tables, feed.destination)
             made = tables.define_latest(feed.destination, key, updated_at, origin=origin)
             columns = tables.known(feed.destination).columns

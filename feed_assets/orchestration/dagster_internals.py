@@ -47,6 +47,9 @@ from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
 
+# Name the attribute whose template has no value.
+from dagster.components.resolved.errors import ResolutionException
+
 # Document our two components only; Dagster's own way imports every installed component (1.7 s).
 from dagster.components.core.load_defs import PLUGIN_COMPONENT_TYPES_JSON_METADATA_KEY
 from dagster.components.core.snapshot import get_package_entry_snap
@@ -68,6 +71,7 @@ __all__ = [
     "DagsterUserCodeUnreachableTimeoutError",
     "EnvRegistryKey",
     "PoolGranularity",
+    "ResolutionException",
     "StepMaterializationData",
     "WorkerStatus",
     "deserialize_value",

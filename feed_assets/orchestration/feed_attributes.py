@@ -22,6 +22,7 @@ from feed_assets.orchestration.dagster_internals import (
     is_valid_tag_key,
     schedule_execution_time_iterator,
 )
+from feed_assets.orchestration.yaml_templates import fill_in
 
 EXAMPLE: dict[str, Any] = {
     "name": "crm_orders",
@@ -97,4 +98,4 @@ class FeedAttributes(Feed):
     @model_validator(mode="wrap")  # wraps the other validators, so it comes last
     @classmethod
     def _quotes_no_input(cls, value: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
-        return validate_without_input(value, validate)
+        return validate_without_input(fill_in(value, cls.__name__), validate)

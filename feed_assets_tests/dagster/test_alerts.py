@@ -16,7 +16,7 @@ from feed_assets.alerts.config import Alerts
 from feed_assets.alerts.state import REMIND_AFTER, RESEND_PERIOD
 from feed_assets.config.feed import Feed
 from feed_assets.orchestration.alert_sensor import BACKFILL_PATIENCE, RETRY_PATIENCE, alert_sensor
-from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asset
+from feed_assets.orchestration.assets import IO_MANAGER, WAREHOUSE, feed_asset, latest_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.resources import WarehouseResource
 from feed_assets.orchestration.run_outcomes import RUNS_PER_TICK
@@ -67,7 +67,7 @@ class AlertScenario:
             [*map(feed_asset, self.feeds), latest_asset(self.feeds[0])]
             + [each for each in self.more if type(each) is dg.AssetsDefinition],
             asset_checks=[each for each in self.more if isinstance(each, dg.AssetChecksDefinition)],
-            resources={"warehouse": warehouse, IO_MANAGER: WarehouseIOManager(warehouse=warehouse)},
+            resources={WAREHOUSE: warehouse, IO_MANAGER: WarehouseIOManager(warehouse=warehouse)},
         )
         of_days = {RANGE_START: days[0], RANGE_END: days[-1]} if days else {}
         result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(

@@ -10,7 +10,7 @@ import pytest
 from feed_assets.config.feed import Feed
 from feed_assets.demo import crm
 from feed_assets.demo.server import PASSWORD, USERNAME, serving
-from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asset
+from feed_assets.orchestration.assets import IO_MANAGER, WAREHOUSE, feed_asset, latest_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.resources import WarehouseResource
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
@@ -40,7 +40,7 @@ def test_the_example_is_in_bigquery_as_in_duckdb(
         job = dg.Definitions(
             [feed_asset(feed), latest_asset(feed)],
             resources={
-                "warehouse": warehouse,
+                WAREHOUSE: warehouse,
                 IO_MANAGER: WarehouseIOManager(warehouse=warehouse),
             },
         ).resolve_implicit_global_asset_job_def()

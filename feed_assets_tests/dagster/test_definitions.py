@@ -24,10 +24,12 @@ from pydantic import BaseModel, ValidationError
 
 from feed_assets.alerts.config import Alerts
 from feed_assets.config.partition import PartitionByDate
-from feed_assets.definitions import code_location, defs
+from feed_assets.definitions import defs
 from feed_assets.demo.definitions import defs as example
 from feed_assets.errors import SettingError
+from feed_assets.orchestration.alert_sensor import AlertAttributes
 from feed_assets.orchestration.assets import IO_MANAGER, feed_asset
+from feed_assets.orchestration.code_location import code_location
 from feed_assets.orchestration.feed_attributes import FeedAttributes
 from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.resources import WarehouseResource
@@ -101,6 +103,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "port that is a password": ({"url": "https://me:hunter2/f"}, "url"),
     "space": ({"url": "https://example.com/f ?token=hunter2"}, "url"),
     "template": ({"url": "https://example.com/{{ env.X }}?token=hunter2"}, "url"),
+    "template that is none": ({"url": "https://example.com/{{ ?token=hunter2"}, "url"),
     "list": ({"url": ["https://example.com/f?token=hunter2"]}, "url"),
     "object": ({"url": {"token": "hunter2"}}, "url"),
     "blank date": (
@@ -179,6 +182,43 @@ def test_alerts_declared_wrongly_are_refused(attributes: dict[str, object], says
     with pytest.raises(ValidationError, match=says) as refused:
         Alerts.model_validate(attributes)
     assert "hunter2" not in str(refused.value)
+
+
+def test_templates_take_values_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEED_HOST", "crm.example.com")
+    feed = FeedAttributes.model_validate(
+        {
+            "name": "orders",
+            "url": "https://{{ env.FEED_HOST }}/orders?date={date}",
+            "dataset": "{{ env('DATASET', 'crm') }}",
+            "partition_by_date": {"start_date": "{{ env('START', '2020-01-01') }}"},
+            "key": ["{{ 'id' }}"],
+        }
+    )
+    assert str(feed.address).startswith("https://crm.example.com/orders")
+    assert (feed.dataset, feed.key) == ("crm", ("id",))
+    alerts = AlertAttributes.model_validate({"ui_url": "https://{{ env.FEED_HOST }}"})
+    assert alerts.ui_url == "https://crm.example.com"
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ("{{ env.FEED_HOST }}", "needs FEED_HOST, which is not set in the environment"),
+        ("{{ env('FEED_HOST') }}", "needs FEED_HOST, which is not set in the environment"),
+        ("{{ secret.X }}", "cannot be evaluated; write a variable as {{ env.NAME }}"),
+        ("{{ env.X", "cannot be evaluated; write a variable as {{ env.NAME }}"),
+    ],
+)
+def test_a_template_without_a_value_is_a_sentence(
+    template: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FEED_HOST", raising=False)
+    with pytest.raises(ValidationError) as refused:
+        FeedAttributes.model_validate({**BASE, "url": f"https://{template}/feed"})
+    (mistake,) = refused.value.errors()
+    assert mistake["loc"] == ("url",)
+    assert says in mistake["msg"]
 
 
 BY_DATE = {"start_date": "2020-01-01"}

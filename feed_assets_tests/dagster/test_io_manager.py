@@ -12,7 +12,7 @@ import pytest
 
 from feed_assets.config.feed import Feed
 from feed_assets.errors import WarehouseFailed
-from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asset
+from feed_assets.orchestration.assets import IO_MANAGER, WAREHOUSE, feed_asset, latest_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.resources import WarehouseResource
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
@@ -311,7 +311,7 @@ def test_the_view_of_the_latest_state_is_loaded_like_a_table(
         job = dg.Definitions(
             [feed_asset(feed), latest_asset(feed), report],
             resources={
-                "warehouse": resource,
+                WAREHOUSE: resource,
                 IO_MANAGER: WarehouseIOManager(warehouse=resource),
                 "io_manager": dg.mem_io_manager,
             },

@@ -25,7 +25,7 @@ from feed_assets_tests.support.servers.feed import Answer, FeedServer, feed_serv
 DEFINITIONS = """
 from pathlib import Path
 import dagster as dg
-from feed_assets.definitions import code_location
+from feed_assets import code_location
 
 defs = code_location(dg.ComponentTree.for_project(Path(__file__).parent))
 """

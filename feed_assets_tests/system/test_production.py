@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
+from textwrap import dedent
 from urllib.parse import urlsplit
 from zipfile import ZipFile
 
@@ -117,23 +118,117 @@ def test_of_the_lock_only_what_production_needs_is_installed(image: Image) -> No
     assert not {"pytest", "mypy", "bqemulator", "dagster_dg_cli"} & installed
 
 
-def test_another_project_declares_feeds_with_the_wheel(image: Image, tmp_path: Path) -> None:
-    """Follow docs/production.md."""
-    said = (DEPLOY.parent / "docs/production.md").read_text()
-    (definitions,) = re.findall(r"^```python\n(.*?)^```$", said, re.DOTALL | re.MULTILINE)
-    package = tmp_path / "acme"
-    feed = package / "defs/orders/defs.yaml"
-    feed.parent.mkdir(parents=True)
-    attributes = {"name": "orders", "url": "https://example.com/feed.ndjson", "dataset": "shop"}
-    feed.write_text(yaml.safe_dump({"type": "feed_assets.JsonFeed", "attributes": attributes}))
-    (tmp_path / "pyproject.toml").write_text('[tool.dg.project]\nroot_module = "acme"\n')
-    (package / "__init__.py").touch()
-    (package / "definitions.py").write_text(definitions)
+GUEST = {
+    "defs/resources.py": """
+        import dagster as dg
 
-    where = ["--working-directory", str(tmp_path), "--module-name", "acme.definitions"]
-    listed = image.run("dagster", "asset", "list", *where)
-    assert listed.returncode == 0, listed.stderr
-    assert listed.stdout.split() == ["orders"]
+
+        @dg.definitions
+        def resources() -> dg.Definitions:
+            return dg.Definitions(resources={"warehouse": "a resource of their own"})
+    """,
+    "defs/report.py": """
+        import os
+
+        import dagster as dg
+        import duckdb
+
+
+        @dg.asset(
+            deps=["orders_latest", "leads"],
+            required_resource_keys={"warehouse"},
+            automation_condition=dg.AutomationCondition.eager(),
+        )
+        def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+            file = os.environ["FEED_ASSETS_WAREHOUSE"].removeprefix("duckdb://")
+            sql = "SELECT count(*) FROM crm.orders JOIN crm.leads USING (id)"
+            with duckdb.connect(file, read_only=True) as database:
+                (rows,) = database.sql(sql).fetchone()
+            assert context.resources.warehouse == "a resource of their own"
+            return dg.MaterializeResult(metadata={"rows": rows})
+    """,
+    "run.py": """
+        import gc, json, logging, os, warnings
+
+        logging.basicConfig()
+
+        import dagster as dg
+
+        def process():
+            return [gc.isenabled(), gc.get_freeze_count(), list(warnings.filters), dict(os.environ),
+                    {name: list(logger.filters) for name, logger in
+                     logging.root.manager.loggerDict.items() if getattr(logger, "filters", None)}]
+
+        before = process()
+        from acme.definitions import defs
+        definitions = defs()
+        assert process() == before
+
+        repository = definitions.get_repository_def()
+        job = definitions.resolve_implicit_global_asset_job_def()
+        asset_graph = repository.asset_graph
+        sensors = {
+            sensor.name: sorted(
+                key.to_user_string() for key in sensor.asset_selection.resolve(asset_graph)
+            )
+            for sensor in repository.sensor_defs if sensor.asset_selection
+        }
+        with dg.DagsterInstance.ephemeral() as instance:
+            def materialize(*names, **options):
+                keys = [dg.AssetKey(name) for name in names]
+                return job.execute_in_process(
+                    instance=instance, asset_selection=keys, raise_on_error=True, **options)
+            materialize("orders", partition_key="2020-01-01")
+            done = materialize("orders_latest", "leads", "report")
+        logging.getLogger("urllib3.connectionpool").warning("their own https://a.b/?x=1")
+        (rows,) = [event.materialization.metadata["rows"].value
+                   for event in done.get_asset_materialization_events()
+                   if event.asset_key == dg.AssetKey("report")]
+        print(json.dumps({"sensors": sensors, "executor": job.executor_def.name, "rows": rows}))
+    """,
+}
+"""Files of another team's Dagster project: its resource, its asset downstream, and a run of all."""
+
+
+def test_another_project_has_feeds_beside_its_own_assets(image: Image, tmp_path: Path) -> None:
+    """Its definitions are those of docs/production.md."""
+    page = (DEPLOY.parent / "docs/production.md").read_text()
+    (definitions,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    package = tmp_path / "acme"
+    with feed_server() as server:
+        server.answer = lambda path: lines({"id": "N1", "at": "2020-01-01"})
+        feed = {"url": "{{ env.FEED_URL }}", "dataset": "crm"}
+        by_date = {"partition_by_date": {"start_date": "2020-01-01"}, "key": ["id"]}
+        feeds: dict[str, dict[str, object]] = {
+            "orders": {**feed, **by_date, "updated_at": "at"},
+            "leads": {**feed},
+        }
+        files = {name: dedent(text) for name, text in GUEST.items()}
+        files["definitions.py"] = definitions.replace("in_process", "multiprocess")
+        for name, attributes in feeds.items():
+            declared = {"type": "feed_assets.JsonFeed", "attributes": {"name": name, **attributes}}
+            files[f"defs/{name}/defs.yaml"] = yaml.safe_dump(declared)
+        for name, text in files.items():
+            (package / name).parent.mkdir(parents=True, exist_ok=True)
+            (package / name).write_text(text)
+        (tmp_path / "pyproject.toml").write_text('[tool.dg.project]\nroot_module = "acme"\n')
+        (package / "__init__.py").touch()
+        done = image.run(
+            *("python", "-W", "ignore", str(package / "run.py")),
+            PYTHONPATH=str(tmp_path),
+            FEED_URL=server.url,
+            FEED_ASSETS_WAREHOUSE=f"duckdb://{tmp_path}/warehouse.duckdb",
+        )
+    assert done.returncode == 0, done.stderr
+    assert "their own https://a.b/?x=1" in done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        "sensors": {
+            "latest_state": ["orders_latest"],
+            "default_automation_condition_sensor": ["leads", "orders", "report"],
+        },
+        "executor": "multiprocess",
+        "rows": 1,
+    }
 
 
 def test_every_service_comes_up_and_the_feeds_load_from_the_wheel(production: Deployed) -> None:

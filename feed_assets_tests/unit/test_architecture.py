@@ -20,7 +20,16 @@ ONLY_IN = {
     "urllib3": ("download/",),
     "duckdb": ("warehouse/duckdb",),
 }
-GROUND = {"errors", "urls", "backoff", "disk", "env_file", "byte_source", "decompression"}
+GROUND = {
+    "arrow_memory",
+    "backoff",
+    "byte_source",
+    "decompression",
+    "disk",
+    "env_file",
+    "errors",
+    "urls",
+}
 """Modules that every other may import; they import no others of ours."""
 MAY_IMPORT: dict[str, set[str]] = {  # besides itself and the ground; __init__.py, demo/ and
     "schema": set(),  # definitions.py put things together

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from feed_assets.config.feed import Feed
-from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asset
+from feed_assets.orchestration.assets import IO_MANAGER, WAREHOUSE, feed_asset, latest_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.resources import WarehouseResource
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
@@ -55,7 +55,7 @@ class Project:
         assets = [feed_asset(self.feed)]
         if self.feed.has_latest:
             assets.append(latest_asset(self.feed))
-        resources = {"warehouse": warehouse, IO_MANAGER: WarehouseIOManager(warehouse=warehouse)}
+        resources = {WAREHOUSE: warehouse, IO_MANAGER: WarehouseIOManager(warehouse=warehouse)}
         job = dg.Definitions(assets, resources=resources).resolve_implicit_global_asset_job_def()
         return job.execute_in_process(
             instance=self.instance,

@@ -24,6 +24,11 @@ HEAD = """\
 
 Every attribute that `attributes:` in a `defs.yaml` accepts. Any other name is refused when
 definitions load, with file and line.
+
+A value may have templates, as in Dagster's own components:
+`url: https://{{ env.FEED_HOST }}/orders` takes the host from an environment variable when
+definitions load. Do not put secrets there, because the UI shows definitions. Secrets have
+attributes whose names end in `_env`.
 """
 FEED = """
 ## A feed

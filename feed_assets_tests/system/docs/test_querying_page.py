@@ -11,7 +11,7 @@ import pytest
 from feed_assets.config.feed import Feed
 from feed_assets.demo import crm
 from feed_assets.demo.server import serving
-from feed_assets.orchestration.assets import IO_MANAGER, feed_asset, latest_asset
+from feed_assets.orchestration.assets import IO_MANAGER, WAREHOUSE, feed_asset, latest_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.resources import WarehouseResource
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
@@ -38,7 +38,7 @@ def test_a_users_asset_is_stored_beside_the_feeds(
         feed = Feed(**{**declared, "basic_auth": auth})
         done = dg.materialize(
             [feed_asset(feed), latest_asset(feed), written["refunds"]],
-            resources={"warehouse": warehouse, IO_MANAGER: WarehouseIOManager(warehouse=warehouse)},
+            resources={WAREHOUSE: warehouse, IO_MANAGER: WarehouseIOManager(warehouse=warehouse)},
             tags={RANGE_START: crm.FIRST.isoformat(), RANGE_END: crm.LAST.isoformat()},
         )
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 from collections.abc import Sequence
 
 import pytest
 
 from feed_assets.alerts import notifier
+from feed_assets.alerts.config import Alerts
 from feed_assets.alerts.messages import Message
 from feed_assets.alerts.notifier import Address, SendResult, addresses, send
 from feed_assets.errors import SettingError
@@ -38,6 +40,16 @@ def test_a_webhook_and_a_mailbox_get_the_same_text(monkeypatch: pytest.MonkeyPat
     assert posted["type"] == "failure"
     assert (mail["Subject"], mail["To"]) == (MESSAGE.title, "oncall@example.com")
     assert mail.get_content().replace("\r\n", "\n").strip() == MESSAGE.body
+
+
+def test_without_apprise_definitions_load_and_a_tick_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    monkeypatch.setenv(VARIABLE, "json://127.0.0.1")
+    Alerts(urls_env=VARIABLE)
+    with pytest.raises(SettingError, match=r"pip install .feed_assets\[alerts\]., or"):
+        addresses(VARIABLE)
 
 
 def test_an_address_that_fails_does_not_affect_the_others(
