@@ -14,10 +14,13 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 PROJECT, DATASET = "test-project", "crm"
+DAYS_OF_URL, FIRST_DAY = "days", date(2020, 1, 1)
 _ROWS_AT_ONCE = 100_000
 _TIMEOUT = 60
 
@@ -68,6 +71,45 @@ def _ours_in_dagster(target: str) -> Importer:
         materialize(asset, resources)
 
     return run
+
+
+def _our_days(target: str) -> Importer:
+    """A backfill as one Dagster run."""
+    dagster = importlib.import_module("dagster")
+    config = importlib.import_module("feed_assets.config.feed")
+    assets = importlib.import_module("feed_assets.orchestration.assets")
+    io_manager = importlib.import_module("feed_assets.orchestration.io_manager")
+    schedules = importlib.import_module("feed_assets.orchestration.schedules")
+    importlib.import_module("feed_assets.importing.import_feed")
+    warehouse = _our_warehouse(target)
+    manager = io_manager.WarehouseIOManager(warehouse=warehouse)
+    folder = _instance_folder()
+    instance = dagster.DagsterInstance.from_config(folder.name)
+
+    def run(url: str, table: str) -> None:
+        assert folder, "it is there as long as this is"
+        days = _days(url)
+        feed = config.Feed(
+            name=table,
+            url=url.partition("?")[0],
+            dataset=DATASET,
+            partition_by_date={"start_date": FIRST_DAY.isoformat()},
+        )
+        assets_and_resources = dagster.Definitions(
+            [assets.feed_asset(feed)], resources={assets.IO_MANAGER: manager}
+        )
+        assets_and_resources.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance,
+            tags={schedules.RANGE_START: days[0], schedules.RANGE_END: days[-1]},
+        )
+
+    return run
+
+
+def _days(url: str) -> list[str]:
+    """Return the days that the URL's parameter names by their numbers, as in `days=0-364`."""
+    first, last = parse_qs(urlsplit(url).query)[DAYS_OF_URL][0].split("-")
+    return [(FIRST_DAY + timedelta(day)).isoformat() for day in range(int(first), int(last) + 1)]
 
 
 def _our_warehouse(target: str) -> Any:
@@ -166,7 +208,42 @@ def _dlt_given_arrow(target: str) -> Importer:
     return _pipeline(target, tables)
 
 
+def _dlt_days(target: str) -> Importer:
+    """A table for each day, all in one run of a pipeline."""
+    requests = importlib.import_module("requests")
+    dlt, new_pipeline = _dlt_pipelines(target)
+
+    def rows(url: str) -> Iterator[Any]:
+        body = requests.get(url, timeout=_TIMEOUT).content
+        yield [json.loads(line) for line in body.splitlines()]
+
+    def run(url: str, table: str) -> None:
+        tables = [
+            dlt.resource(
+                rows,
+                name=f"{table}_{day.replace('-', '')}",
+                write_disposition="replace",
+                parallelized=True,
+            )(url)
+            for day in _days(url)
+        ]
+        new_pipeline(table).run(tables, loader_file_format="parquet")
+
+    return run
+
+
 def _pipeline(target: str, source: Callable[[str], Iterator[Any]]) -> Importer:
+    dlt, new_pipeline = _dlt_pipelines(target)
+
+    def run(url: str, table: str) -> None:
+        rows = dlt.resource(source, name=table, write_disposition="replace")(url)
+        new_pipeline(table).run(rows, loader_file_format="parquet")
+
+    return run
+
+
+def _dlt_pipelines(target: str) -> tuple[Any, Callable[[str], Any]]:
+    """Import dlt; return it, and a function that makes a pipeline into the target."""
     os.environ["DATA_WRITER__BUFFER_MAX_ITEMS"] = str(_ROWS_AT_ONCE)  # of 5,000, it is slower
     os.environ["DATA_WRITER__DISABLE_COMPRESSION"] = "true"  # the emulator reads no gzip
     dlt = importlib.import_module("dlt")
@@ -183,20 +260,17 @@ def _pipeline(target: str, source: Callable[[str], Iterator[Any]]) -> Importer:
         destination = dlt.destinations.duckdb(target)
     folder = tempfile.mkdtemp()
 
-    def run(url: str, table: str) -> None:
-        pipeline = dlt.pipeline(
+    def new_pipeline(table: str) -> Any:
+        return dlt.pipeline(
             f"of_{table}", pipelines_dir=folder, destination=destination, dataset_name=DATASET
         )
-        rows = dlt.resource(source, name=table, write_disposition="replace")(url)
-        pipeline.run(rows, loader_file_format="parquet")
 
-    return run
+    return dlt, new_pipeline
 
 
 def _in_dagster(dagster: Any) -> Callable[[Any, dict[str, Any]], None]:
     """Materialize an asset with resources, in an instance on disk as in production."""
-    folder = tempfile.TemporaryDirectory()
-    Path(folder.name, "dagster.yaml").write_text("telemetry: {enabled: false}", encoding="utf-8")
+    folder = _instance_folder()
     instance = dagster.DagsterInstance.from_config(folder.name)
 
     def run(asset: Any, resources: dict[str, Any]) -> None:
@@ -204,6 +278,12 @@ def _in_dagster(dagster: Any) -> Callable[[Any, dict[str, Any]], None]:
         dagster.materialize([asset], instance=instance, resources=resources)
 
     return run
+
+
+def _instance_folder() -> tempfile.TemporaryDirectory[str]:
+    folder = tempfile.TemporaryDirectory()
+    Path(folder.name, "dagster.yaml").write_text("telemetry: {enabled: false}", encoding="utf-8")
+    return folder
 
 
 def _bigquery(target: str) -> Any:
@@ -235,4 +315,9 @@ WAYS = (
     Way("BigQueryPandasIOManager", _io_manager, ("BigQuery",)),
     Way("autodetect", _autodetect, ("BigQuery",)),
 )
-BY_NAME = {way.name: way for way in WAYS}
+BACKFILLS = (
+    Way("feed_assets, days in one Dagster run", _our_days, ("BigQuery",), ours=True),
+    Way("dlt, days in one run", _dlt_days, ("BigQuery",)),
+)
+"""Ways to import days into a table each; the URL's parameter `DAYS_OF_URL` names them."""
+BY_NAME = {way.name: way for way in WAYS + BACKFILLS}
