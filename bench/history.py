@@ -24,7 +24,8 @@ import pyarrow as pa
 
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
-from feed_assets.warehouse.store import known_columns, store_shard
+from feed_assets.warehouse.store import known_columns
+from feed_assets_tests.support.storing import store_shard
 
 _ORDERS = Table("crm", "orders")
 _LAST = date(2024, 6, 10)  # of the days before, so that some of its month are left
@@ -94,7 +95,7 @@ def store(warehouse: DuckDBWarehouse, day: date, rows: int, new: Sequence[str] =
     with warehouse:
         known_columns(warehouse, _ORDERS)
     with warehouse:
-        store_shard(warehouse, _ORDERS, day, lambda known: sent, attempt=str(day))
+        store_shard(warehouse, _ORDERS, day, sent, attempt=str(day))
 
 
 def bare(path: Path, rows: int) -> None:

@@ -341,6 +341,13 @@ class Feed(FrozenModel):
     parallel_requests: int = Field(
         4, ge=1, le=100, examples=[1], description="Number of concurrent requests in a backfill."
     )
+    parallel_loads: int | None = Field(
+        None,
+        ge=1,
+        le=10,
+        examples=[2],
+        description="Number of days to load at once into BigQuery. Default: 8. DuckDB loads one.",
+    )
     days_per_run: int | None = Field(
         None,
         ge=1,

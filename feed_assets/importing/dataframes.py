@@ -28,19 +28,19 @@ def to_frame(rows: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def to_arrow(frame: pd.DataFrame, *, validated: bool = False) -> pa.Table:
+def to_arrow(frame: pd.DataFrame, schema: pa.Schema | None = None) -> pa.Table:
     """Return the rows of a DataFrame; Arrow-backed columns are not copied.
 
-    `attrs["types"]` maps a path to JSON or GEOGRAPHY; the text there is validated, unless it is
-    `validated` already. Raises UnsupportedColumn for a named index, a column with values of
-    several types, or invalid text.
+    `schema` is that of the rows that became the DataFrame by `to_frame`. Without it,
+    `attrs["types"]` maps a path to JSON or GEOGRAPHY, and the text there is validated. Raises
+    UnsupportedColumn for a named index, a column with values of several types, or invalid text.
     """
     if any(name is not None for name in frame.index.names):
         raise UnsupportedColumn(
             f"the DataFrame's index {', '.join(map(str, frame.index.names))} would be lost; call "
             f"reset_index() to keep it as columns"
         )
-    if not validated:
+    if schema is None:
         check_mixtures(frame)
     try:
         rows = pa.Table.from_pandas(frame, preserve_index=False)
@@ -57,6 +57,8 @@ def to_arrow(frame: pd.DataFrame, *, validated: bool = False) -> pa.Table:
         ) from None
     if rows.num_rows != len(frame):
         raise UnsupportedColumn(f"the DataFrame has {len(frame)} rows and no columns to store")
+    if schema is not None:
+        return pa.Table.from_arrays(rows.columns, schema=schema)
     types = frame.attrs.get("types", {})
     if not isinstance(types, Mapping):
         raise UnsupportedColumn(
@@ -64,7 +66,7 @@ def to_arrow(frame: pd.DataFrame, *, validated: bool = False) -> pa.Table:
             f'GEOGRAPHY: {{"payload": "JSON"}}'
         )
     rows = with_text_types(rows, types)
-    for column in () if validated else columns_of(rows.schema):
+    for column in columns_of(rows.schema):
         if text_types((column,)):
             _check_texts(rows.column(column.name).to_pylist(), column, column.name)
     return rows

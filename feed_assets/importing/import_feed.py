@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -17,20 +18,28 @@ from feed_assets.errors import (
     CheckFailed,
     ContentError,
     EmptyFeed,
+    FeedAssetsError,
     TooFewRows,
     TypeConflict,
 )
 from feed_assets.importing.checks import CheckResult, check_content, check_stored
-from feed_assets.importing.dataframes import to_arrow
+from feed_assets.importing.dataframes import to_frame
+from feed_assets.importing.frames import LazyFrame
 from feed_assets.importing.key_columns import check_key_columns
 from feed_assets.importing.read_download import read_download
+from feed_assets.importing.table_writer import TableWriter
 from feed_assets.schema.columns import Column, Columns, arrow_schema, paths, with_text_types
 from feed_assets.schema.datatypes import is_text
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import Origin, Warehouse
 from feed_assets.warehouse.conform import conform
-from feed_assets.warehouse.store import Stored, known_columns, store_shard, store_snapshot
+from feed_assets.warehouse.store import Stored
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+SMALL_BYTES = 8 << 20
+"""Largest download to read while the warehouse stays open."""
 REJECTED_LINES = "Lines of the feed of {table} that are not rows; max_bad_lines accepts them."
 REJECTED = (Column("line", "INTEGER"), Column("reason", "STRING"), Column("text", "STRING"))
 
@@ -54,98 +63,105 @@ class Import:
     snapshot_state: SnapshotState | None = None
 
 
+class FeedFrame(LazyFrame):
+    """The rows of a pending day or snapshot, or the error of its request."""
+
+    def __init__(self, pending: PendingDay | FeedAssetsError) -> None:
+        self._outcome = pending
+        self._reading: ndjson.Reading | None = None
+        self._checks: tuple[CheckResult, ...] = ()
+        self._snapshot_state: SnapshotState | None = None
+        if isinstance(pending, PendingDay):
+            self.declared = pending.feed.types
+            self.origin = _origin(pending)
+
+    @property
+    def is_ready(self) -> bool:  # type: ignore[override]  # it changes while the body arrives
+        """Return whether the body is completely downloaded and at most SMALL_BYTES long."""
+        info = self._outcome.download.info if isinstance(self._outcome, PendingDay) else None
+        return bool(info and info.done() and info.result().bytes < SMALL_BYTES)
+
+    def read(self, known: Columns) -> pd.DataFrame:
+        """Raises ContentError, DownloadError and DiskFailed."""
+        pending = self._pending
+        with _disk_errors(pending):
+            reading = self._reading = _read(pending, known)
+            rows = pa.Table.from_arrays(reading.table.columns, schema=reading.schema)
+            rows = with_text_types(rows, reading.types)
+            self._checks = _check_content(pending, rows)
+        self.schema = rows.schema
+        self.named = ndjson.schema_of_keys(reading.columns)
+        return to_frame(rows)
+
+    def check(self, warehouse: Warehouse, table: Table) -> None:
+        """Raises TooFewRows."""
+        _check_rows(self._pending, table, self._last_reading.rows, warehouse)
+
+    def before_load(self, warehouse: Warehouse, attempt: str) -> None:
+        """Store the bad lines."""
+        pending = self._pending
+        table = pending.feed.destination.rejected
+        if pending.day is not None:
+            table = table.shard(pending.day)
+        _store_rejected(pending, table, self._last_reading.bad_lines, warehouse, attempt)
+
+    def explain(self, conflict: TypeConflict, known: Columns) -> None:
+        """Name the first line that does not fit the column."""
+        before = dict(paths(known)).get(conflict.column)
+        if before is not None:
+            kind = pa.null() if is_text(before.type) else before.arrow
+            conflict.line = self._last_reading.first_conflicting_line(conflict.column, kind)
+
+    def after_load(self, warehouse: Warehouse, stored: Stored) -> None:
+        """Remember the state of a snapshot, so that the next run can find it unchanged."""
+        validators = self._pending.download.info.result().validators
+        # without a state the next run imports again, and reports the bad lines again
+        if not validators or self._last_reading.bad_lines:
+            return
+        if token := warehouse.content_token(self._pending.feed.destination):
+            self._snapshot_state = SnapshotState(validators, token)
+
+    def imported(self, stored: Stored) -> Import:
+        """Return the result once the rows are stored."""
+        reading = self._last_reading
+        row_checks = check_stored(stored, reading.rows, len(reading.bad_lines))
+        checks = (*row_checks, *self._checks)
+        return Import(self._pending, reading, stored, checks, self._snapshot_state)
+
+    @property
+    def _pending(self) -> PendingDay:
+        if isinstance(self._outcome, FeedAssetsError):
+            raise self._outcome
+        return self._outcome
+
+    @property
+    def _last_reading(self) -> ndjson.Reading:
+        assert self._reading is not None
+        return self._reading
+
+
 def store(pending: PendingDay, warehouse: Warehouse, *, attempt: str) -> Import:
     """Read a pending day, and replace its table with exactly these rows.
 
     Raises ContentError, TableError or DiskFailed; the table is then unchanged.
     """
+    frame = FeedFrame(pending)
+    writer = TableWriter(warehouse, pending.feed.destination, attempt)
+    return frame.imported(writer.store(frame, pending.day))
+
+
+@contextmanager
+def _disk_errors(pending: PendingDay) -> Iterator[None]:
     try:
-        if pending.day is None:
-            return _store_snapshot(pending, warehouse, attempt)
-        return _store_day(pending, pending.day, warehouse, attempt)
+        yield
     except OSError as failure:
         raise disk_failed(f"{pending.download.url} could not be read", failure) from None
 
 
-class _Content:
-    """The rows of a download, read again when another import changes the known columns."""
-
-    def __init__(self, pending: PendingDay, known: Columns) -> None:
-        self._pending = pending
-        self._read(known)
-
-    def _read(self, known: Columns) -> None:
-        self.known = known
-        self.reading = _read(self._pending, known)
-        self.checks = _check_content(self._pending, self.reading)
-
-    def rows(self, known: Columns) -> pa.Table:
-        """Return the rows, typed for these columns, with the feed's keys as field metadata."""
-        if known != self.known:
-            self._read(known)
-        reading = self.reading
-        rows = to_arrow(reading.frame(), validated=True)
-        return with_text_types(
-            pa.Table.from_arrays(rows.columns, schema=reading.schema), reading.types
-        )
-
-    def imported(self, stored: Stored, state: SnapshotState | None = None) -> Import:
-        reading = self.reading
-        row_checks = check_stored(stored, reading.rows, len(reading.bad_lines))
-        return Import(self._pending, reading, stored, (*row_checks, *self.checks), state)
-
-
-def _store_snapshot(pending: PendingDay, warehouse: Warehouse, attempt: str) -> Import:
-    table = pending.feed.destination
-    content = _Content(pending, ())
-    reading, rows = content.reading, content.rows(())
-    schema = ndjson.schema_of_keys(reading.columns)
-    with warehouse:
-        _check_rows(pending, table, reading.rows, warehouse)
-        _store_rejected(pending, table.rejected, reading.bad_lines, warehouse, attempt)
-        stored = store_snapshot(
-            warehouse, table, rows, named=schema, attempt=attempt, origin=_origin(pending)
-        )
-        state, validators = None, pending.download.info.result().validators
-        # without a state the next run imports again, and reports the bad lines again
-        if validators and not reading.bad_lines and (token := warehouse.content_token(table)):
-            state = SnapshotState(validators, token)
-    return content.imported(stored, state)
-
-
-def _store_day(pending: PendingDay, day: date, warehouse: Warehouse, attempt: str) -> Import:
-    feed, table = pending.feed, pending.feed.destination
-    with warehouse:
-        known = known_columns(warehouse, table, feed.types).columns
-    content = _Content(pending, known)  # reading is slow, so the warehouse is not open
-    reading = content.reading
-    with warehouse:
-        _check_rows(pending, table.shard(day), reading.rows, warehouse)
-        _store_rejected(pending, table.rejected.shard(day), reading.bad_lines, warehouse, attempt)
-        try:
-            stored = store_shard(
-                warehouse,
-                table,
-                day,
-                content.rows,
-                attempt=attempt,
-                declared=feed.types,
-                origin=_origin(pending),
-            )
-        except TypeConflict as conflict:
-            before = dict(paths(content.known)).get(conflict.column)
-            if before is not None:
-                kind = pa.null() if is_text(before.type) else before.arrow
-                conflict.line = content.reading.first_conflicting_line(conflict.column, kind)
-            raise
-    return content.imported(stored)
-
-
-def _check_content(pending: PendingDay, reading: ndjson.Reading) -> tuple[CheckResult, ...]:
+def _check_content(pending: PendingDay, rows: pa.Table) -> tuple[CheckResult, ...]:
     """Check the rows; raise CheckFailed for a failure among `blocking_checks`."""
-    rows = pa.Table.from_arrays(reading.table.columns, schema=reading.schema)
     feed = pending.feed
-    checks = check_content(feed, pending.day, with_text_types(rows, reading.types))
+    checks = check_content(feed, pending.day, rows)
     for each in checks:
         if not each.passed and each.name in feed.blocking_checks:
             examples = f" ({'; '.join(each.samples)})" if each.samples else ""

@@ -15,7 +15,6 @@ from feed_assets.orchestration.resources import (
     storage_kinds,
     table_metadata,
 )
-from feed_assets.schema.table import parse_day
 
 WAREHOUSE, IO_MANAGER = "feed_assets_warehouse", "feed_assets_io_manager"
 """Keys of our resources, which a project may have beside its own."""
@@ -47,12 +46,10 @@ def feed_asset(feed: Feed) -> dg.AssetsDefinition:
     )
     def import_feed(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]  # Dagster would use an annotation as the type that downstream assets load
         keys = context.partition_keys if feed.partition_by_date else [None]
-        import_run = ImportRun(context, feed, [key and parse_day(key) for key in keys])
-        yield dg.Output(
-            import_run, metadata=SUPPRESS_FINAL_MATERIALIZATION if len(keys) > 1 else None
-        )
+        frames = ImportRun(context, feed, keys)
+        yield dg.Output(frames, metadata=SUPPRESS_FINAL_MATERIALIZATION if len(keys) > 1 else None)
         if len(keys) == 1:
-            import_run.log_checks()
+            frames.log_checks()
         for spec in specs:  # checks of several days are logged as each is stored
             yield dg.Output(None, spec.get_python_identifier())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import date
 from typing import TYPE_CHECKING, Any, get_origin
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, get_origin
 import dagster as dg
 from pydantic import PrivateAttr
 
-from feed_assets.errors import FeedAssetsError, SettingError
-from feed_assets.orchestration.import_run import ImportRun, PermanentFailures
+from feed_assets.errors import FeedAssetsError, ImportFailed, SettingError
+from feed_assets.importing.frames import GivenFrame, Key, LazyFrame, LazyFrames
 from feed_assets.orchestration.metadata import stored_metadata
 from feed_assets.orchestration.resources import WarehouseResource, as_failure
+from feed_assets.orchestration.store_frames import Failures, store_frames
 from feed_assets.schema.table import Table, parse_day
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from feed_assets.warehouse.base import Warehouse
+    from feed_assets.warehouse.store import Stored
 
 
 class WarehouseIOManager(dg.ConfigurableIOManager):
@@ -36,27 +38,18 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
     """
 
     warehouse: WarehouseResource
-    _permanent_failures: dict[dg.AssetKey, PermanentFailures] = PrivateAttr(default_factory=dict)
+    _permanent_failures: dict[dg.AssetKey, Failures] = PrivateAttr(default_factory=dict)
     """Permanent failures in earlier attempts of this run, which share this process."""
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        if isinstance(obj, ImportRun):
-            permanent_failures = self._permanent_failures.setdefault(context.asset_key, {})
-            from feed_assets.warehouse.store import finish_pending
-
-            opened = self.warehouse.open(context.log)
-            with obj.slot(), obj.as_retry_request(), as_failure(), opened as warehouse:
-                try:
-                    obj.store(warehouse, permanent_failures)
-                except FeedAssetsError:
-                    if obj.feed.partition_by_date:  # a day that is stored does it by itself
-                        with suppress(FeedAssetsError):
-                            finish_pending(warehouse, obj.feed.destination)
-                    raise
-            return
-        with as_failure(), self.warehouse.open(context.log) as warehouse:
-            for key, frame in _frames(context, obj).items():
-                self._store(context, warehouse, key, frame)
+        with as_failure():
+            frames = obj if isinstance(obj, LazyFrames) else _GivenFrames(context, obj)
+        failed = self._permanent_failures.setdefault(context.asset_key, {})
+        with frames.running(), as_failure(), self.warehouse.open(context.log) as warehouse:
+            reasons = failed | self._store(context, frames, [*failed], warehouse)
+            failed |= {key: why for key, why in reasons.items() if not why.transient}
+            if reasons:
+                raise ImportFailed(frames.name, reasons)
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame | dict[str, pd.DataFrame]:
         from feed_assets.warehouse.read import read_shards, read_table
@@ -75,23 +68,73 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
         return _frame(shards.values())
 
     def _store(
-        self, context: dg.OutputContext, warehouse: Warehouse, key: str | None, frame: pd.DataFrame
-    ) -> None:
-        from feed_assets.importing.dataframes import to_arrow
-        from feed_assets.warehouse.store import store_shard, store_snapshot
+        self,
+        context: dg.OutputContext,
+        frames: LazyFrames,
+        failed: Collection[Key],
+        warehouse: Warehouse,
+    ) -> Failures:
+        """Store all frames but those that have failed for good, or that are stored already."""
+        from feed_assets.importing.table_writer import TableWriter
+        from feed_assets.warehouse.store import finish_pending
 
+        stored = frames.stored_before()
+        left = [key for key in frames if key not in failed and key not in stored]
+        if len(left) < len(frames):
+            frames.log.info(f"{len(left)} of {len(frames)} days are left to import")
         table = _table(context.definition_metadata, context.asset_key)
-        rows = to_arrow(frame)
-        attempt = f"{context.run_id} {context.step_context.previous_attempt_count} {key}"
-        with warehouse:
-            if key is None:
-                stored = store_snapshot(warehouse, table, rows, attempt=attempt)
-            else:
-                day = _day(context.asset_key, key)
-                stored = store_shard(warehouse, table, day, lambda known: rows, attempt=attempt)
-        if key is None or len(context.asset_partition_keys) == 1:
-            context.add_output_metadata(stored_metadata(stored))
-        context.log.info(f"{stored.table or table}: {stored.rows} rows stored")
+        days = {key: _day(context.asset_key, key) if key else None for key in left}
+        attempt = f"{context.run_id} {context.step_context.previous_attempt_count}"
+        failures = store_frames(frames, days, warehouse, TableWriter(warehouse, table, attempt))
+        if failures and None not in failures:
+            with suppress(FeedAssetsError):  # a day that is stored does it by itself
+                finish_pending(warehouse, table)
+        return failures
+
+
+class _GivenFrames(LazyFrames):
+    """The DataFrame of an asset, or its mapping of partition keys to DataFrames."""
+
+    def __init__(self, context: dg.OutputContext, obj: Any) -> None:
+        keys: Sequence[Key] = (
+            context.asset_partition_keys if context.has_asset_partitions else [None]
+        )
+        self.name, self.log = context.asset_key.to_user_string(), context.log
+        self._context, self._keys = context, keys
+        self._frames = obj if isinstance(obj, Mapping) else {keys[0]: obj}
+        if set(self._frames) != set(keys):
+            raise SettingError(
+                f"{self.name} ran for {len(keys)} partitions and returned {len(self._frames)} "
+                f"DataFrames; return a mapping with a DataFrame for each partition key"
+            )
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getitem__(self, key: Key) -> pd.DataFrame:
+        import pandas as pd
+
+        frame = self._frames[key]
+        if not isinstance(frame, pd.DataFrame):
+            raise SettingError(
+                f"the asset returned a {type(frame).__name__}; the warehouse stores pandas "
+                f"DataFrames"
+            )
+        return frame
+
+    def arriving(
+        self, keys: Sequence[Key], warehouse: Warehouse, on_wait: Callable[[], None]
+    ) -> Generator[tuple[Key, LazyFrame]]:
+        for key in keys:
+            yield key, GivenFrame(self[key])
+
+    def stored(self, key: Key, frame: LazyFrame, stored: Stored) -> str:
+        if len(self) == 1:
+            self._context.add_output_metadata(stored_metadata(stored))
+        return f"{stored.table or 'no table'}: {stored.rows} rows stored"
 
 
 def _frame(tables: Iterable[pa.Table]) -> pd.DataFrame:
@@ -104,28 +147,6 @@ def _frame(tables: Iterable[pa.Table]) -> pd.DataFrame:
     if not found:  # an input without partitions
         return pd.DataFrame()
     return to_frame(pa.concat_tables(found))
-
-
-def _frames(context: dg.OutputContext, obj: Any) -> Mapping[str | None, pd.DataFrame]:
-    """Return the asset's DataFrames by partition key; None is the key without partitions."""
-    import pandas as pd
-
-    keys: Sequence[str | None] = (
-        context.asset_partition_keys if context.has_asset_partitions else [None]
-    )
-    frames = obj if isinstance(obj, Mapping) else {keys[0]: obj}
-    name = context.asset_key.to_user_string()
-    if set(frames) != set(keys):
-        raise SettingError(
-            f"{name} ran for {len(keys)} partitions and returned {len(frames)} DataFrames; "
-            f"return a mapping with a DataFrame for each partition key"
-        )
-    for frame in frames.values():
-        if not isinstance(frame, pd.DataFrame):
-            raise SettingError(
-                f"{name} returned a {type(frame).__name__}; the warehouse stores pandas DataFrames"
-            )
-    return frames
 
 
 def _table(metadata: Mapping[str, Any] | None, key: dg.AssetKey) -> Table:

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
@@ -120,13 +120,18 @@ def _bigquery(
 
     if os.environ.get("BIGQUERY_EMULATOR_HOST"):
         client = emulator_client(project, location)
-        yield BigQueryWarehouse(client, _staging(project, staging_bucket, emulated=True))
+        staging = _staging(project, staging_bucket, emulated=True)
+        with closing(BigQueryWarehouse(client, staging)) as warehouse:
+            yield warehouse
         return
     from dagster_gcp import BigQueryResource
 
     try:
-        with BigQueryResource(project=project, location=location).get_client() as client:
-            yield BigQueryWarehouse(client, _staging(project, staging_bucket))
+        with (
+            BigQueryResource(project=project, location=location).get_client() as client,
+            closing(BigQueryWarehouse(client, _staging(project, staging_bucket))) as warehouse,
+        ):
+            yield warehouse
     except GoogleAuthError as failure:
         raise SettingError(
             f"BigQuery cannot be used without Google's credentials: {failure}"

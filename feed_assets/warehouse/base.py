@@ -70,6 +70,9 @@ class Warehouse(Protocol):
 
     wildcards: bool
     """True if users query shards by prefix (`table_*`), so that nothing else may match it."""
+    parallel_loads: int
+    """Calls of `replace` to run at once, unless a feed declares another number; 1 is the only one
+    for a warehouse that one thread at a time can use."""
 
     def __enter__(self) -> Self: ...
 
@@ -110,8 +113,8 @@ class Warehouse(Protocol):
 
     def record_columns(
         self, table: Table, columns: Columns, pending: PendingMigration, *, expected: KnownColumns
-    ) -> bool:
-        """Replace the record of known columns if it is still `expected`, else return False."""
+    ) -> KnownColumns | None:
+        """Replace the record of known columns; None if it is not `expected` any more."""
 
     def shards(self, table: Table) -> list[Table]:
         """List the existing shards: by creation time, or without wildcards by name.

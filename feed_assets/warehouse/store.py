@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 
@@ -22,12 +22,6 @@ from feed_assets.warehouse.base import (
     Warehouse,
 )
 from feed_assets.warehouse.conform import columns_in, conform
-
-ROUNDS = 50  # of learning columns while others learn, too
-
-Rows = Callable[[Columns], pa.Table]
-"""Rows read in the light of the columns known so far: each key under the column that it had, and
-text as it was sent where that is STRING. Fields have the keys that their columns are sent as."""
 
 
 @dataclass(frozen=True)
@@ -72,36 +66,42 @@ def store_snapshot(
     return _stored(table, load, before, columns, started)
 
 
-def store_shard(
+@dataclass(frozen=True)
+class Loaded:
+    """A table that is loaded; of a shard, the columns known when it was read and after its load."""
+
+    stored: Stored
+    known: KnownColumns | None = None
+    now: KnownColumns | None = None
+    created: bool = False
+
+
+def load_shard(
     warehouse: Warehouse,
     table: Table,
     day: date,
-    read: Rows,
+    rows: pa.Table,
+    known: KnownColumns,
     *,
+    before: Columns,
     attempt: str,
-    declared: Collection[str] = (),
     origin: Origin = NO_ORIGIN,
-) -> Stored:
-    """Makes `table_YYYYMMDD` hold the day's rows, under the columns of all days so far.
+) -> Loaded:
+    """Replace `table_YYYYMMDD` by the day's rows, under the known columns, which have theirs.
 
-    `declared` are the paths, as sent, of columns whose type is their user's decision.
-
-    Raises TypeConflict, before anything is touched, where today's types cannot join those, and
-    UnsupportedColumn where there are too many columns.
+    `before` are the columns that were known before this day's were added. If another import adds
+    more meanwhile, the shard gets them too. Call `finish_migration` then if `now` is pending.
     """
     started = time.monotonic()
-    before, known, rows = _learn(warehouse, table, read, declared)
-    columns = known.columns
-    if not columns:
-        return _nothing(table, rows)
+    if not known.columns:
+        return Loaded(_nothing(table, rows))
     shard = table.shard(day)
-    load = _replace(warehouse, shard, rows, columns, attempt, origin)
+    load = _replace(warehouse, shard, rows, known.columns, attempt, origin)
     now = warehouse.known(table)
-    if now.columns != columns:  # another import learned more meanwhile
+    if now.columns != known.columns:
         warehouse.alter(shard, now.columns)
-    if now.pending:
-        _settle(warehouse, table, now, created=load.created)
-    return _stored(shard, load, before or None, columns, started)
+    stored = _stored(shard, load, before or None, known.columns, started)
+    return Loaded(stored, known, now, load.created)
 
 
 def _nothing(table: Table, rows: pa.Table) -> Stored:
@@ -145,55 +145,57 @@ def known_columns(
     return KnownColumns(columns)
 
 
-def _learn(
-    warehouse: Warehouse, table: Table, read: Rows, declared: Collection[str]
-) -> tuple[Columns, KnownColumns, pa.Table]:
-    """Adds today's columns to those known; returns those before, what is known now, the rows."""
-    for _ in range(ROUNDS):
-        known = known_columns(warehouse, table, declared)
-        rows = read(known.columns)
-        columns = schema_evolution.merge_schemas(table, known.columns, columns_in(rows), declared)
-        if columns == known.columns and (known.etag is not None or not columns):
-            return known.columns, known, rows
-        schema_evolution.check_column_count(table, known.columns, columns)
-        news = (
-            PendingMigration.TYPES
-            if schema_evolution.changed(known.columns, columns)
-            else PendingMigration.COLUMNS
-        )
-        if warehouse.record_columns(table, columns, max(news, known.pending), expected=known):
-            return known.columns, warehouse.known(table), rows
-    raise WarehouseFailed(
-        f"the columns of {table} were changed by other imports {ROUNDS} times in a row; "
-        f"import again when fewer run at once",
-        transient=True,
+def add_columns(
+    warehouse: Warehouse,
+    table: Table,
+    known: KnownColumns,
+    rows: pa.Table,
+    declared: Collection[str] = (),
+) -> KnownColumns | None:
+    """Record the columns of a day's rows; None if another import has changed the record meanwhile.
+
+    `declared` are the paths, as sent, of columns whose type their user decides. Raises
+    TypeConflict if a type of the rows cannot be merged, UnsupportedColumn for too many columns.
+    """
+    columns = schema_evolution.merge_schemas(table, known.columns, columns_in(rows), declared)
+    if columns == known.columns and (known.etag is not None or not columns):
+        return known
+    schema_evolution.check_column_count(table, known.columns, columns)
+    pending = (
+        PendingMigration.TYPES
+        if schema_evolution.changed(known.columns, columns)
+        else PendingMigration.COLUMNS
     )
+    return warehouse.record_columns(table, columns, max(pending, known.pending), expected=known)
 
 
-def _settle(warehouse: Warehouse, table: Table, known: KnownColumns, *, created: bool) -> None:
-    """Has the shards follow what was learned: all in types, the one created last in columns, too.
+def finish_migration(
+    warehouse: Warehouse, table: Table, known: KnownColumns, *, created: bool
+) -> KnownColumns | None:
+    """Migrate all shards in types, and the one created last in columns; record that it is done.
 
-    That one need not be looked for where this import `created` its shard, with every column: one
-    created still later is its import's business, which looks at what is known once it has loaded.
+    That one need not be looked for if this import has `created` its shard, with every column. A
+    shard that is created still later is migrated by its own import, after its load.
 
     BigQuery gives `table_*` the columns of the shard created last.
     https://cloud.google.com/bigquery/docs/querying-wildcard-tables#schema_used_for_query_evaluation
     """
     if known.pending is PendingMigration.TYPES:
         warehouse.widen(table, known.columns)
-    if not created and (standing := warehouse.shards(table)):
-        warehouse.alter(standing[-1], known.columns)
-    warehouse.record_columns(table, known.columns, PendingMigration.NOTHING, expected=known)
+    if not created and (existing := warehouse.shards(table)):
+        warehouse.alter(existing[-1], known.columns)
+    return warehouse.record_columns(table, known.columns, PendingMigration.NOTHING, expected=known)
 
 
 def finish_pending(warehouse: Warehouse, table: Table) -> None:
-    """Have the shards follow what an import has learned that was killed before they did.
+    """Finish the migration that a killed or failed import has left.
 
-    Beside an import that is under way it does no harm: what each of them does may be done twice.
+    An import under way is not disturbed: some work may then be done twice.
     """
-    known = warehouse.known(table)
-    if known.pending:
-        _settle(warehouse, table, known, created=False)
+    with warehouse:
+        known = warehouse.known(table)
+        if known.pending:
+            finish_migration(warehouse, table, known, created=False)
 
 
 def _unmeasured(column: Column) -> Column:

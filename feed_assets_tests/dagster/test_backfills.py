@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ from feed_assets.orchestration.run_launcher import CheckedRunLauncher
 from feed_assets.schema.table import Table
 from feed_assets.warehouse import lease
 from feed_assets.warehouse.lease import WarehouseLease
+from feed_assets_tests.support.bigquery.emulator import Emulator
+from feed_assets_tests.support.bigquery.fault_proxy import Exchange, FaultProxy
 from feed_assets_tests.support.dagster.client import PROJECT, waited_for
 from feed_assets_tests.support.dagster.project import Project
 from feed_assets_tests.support.servers import faulty
@@ -232,6 +235,48 @@ def test_the_instance_that_make_sets_up_runs_one_import_of_a_feed_at_a_time(
         assert pools.pool_granularity.value == "run"
         assert instance.run_monitoring_enabled
         assert isinstance(instance.run_launcher, CheckedRunLauncher)
+
+
+# --- several days at once ---
+
+
+def test_days_that_bigquery_loads_at_once_are_recorded_in_their_order(
+    project: Callable[..., Project],
+    bigquery: Emulator,
+    proxy: FaultProxy,
+    dataset: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The feed's server gets no more requests at once than it did before."""
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", proxy.url)
+    orders = project(
+        bigquery=bigquery,
+        dataset=dataset,
+        partition_by_date=BY_DATE,
+        parallel_requests=2,
+        parallel_loads=3,
+    )
+    together, ahead = threading.Barrier(3), list[int]()
+    answering(orders.server)
+
+    def hold(exchange: Exchange) -> None:
+        ahead.append(len(orders.server.requests))
+        together.wait(30)
+        exchange.answer(exchange.forward())
+
+    proxy.on("upload", hold)
+    days = [f"2020-01-{number:02}" for number in range(1, 10)]
+
+    run = orders.run(days[0], days[-1])
+
+    assert run.success
+    logs = orders.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    assert [entry.dagster_event.partition for entry in logs if entry.dagster_event] == days
+    # three are loaded, one is read and waits for its load, one is read, and two are requested
+    assert max(ahead[:3]) <= 3 + 1 + 1 + 2
+    for key in days:
+        shard = Table(dataset, f"orders_{key.replace('-', '')}")
+        assert orders.rows(shard) == [{"id": key.replace("-", "")}]
 
 
 # --- ended from outside ---

@@ -13,11 +13,12 @@ from typing import IO, Any
 
 import dagster as dg
 import duckdb
+import pandas as pd
 import pytest
 
 from feed_assets import byte_source
 from feed_assets.config.feed import Feed
-from feed_assets.download.prefetch import PendingDay
+from feed_assets.schema.columns import Columns
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import PendingMigration
 from feed_assets_tests.support.dagster.project import SNAPSHOT, Project, metadata_of
@@ -255,14 +256,15 @@ def test_a_run_that_breaks_off_has_recorded_the_days_it_stored(
 ) -> None:
     import feed_assets.importing.import_feed as importing
 
-    real = importing.store
+    real = importing.FeedFrame.read
 
-    def killed(delivery: PendingDay, *args: Any, **kwargs: Any) -> importing.Import:
-        if str(delivery.day) == "2020-01-03":
+    def killed(frame: importing.FeedFrame, known: Columns) -> pd.DataFrame:
+        assert frame.origin is not None
+        if frame.origin.labels["day"] == "2020-01-03":
             raise KeyboardInterrupt
-        return real(delivery, *args, **kwargs)
+        return real(frame, known)
 
-    monkeypatch.setattr(importing, "store", killed)
+    monkeypatch.setattr(importing.FeedFrame, "read", killed)
 
     with suppress(KeyboardInterrupt):
         by_date.run("2020-01-01", "2020-01-04")
@@ -274,14 +276,15 @@ def test_a_surprise_fails_its_day_with_a_sentence_and_no_other_day(
 ) -> None:
     import feed_assets.importing.import_feed as importing
 
-    real, secret = importing.store, "hunter2"
+    real, secret = importing.FeedFrame.read, "hunter2"
 
-    def surprised(delivery: PendingDay, *args: Any, **kwargs: Any) -> importing.Import:
-        if str(delivery.day) == "2020-01-03":
+    def surprised(frame: importing.FeedFrame, known: Columns) -> pd.DataFrame:
+        assert frame.origin is not None
+        if frame.origin.labels["day"] == "2020-01-03":
             raise OverflowError(secret)
-        return real(delivery, *args, **kwargs)
+        return real(frame, known)
 
-    monkeypatch.setattr(importing, "store", surprised)
+    monkeypatch.setattr(importing.FeedFrame, "read", surprised)
 
     run = by_date.run("2020-01-01", "2020-01-04")
 

@@ -1,6 +1,6 @@
 """Any asset's DataFrames into tables, and back for those downstream."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import time
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +13,7 @@ import pytest
 from feed_assets.config.feed import Feed
 from feed_assets.errors import WarehouseFailed
 from feed_assets.orchestration.assets import IO_MANAGER, WAREHOUSE, feed_asset, latest_asset
+from feed_assets.orchestration.import_run import ImportRun
 from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.resources import WarehouseResource
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
@@ -274,7 +275,7 @@ def one_for_all() -> pd.DataFrame:
         (gaps, (), "column tags has arrays with null elements"),
         (blank, (), "2 rows for mart.blank have no value in any column"),
         (bare, (), "3 rows and no columns"),
-        (words, (), "mart/words returned a str; the warehouse stores pandas DataFrames"),
+        (words, (), "mart/words: the asset returned a str; the warehouse stores pandas DataFrames"),
         (regions, ("eu",), "has a partition 'eu', which is no day"),
         (one_for_all, ("2020-01-01", "2020-01-02"), "a DataFrame for each partition key"),
     ],
@@ -286,6 +287,65 @@ def test_what_cannot_be_stored_is_refused_in_a_sentence(
     assert says in reason(run(asset, *days))
     with tables:
         assert tables.columns(Table("mart", asset.key.path[-1])) is None
+
+
+class ReadOnDemand(Mapping[str, pd.DataFrame]):
+    """A mapping whose DataFrames are made when they are asked for; the second cannot be stored."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self.keys_, self.asked = keys, list[str]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys_)
+
+    def __len__(self) -> int:
+        return len(self.keys_)
+
+    def __getitem__(self, key: str) -> pd.DataFrame:
+        self.asked.append(key)
+        return pd.DataFrame({"n": [1, "one"] if key == self.keys_[1] else [1]})
+
+
+def test_days_of_any_asset_fail_alone_and_each_is_read_once_when_it_is_stored(
+    run: Any, tables: DuckDBWarehouse
+) -> None:
+    returned: list[ReadOnDemand] = []
+
+    @dg.asset(key_prefix="mart", partitions_def=DAYS, backfill_policy=AS_ONE_RUN)
+    def lazy(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
+        returned.append(ReadOnDemand(context.partition_keys))
+        return returned[0]
+
+    said = reason(run(lazy, "2020-01-01", "2020-01-04"))
+
+    assert said.startswith("mart/lazy 2020-01-02: column n")
+    assert returned[0].asked == list(returned[0])
+    with tables:
+        stored = [tables.count(Table("mart", f"lazy_2020010{day}")) for day in range(1, 5)]
+    assert stored == [1, None, 1, 1]
+
+
+def test_a_feeds_asset_returns_dataframes_by_day_that_are_read_on_demand(
+    instance: dg.DagsterInstance,
+) -> None:
+    with feed_server() as server:
+        server.answer = lambda path: lines({"id": path[-8:], "total": 1.5})
+        feed = Feed(
+            name="orders",
+            url=server.url,
+            dataset="crm",
+            partition_by_date={"start_date": "2020-01-01", "end_date": "2020-01-03"},
+        )
+        with dg.build_asset_context(
+            partition_key_range=dg.PartitionKeyRange("2020-01-01", "2020-01-03"),
+            instance=instance,
+        ) as context:
+            frames = ImportRun(context, feed, ["2020-01-01", "2020-01-02", "2020-01-03"])
+
+            assert list(frames) == ["2020-01-01", "2020-01-02", "2020-01-03"]
+            assert not server.requests
+            assert frames["2020-01-02"].to_dict("list") == {"id": ["20200102"], "total": [1.5]}
+            assert len(server.requests) == 1
 
 
 def test_the_view_of_the_latest_state_is_loaded_like_a_table(

@@ -26,8 +26,9 @@ from requests.adapters import HTTPAdapter
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import Warehouse
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
-from feed_assets.warehouse.store import Stored, store_shard
+from feed_assets.warehouse.store import Stored
 from feed_assets_tests.support.bigquery.emulator import Emulator
+from feed_assets_tests.support.storing import store_shard
 
 Rows = Sequence[dict[str, Any]]
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -40,7 +41,7 @@ def import_day(
     """Store a day as an import does."""
     sent = pa.Table.from_pylist(list(rows))
     with warehouse:
-        return store_shard(warehouse, table, day, lambda known: sent, attempt=attempt)
+        return store_shard(warehouse, table, day, sent, attempt=attempt)
 
 
 class Killed(BaseException):

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import dagster as dg
 import pytest
 
 from feed_assets.demo import crm
+from feed_assets_tests.support.bigquery.emulator import Emulator
+from feed_assets_tests.support.bigquery.fault_proxy import Exchange, FaultProxy
 from feed_assets_tests.support.dagster.client import (
     BIN,
     PROJECT,
@@ -123,3 +126,72 @@ def test_a_run_that_was_killed_with_all_of_dagster_gives_its_place_to_the_next(
     with dg.DagsterInstance.from_config(str(home)) as instance:
         (failed,) = instance.all_logs(killed, dg.DagsterEventType.RUN_FAILURE)
     assert "was killed during the import; the table is whole" in failed.message
+
+
+BACKFILL = """
+import sys
+from pathlib import Path
+import dagster as dg
+from feed_assets_tests.support.bigquery.emulator import Emulator
+from feed_assets_tests.support.dagster.project import Project
+from feed_assets_tests.support.servers.feed import FeedServer
+home, url, emulator, dataset, first, last = sys.argv[1:]
+with dg.DagsterInstance.from_config(home) as instance:
+    project = Project(
+        FeedServer(url), Path(home), instance, Emulator(emulator), dataset=dataset,
+        partition_by_date={"start_date": first},
+    )
+    assert project.run(first, last).success
+"""
+DAYS = [f"2020-01-{day:02}" for day in range(1, 13)]
+RECORDED = 2
+"""Days that are recorded before the others are loaded and not recorded yet, or not loaded."""
+
+
+def test_a_backfill_that_is_killed_while_days_are_loaded_at_once_is_completed_by_the_next_run(
+    tmp_path: Path, bigquery: Emulator, proxy: FaultProxy, dataset: str
+) -> None:
+    """Columns and a wider type come with days that are under way when the process is killed."""
+    rows: dict[str, dict[str, object]] = {
+        day: {"id": f"N{day}", "total": 1.5 if day > DAYS[5] else 1} for day in DAYS
+    }
+    rows[DAYS[4]]["coupon"] = "X"
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}", encoding="utf-8")
+    arrived, killed = list[str](), threading.Event()
+
+    def hold(exchange: Exchange) -> None:
+        job = exchange.proxy.uploaded(exchange.call)
+        arrived.append(job["configuration"]["load"]["destinationTable"]["tableId"])
+        day = int(arrived[-1][-2:])
+        if day <= RECORDED:
+            exchange.answer(exchange.forward())
+        else:  # of the days that are left, each other one is loaded
+            if day % 2:
+                exchange.forward()
+            assert killed.wait(120)
+
+    with feed_server() as server:
+        server.answer = lambda path: lines(rows[path[-8:-4] + f"-{path[-4:-2]}-{path[-2:]}"])
+        ends = [server.url, bigquery.url, dataset, DAYS[0], DAYS[-1]]
+        command = [sys.executable, "-c", BACKFILL, str(tmp_path), *ends]
+        env = {**os.environ, "PYTHONPATH": str(PROJECT), "BIGQUERY_EMULATOR_HOST": proxy.url}
+        proxy.on("upload", hold)
+        with process(command, PROJECT, env, tmp_path / "killed.log") as program:
+            waited_for("eight loads", lambda: len(arrived) == RECORDED + 8)
+            os.killpg(program.pid, signal.SIGKILL)
+            program.wait(30)
+        killed.set()
+        with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+            recorded = instance.get_materialized_partitions(dg.AssetKey("orders"))
+        proxy.clear()
+        done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    assert recorded == set(DAYS[:RECORDED])
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert instance.get_materialized_partitions(dg.AssetKey("orders")) == set(DAYS)
+    found = bigquery.client().query_and_wait(f"SELECT * FROM `{dataset}.orders_*` ORDER BY id")
+    types = {field.name: field.field_type for field in found.schema}
+    assert types == {"id": "STRING", "total": "FLOAT", "coupon": "STRING"}
+    stored = [{name: value for name, value in row.items() if value is not None} for row in found]
+    assert stored == list(rows.values())

@@ -21,7 +21,7 @@ from feed_assets.errors import NotOurs, TableError, WarehouseFailed
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.bigquery import alter_tables, client, load_job, warehouse
 from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
-from feed_assets.warehouse.store import Stored, store_shard, store_snapshot
+from feed_assets.warehouse.store import Stored, store_snapshot
 from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.bigquery.fault_proxy import (
     NAMES,
@@ -40,6 +40,7 @@ from feed_assets_tests.support.bigquery.fault_proxy import (
     reset,
     slow_job,
 )
+from feed_assets_tests.support.storing import store_shard
 
 DAY = date(2020, 1, 2)
 BEFORE = [{"id": "N0", "total": 1}]
@@ -102,7 +103,7 @@ class Scene:
         sent = pa.Table.from_pylist(rows)
         if self.kind == "snapshot":
             return store_snapshot(tables, self.orders, sent, attempt=attempt)
-        return store_shard(tables, self.orders, day, lambda known: sent, attempt=attempt)
+        return store_shard(tables, self.orders, day, sent, attempt=attempt)
 
     def rows(self) -> Rows | None:
         """Return the table's rows; None if it does not exist."""
@@ -315,7 +316,7 @@ def test_seven_columns_that_widen_at_once_keep_within_the_rate_of_updates(
 
     def store(day: int, rows: Rows) -> None:
         table = pa.Table.from_pylist(rows)
-        store_shard(tables, orders, date(2020, 1, day), lambda known: table, attempt=f"{day}")
+        store_shard(tables, orders, date(2020, 1, day), table, attempt=f"{day}")
 
     store(1, narrow)
     proxy.on("query", five_updates_in_ten_seconds(waited))

@@ -14,8 +14,9 @@ from feed_assets.errors import WarehouseFailed
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import Origin
 from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
-from feed_assets.warehouse.store import store_shard, store_snapshot
+from feed_assets.warehouse.store import store_snapshot
 from feed_assets_tests.support.bigquery.emulator import Emulator
+from feed_assets_tests.support.storing import store_shard
 
 DAY = date(2020, 1, 20)
 TAG = {"names": ["projects/p/locations/eu/taxonomies/1/policyTags/2"]}
@@ -66,7 +67,7 @@ def snapshot(
 
 
 def shard(warehouse: BigQueryWarehouse, orders: Table, rows: pa.Table, day: date = DAY) -> None:
-    store_shard(warehouse, orders, day, lambda known: rows, attempt=uuid4().hex)
+    store_shard(warehouse, orders, day, rows, attempt=uuid4().hex)
 
 
 def protect(client: bigquery.Client, table: Table) -> None:

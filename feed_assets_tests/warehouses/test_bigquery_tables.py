@@ -15,9 +15,10 @@ from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import Origin
 from feed_assets.warehouse.bigquery.client import BigQueryClient
 from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
-from feed_assets.warehouse.store import Stored, store_shard, store_snapshot
+from feed_assets.warehouse.store import Stored, store_snapshot
 from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.bigquery.fault_proxy import FaultProxy
+from feed_assets_tests.support.storing import store_shard
 
 DAY = date(2020, 1, 20)
 ROWS = pa.table({"id": ["N1"], "total": [1.5]})
@@ -42,9 +43,7 @@ def orders(dataset: str) -> Table:
 def store(
     warehouse: BigQueryWarehouse, orders: Table, rows: pa.Table = ROWS, attempt: str = "1"
 ) -> Stored:
-    return store_shard(
-        warehouse, orders, DAY, lambda known: rows, attempt=f"{orders} {attempt}", origin=ORIGIN
-    )
+    return store_shard(warehouse, orders, DAY, rows, attempt=f"{orders} {attempt}", origin=ORIGIN)
 
 
 def test_a_new_table_and_its_job_say_which_feed_and_day_they_are_of(

@@ -24,7 +24,8 @@ from feed_assets.warehouse.schema_evolution import (
     merge_schemas,
     with_wider_types,
 )
-from feed_assets.warehouse.store import Stored, finish_pending, store_shard, store_snapshot
+from feed_assets.warehouse.store import Stored, finish_pending, store_snapshot
+from feed_assets_tests.support.storing import store_shard
 
 DAYS = [date(2020, 1, day) for day in range(1, 32)]
 
@@ -36,7 +37,7 @@ def orders(dataset: str) -> Table:
 
 def store(warehouse: Warehouse, table: Table, day: date, rows: pa.Table | list[Any]) -> Stored:
     table_of = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows)
-    return store_shard(warehouse, table, day, lambda known: table_of, attempt=f"{day} {id(rows)}")
+    return store_shard(warehouse, table, day, table_of, attempt=f"{day} {id(rows)}")
 
 
 def rows_of(warehouse: Warehouse, table: Table) -> list[dict[str, Any]]:

@@ -17,8 +17,9 @@ from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import Origin, Warehouse
 from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
-from feed_assets.warehouse.store import store_shard, store_snapshot
+from feed_assets.warehouse.store import store_snapshot
 from feed_assets_tests.support.bigquery.emulator import Emulator
+from feed_assets_tests.support.storing import store_shard
 
 DAY = date(2020, 1, 20)
 ROWS = pa.table(
@@ -37,6 +38,7 @@ ROWS = pa.table(
         ]
     ),
 )
+
 SAID = {
     "order-id": "The shop's number of it; it's 'N' and digits.",
     "customer": "Who ordered.",
@@ -62,7 +64,7 @@ def store(warehouse: Warehouse, orders: Table, said: Mapping[str, str], attempt:
         warehouse,
         orders,
         DAY,
-        lambda known: ROWS,
+        ROWS,
         attempt=f"{orders} {attempt}",
         origin=Origin(columns=said),
     )

@@ -23,7 +23,8 @@ from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import KnownColumns, PendingMigration
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.read import read_shards, read_table
-from feed_assets.warehouse.store import store_shard, store_snapshot
+from feed_assets.warehouse.store import store_snapshot
+from feed_assets_tests.support.storing import store_shard
 
 ORDERS = Table("crm", "orders")
 ROWS = pa.table({"id": [1]})
@@ -168,7 +169,7 @@ def test_a_dataset_that_duckdb_keeps_to_itself_is_refused_before_anything_is_lea
     warehouse, table = DuckDBWarehouse(path), Table(dataset, "orders")
     stores: Sequence[Callable[[], object]] = (
         lambda: store_snapshot(warehouse, table, ROWS, attempt="1"),
-        lambda: store_shard(warehouse, table, DAY, lambda known: ROWS, attempt="1"),
+        lambda: store_shard(warehouse, table, DAY, ROWS, attempt="1"),
     )
     for store in stores:
         with pytest.raises(NotOurs) as refused:

@@ -29,12 +29,13 @@ from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import Warehouse
 from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
-from feed_assets.warehouse.store import store_shard, store_snapshot
+from feed_assets.warehouse.store import store_snapshot
 from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.servers import faulty as faults
 from feed_assets_tests.support.servers.faulty import faulty_server
 from feed_assets_tests.support.servers.feed import FeedServer, lines
 from feed_assets_tests.support.servers.fetching import feed, fetched
+from feed_assets_tests.support.storing import store_shard
 
 DAY = date(2020, 1, 2)
 STEP = 256 << 10
@@ -104,7 +105,7 @@ def import_one(warehouse: Warehouse, kind: str, rows: pa.Table, attempt: str) ->
         if kind == "snapshot":
             store_snapshot(warehouse, orders, rows, attempt=attempt)
             return orders
-        store_shard(warehouse, orders, DAY, lambda known: rows, attempt=attempt)
+        store_shard(warehouse, orders, DAY, rows, attempt=attempt)
         return orders.shard(DAY)
 
 

@@ -26,9 +26,10 @@ from feed_assets.warehouse.base import Warehouse
 from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.read import read_table
-from feed_assets.warehouse.store import store_shard, store_snapshot
+from feed_assets.warehouse.store import store_snapshot
 from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.bigquery.real import new_dataset
+from feed_assets_tests.support.storing import store_shard
 
 Row = dict[str, Any]
 FIRST = date(2020, 1, 30)  # so that histories cross from one month to the next
@@ -37,7 +38,7 @@ DAYS = [FIRST + timedelta(days=number) for number in range(4)]
 
 def store(warehouse: Warehouse, table: Table, day: date, sent: Sequence[Row]) -> None:
     arrow = table_of(sent)
-    store_shard(warehouse, table, day, lambda known: arrow, attempt=uuid4().hex)
+    store_shard(warehouse, table, day, arrow, attempt=uuid4().hex)
 
 
 def table_of(sent: Sequence[Row]) -> pa.Table:

@@ -21,7 +21,8 @@ from feed_assets.warehouse.base import PendingMigration, Warehouse
 from feed_assets.warehouse.conform import conform
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.read import read_shards, read_table
-from feed_assets.warehouse.store import Stored, store_shard, store_snapshot
+from feed_assets.warehouse.store import Stored, store_snapshot
+from feed_assets_tests.support.storing import store_shard
 from feed_assets_tests.warehouses.test_contract import EVERY_TYPE
 
 DAYS = [date(2020, 1, day) for day in range(1, 8)]
@@ -73,7 +74,7 @@ def rows_of_all_types() -> pa.Table:
 
 
 def store(warehouse: Warehouse, table: Table, day: date, rows: pa.Table) -> Stored:
-    return store_shard(warehouse, table, day, lambda known: rows, attempt=f"{day} {id(rows)}")
+    return store_shard(warehouse, table, day, rows, attempt=f"{day} {id(rows)}")
 
 
 def canonical(rows: pa.Table) -> Any:
@@ -345,7 +346,7 @@ def test_a_view_over_a_shard_from_before_a_declaration_says_what_to_do(
     text = pa.table({"id": [1], "at": ["2020"], "c": ["n/a"]})
     store(duckdb_tables, table, DAYS[0], text)
     number = pa.table({"id": [2], "at": ["2021"], "c": pa.array([LEAST], WIDE)})
-    store_shard(duckdb_tables, table, DAYS[1], lambda known: number, attempt="2", declared=["c"])
+    store_shard(duckdb_tables, table, DAYS[1], number, attempt="2", declared=["c"])
     with duckdb_tables:
         duckdb_tables.define_latest(table, ["id"], "at")
 

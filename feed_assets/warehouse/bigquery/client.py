@@ -60,6 +60,7 @@ class BigQueryClient:
             except NotFound:
                 return None
         self._require_here(table, found.location)
+        self._datasets.add(table.dataset)
         return found
 
     def columns(self, table: Table) -> Columns | None:
@@ -139,18 +140,21 @@ class BigQueryClient:
             restored._properties["tableConstraints"] = found
             self.update(restored, ["table_constraints"], etag=None)
 
-    def create(self, table: bigquery.Table) -> None:
+    def create(self, table: bigquery.Table) -> bigquery.Table:
         """Create a table or view that does not expire, whatever the dataset's default."""
         made = self.client.create_table(table, timeout=CALL_SECONDS)
         if made.expires is not None:
             made.expires = None
             with suppress(BadRequest, Forbidden):  # in the sandbox, nothing stays
-                self.update(made, ["expires"], etag=None)
+                return self.update(made, ["expires"], etag=None)
+        return made
 
-    def update(self, table: bigquery.Table, fields: list[str], *, etag: str | None) -> None:
+    def update(
+        self, table: bigquery.Table, fields: list[str], *, etag: str | None
+    ) -> bigquery.Table:
         """Update the table. Raises PreconditionFailed if it no longer has the given etag."""
         table._properties["etag"] = etag
-        self.client.update_table(table, fields, timeout=CALL_SECONDS)
+        return self.client.update_table(table, fields, timeout=CALL_SECONDS)
 
     def make_dataset(self, name: str) -> None:
         """Create the dataset if it is missing. Look first, as few accounts may create one."""

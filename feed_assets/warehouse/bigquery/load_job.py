@@ -18,6 +18,12 @@ CALL_SECONDS = 60.0
 """Timeout of one request. The client retries transient errors for 10 minutes."""
 JOB_SECONDS = 3600.0
 """Timeout of a job, which is then cancelled."""
+SHORTEST_POLL, LONGEST_POLL = 0.25, 20.0
+"""Seconds between two looks at a job: a tenth of the time that it has taken so far.
+
+Google's client waits a second at first, then half as long again each time: a load of 2.5 seconds
+is seen to be done after 4.75.
+"""
 PATIENT = DEFAULT_RETRY.with_predicate(passes)
 FINDING = DEFAULT_RETRY.with_predicate(lambda why: isinstance(why, NotFound) or passes(why))
 """Retry for a job that exists but may not be found at once.
@@ -28,17 +34,24 @@ https://github.com/googleapis/python-bigquery/issues/2134
 Named = Callable[[str], LoadJob]
 
 
-def run(name: str, make: Named, find: Named, *, of: str) -> LoadJob:
+def run(
+    name: str,
+    make: Named,
+    find: Named,
+    *,
+    of: str,
+    stopped: Callable[[], bool] = lambda: False,
+) -> LoadJob:
     """Run a load job exactly once: submit it, or adopt the job that an earlier attempt submitted.
 
     `make` and `find` do so by a job's id, of which each begins with `name`. Raises FAILURES, or
-    WarehouseFailed if the job does not end.
+    WarehouseFailed if the job does not end, or once it is `stopped`.
     """
     for number in range(TRIES):
         time.sleep(WAIT_SECONDS * number)
         job = _made(f"{name}-{number}", make, find)
         try:
-            _wait(job, of)
+            _wait(job, of, stopped)
             return job
         except FAILURES as failure:
             # another job only once this one has failed: else both would load
@@ -71,13 +84,25 @@ def _made(job_id: str, make: Named, find: Named) -> LoadJob:
     return find(job_id)
 
 
-def _wait(job: LoadJob, of: str) -> None:
+def _wait(job: LoadJob, of: str, stopped: Callable[[], bool]) -> None:
     """Wait until the job is done, and raise its error. Cancel it after JOB_SECONDS.
 
     It might replace the table when a later import has already done so.
     """
+    began = time.monotonic()
     try:
-        job.result(retry=PATIENT, timeout=JOB_SECONDS)
+        while job.state != "DONE":
+            waited = time.monotonic() - began
+            if waited > JOB_SECONDS:
+                raise TimeoutError
+            time.sleep(min(LONGEST_POLL, max(SHORTEST_POLL, waited / 10)))
+            if stopped():
+                raise WarehouseFailed(
+                    f"the run ended while {of} was loaded; BigQuery may finish the load; import "
+                    f"it again"
+                )
+            job.reload(retry=PATIENT, timeout=CALL_SECONDS)
+        job.result()
         return
     except FAILURES:
         if job.state == "DONE":

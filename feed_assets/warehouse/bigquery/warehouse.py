@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import SEEK_END
@@ -47,11 +48,13 @@ class BigQueryWarehouse:
     """Tables in the client's project, created in the client's location."""
 
     wildcards = True
+    parallel_loads = 8
 
     def __init__(self, client: bigquery.Client, staging: StagingBucket | None = None) -> None:
         """Stage files of STAGED_BYTES and more in `staging`."""
         self._client, self._staging = client, staging
         self._api = BigQueryClient(client)
+        self._closed = threading.Event()
 
     def __repr__(self) -> str:
         return repr(self._api)
@@ -61,6 +64,10 @@ class BigQueryWarehouse:
 
     def __exit__(self, *failure: object) -> None:
         pass
+
+    def close(self) -> None:
+        """Let no thread wait for a load job any longer. BigQuery finishes the jobs that run."""
+        self._closed.set()
 
     def columns(self, table: Table) -> Columns | None:
         return self._api.columns(table)
@@ -123,12 +130,11 @@ class BigQueryWarehouse:
         found = self._api.find(table.columns)
         if found is None:
             return KnownColumns()
-        pending = found.labels.get("pending", PendingMigration.NOTHING.name.lower())
-        return KnownColumns(known_from(schema_of(found)), PendingMigration[pending.upper()], found)
+        return _known(found)
 
     def record_columns(
         self, table: Table, columns: Columns, pending: PendingMigration, *, expected: KnownColumns
-    ) -> bool:
+    ) -> KnownColumns | None:
         before: bigquery.Table | None = expected.etag
         place = bigquery.Table(
             self._api.id(table.columns),
@@ -140,12 +146,10 @@ class BigQueryWarehouse:
             try:
                 if before is None:
                     self._api.make_dataset(table.dataset)
-                    self._api.create(place)
-                else:
-                    self._api.update(place, ["schema", "labels"], etag=before.etag)
+                    return _known(self._api.create(place))
+                return _known(self._api.update(place, ["schema", "labels"], etag=before.etag))
             except (Conflict, PreconditionFailed):
-                return False
-        return True
+                return None
 
     def shards(self, table: Table) -> list[Table]:
         return self._api.shards(table)
@@ -191,7 +195,9 @@ class BigQueryWarehouse:
             return cast("bigquery.LoadJob", job)
 
         with self._api.translated(f"loading {table}"), self._staged(table, file, named) as uri:
-            return run(f"feed_assets-{named}", make, find, of=str(table))
+            return run(
+                f"feed_assets-{named}", make, find, of=str(table), stopped=self._closed.is_set
+            )
 
     @contextmanager
     def _staged(self, table: Table, file: IO[bytes], attempt: str) -> Iterator[str | None]:
@@ -201,3 +207,8 @@ class BigQueryWarehouse:
             return
         with self._staging.holding(file, self._api.id(table), attempt) as uri:
             yield uri
+
+
+def _known(found: bigquery.Table) -> KnownColumns:
+    pending = found.labels.get("pending", PendingMigration.NOTHING.name.lower())
+    return KnownColumns(known_from(schema_of(found)), PendingMigration[pending.upper()], found)

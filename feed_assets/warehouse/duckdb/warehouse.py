@@ -72,6 +72,7 @@ class DuckDBWarehouse:
     """
 
     wildcards = False
+    parallel_loads = 1
 
     def __init__(
         self,
@@ -208,20 +209,21 @@ class DuckDBWarehouse:
 
     def record_columns(
         self, table: Table, columns: Columns, pending: PendingMigration, *, expected: KnownColumns
-    ) -> bool:
+    ) -> KnownColumns | None:
         with self._transaction() as run:
             if self.known(table).etag != expected.etag:
-                return False
+                return None
+            etag = (expected.etag or 0) + 1
             run.execute(
                 "INSERT OR REPLACE INTO feed_assets.known_columns VALUES (?, ?, ?, ?)",
                 [
                     catalog.key(table),
-                    (expected.etag or 0) + 1,
+                    etag,
                     int(pending),
                     json.dumps([asdict(column) for column in columns]),
                 ],
             )
-            return True
+            return KnownColumns(columns, pending, etag)
 
     def shards(self, table: Table) -> list[Table]:
         with self._session() as run:
