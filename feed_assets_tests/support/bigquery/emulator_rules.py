@@ -37,7 +37,7 @@ from sqlglot import TokenType, exp
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from feed_assets_tests.support.bigquery.analyzer import (
     SqlRefused,
@@ -45,6 +45,7 @@ from feed_assets_tests.support.bigquery.analyzer import (
     check_sql,
     output_fields,
 )
+from feed_assets_tests.support.bigquery.discovery import NotInApi, api
 from feed_assets_tests.support.bigquery.emulator_boxes import (
     TYPE,
     box_lines,
@@ -861,12 +862,36 @@ def detected(path: Path) -> Path:
 
 
 def one_at_a_time(app: ASGIApp) -> ASGIApp:
-    """Handle one request after the other: the emulator's one connection is not for threads."""
+    """Handle one request after the other: the emulator's one connection is not for threads.
+
+    First, each is compared with the API's description: BigQuery refuses unknown fields, too.
+    """
     lock = asyncio.Lock()
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
-        async with lock:
+        if scope["type"] != "http" or "/bigquery/v2/" not in scope["path"]:
             await app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        body = await request.body()
+        try:
+            api("bigquery.v2").check(
+                request.method,
+                str(request.url).removeprefix(str(request.base_url).rstrip("/")),
+                body,
+                request.headers.get("content-type", ""),
+            )
+        except NotInApi as problem:
+            errors = [{"reason": "invalid", "message": str(problem)}]
+            error = {"code": 400, "message": str(problem), "errors": errors}
+            await JSONResponse({"error": error}, 400)(scope, receive, send)
+            return
+
+        async def again() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async with lock:
+            await app(scope, again, send)
 
     return handle
 

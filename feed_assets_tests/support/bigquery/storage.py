@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import google_crc32c
 
+from feed_assets_tests.support.bigquery.discovery import NotInApi, api
 from feed_assets_tests.support.servers.feed import running
 
 
@@ -45,7 +46,9 @@ def cloud_storage(folder: Path) -> Iterator[CloudStorage]:
             bucket = unquote(urlsplit(self.path).path.split("/")[-2])
             told.calls.append(f"upload to {bucket}")
             length = int(self.headers["Content-Length"])
-            named = json.loads(self.rfile.read(length))["name"]
+            body = self.rfile.read(length)
+            self.check(body)
+            named = json.loads(body)["name"]
             if not (folder / bucket).is_dir():
                 self.answer(
                     404, {"error": {"code": 404, "message": "The specified bucket does not exist."}}
@@ -72,6 +75,7 @@ def cloud_storage(folder: Path) -> Iterator[CloudStorage]:
             self.answer(200, described(place, named))
 
         def do_GET(self) -> None:
+            self.check()
             parts = urlsplit(self.path)
             bucket = unquote(parts.path.split("/")[-2])
             prefix = parse_qs(parts.query)["prefix"][0]
@@ -81,10 +85,19 @@ def cloud_storage(folder: Path) -> Iterator[CloudStorage]:
             self.answer(200, {"items": items})
 
         def do_DELETE(self) -> None:
+            self.check()
             *_, bucket, _, named = urlsplit(self.path).path.split("/")
             told.calls.append(f"delete {unquote(named)}")
             (folder / bucket / unquote(named)).unlink()
             self.answer(204, None)
+
+        def check(self, body: bytes = b"") -> None:
+            """Answer 400 to what Storage's API does not have."""
+            try:
+                api("storage.v1").check(self.command, self.path, body)
+            except NotInApi as problem:
+                self.answer(400, {"error": {"code": 400, "message": str(problem)}})
+                raise
 
         def answer(self, status: int, body: Any, **headers: str) -> None:
             data = b"" if body is None else json.dumps(body).encode()
