@@ -15,6 +15,8 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 JSON = Mapping[str, Any]
+SENT_BY_GOOGLES_CLIENT = {("bigquery.jobs.get", "projection"): {"type": "string"}}
+"""Parameters that no document describes, and Google's client sends nevertheless."""
 
 
 class NotInApi(Exception):
@@ -91,6 +93,8 @@ class Api:
 
     def _check_query(self, called: Method, query: Mapping[str, Sequence[str]], where: str) -> None:
         known = {**self._document["parameters"], **called.parameters}
+        method = called.description["id"]
+        known |= {name: p for (of, name), p in SENT_BY_GOOGLES_CLIENT.items() if of == method}
         for name, values in query.items():
             if name not in known:
                 raise NotInApi(f"{where} has no parameter {name}")

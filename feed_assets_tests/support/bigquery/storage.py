@@ -77,6 +77,9 @@ def cloud_storage(folder: Path) -> Iterator[CloudStorage]:
         def do_GET(self) -> None:
             self.check()
             parts = urlsplit(self.path)
+            if not parts.path.endswith("/o"):
+                self.answer(404, {"error": {"code": 404, "message": f"not emulated: {self.path}"}})
+                return
             bucket = unquote(parts.path.split("/")[-2])
             prefix = parse_qs(parts.query)["prefix"][0]
             names = [str(path.relative_to(folder / bucket)) for path in told.objects(bucket)]
