@@ -3,6 +3,7 @@
 BIN := .venv/bin
 DAGSTER_HOME ?= $(CURDIR)/var/dagster
 export DAGSTER_HOME
+unexport PYTHONDONTWRITEBYTECODE # or each process compiles thousands of modules, for seconds
 
 demo: setup ## import the example CRM through Dagster into DuckDB, and show the tables
 	@$(BIN)/python -m feed_assets.demo

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 for name in ("http_proxy", "HTTP_PROXY"):
     os.environ.pop(name, None)  # tests use plain http on this machine only
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # processes would compile Dagster again and again
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in what a shell starts with `&`
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests press Ctrl-C

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import UnionType
 from typing import Annotated, Any, get_args, get_origin
 
@@ -84,7 +85,11 @@ class AlertsScaffolder(dg.Scaffolder[Any]):
         return AlertsParams
 
     def scaffold(self, request: dg.ScaffoldRequest[Any]) -> None:
-        _write(request, alerts_yaml, Alerts)
+        has_others = any(
+            re.search(r"^type: feed_assets\.ImportAlerts\b", file.read_text("utf-8"), re.MULTILINE)
+            for file in request.target_path.parent.glob("*/defs.yaml")
+        )
+        _write(request, partial(alerts_yaml, has_others=has_others), Alerts)
 
 
 def _write(
@@ -94,6 +99,10 @@ def _write(
     given = {name: value for name, value in request.params if value is not None}
     written = text(request.target_path.name, given)
     try:
+        for key in given["key"] if isinstance(given.get("key"), list) else ():
+            if "," in str(key):
+                options = " ".join(f"--key {each.strip()}" for each in str(key).split(","))
+                raise click.ClickException(f"{key} is one key; for several, write {options}")
         if request.scaffold_format != "yaml":
             raise click.ClickException(
                 "feed_assets components are declared in YAML; leave out --format"
@@ -138,10 +147,16 @@ def feed_yaml(folder: str, given: Mapping[str, Any] | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def alerts_yaml(folder: str, given: Mapping[str, Any] | None = None) -> str:
-    """Write alerts, with all attributes and the sensor named after the folder."""
+def alerts_yaml(
+    folder: str, given: Mapping[str, Any] | None = None, *, has_others: bool = False
+) -> str:
+    """Write alerts, with all attributes and the sensor named after the folder.
+
+    If the project has alerts already, name the variable of the URLs after the folder, too.
+    """
     given = given or {}
-    values = {"name": _name(folder), **given}
+    name = _name(folder)
+    values = {"name": name, **({"urls_env": name.upper()} if has_others else {}), **given}
     lines = ["type: feed_assets.ImportAlerts", "attributes:"]
     for attribute, field in Alerts.model_fields.items():
         value = values.get(attribute, field.default)

@@ -41,7 +41,10 @@ def _lines(preview: Preview) -> Iterator[str]:
         yield "  partition_by_date:"
         days = feed.partition_by_date
         yield _line("  start_date", days.start_date, "the feed's first day")
-        yield _line("  timezone", days.timezone, "a day ends at midnight of this time zone")
+        midnight = "a day ends at midnight of this time zone"
+        if suggestions.offsets and "timezone" not in days.model_fields_set:
+            midnight += f"; the feed's times are at {' and '.join(suggestions.offsets)}"
+        yield _line("  timezone", days.timezone, midnight)
         others = {"start_date", "timezone"}
         for name, value in days.model_dump(exclude_unset=True, exclude=others).items():
             yield _line(f"  {name}", value)

@@ -15,12 +15,13 @@ from feed_assets import ndjson
 from feed_assets.byte_source import ByteSource, GrowingByteSource, unnamed_temp_file
 from feed_assets.config.feed import Feed
 from feed_assets.disk import NO_ROOM, disk_failed
-from feed_assets.errors import FeedAssetsError, SettingError
+from feed_assets.errors import FeedAssetsError, NotFound, RequestRefused, SettingError
 from feed_assets.masking import MaskedLog, SecretMask
 from feed_assets.preview.progress_bar import ProgressBar
 from feed_assets.preview.request import STDIN, PreviewRequest
 
 _PIECE = 1 << 20
+EXAMPLE_DAY = "2020-01-20"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,9 @@ def _of_url(
     log.propagate, log.handlers = False, [bar.log]
     with closing(prefetch_days(feed, [request.day], log=MaskedLog(log, mask))) as days:
         _, delivered = next(days)
+        if isinstance(delivered, NotFound | RequestRefused) and request.day is None:
+            hint = f"{delivered.args[0]}; for a feed by date, add --date {EXAMPLE_DAY}"
+            raise type(delivered)(hint, url=delivered.url, status=delivered.status)
         if isinstance(delivered, FeedAssetsError):
             raise delivered
         assert isinstance(delivered, PendingDay)  # the request was not conditional

@@ -22,6 +22,7 @@ from feed_assets.schema.columns import Columns, columns_of, with_text_types
 from feed_assets.schema.table import parse_day
 
 KEPT_BAD_LINES = 1000
+OFFSETS_BYTES = 1 << 18  # of the feed, in which times are looked at for their offset
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _preview(request: PreviewRequest, feed: Feed, mask: SecretMask) -> Preview:
             bad_line_count=reading.bad_line_count,
             warnings=list(_warnings(request, feed, rows)),
             findings=list(findings(sent, rows)),
-            suggestions=suggestions(sent, reading.table),
+            suggestions=suggestions(sent, reading.table, rows.source.read(0, OFFSETS_BYTES)),
             mask=mask,
         )
 

@@ -53,8 +53,8 @@ class PreviewRequest:
         except ValidationError as failure:
             first = failure.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the feed"
-            unknown = first["type"] == "extra_forbidden"
-            why = "is no attribute" if unknown else first["msg"].removeprefix("Value error, ")
+            texts = {"extra_forbidden": "is no attribute", "tuple_type": "is a list: write [a, b]"}
+            why = texts.get(first["type"], first["msg"].removeprefix("Value error, "))
             raise SettingError(why if why.startswith(where) else f"{where} {why}") from None
 
 

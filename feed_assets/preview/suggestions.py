@@ -16,6 +16,8 @@ _KEY_NAME = re.compile(
     r"(?:^|[_\- ])(?:id|key|uuid|guid|number|no|nr)$|(?:Id|ID|Key|Uuid|UUID|Number|No|Nr)$"
 )
 _UPDATED_NAME = re.compile("updat|modif|(?<!ex)chang", re.IGNORECASE)
+_OFFSET = re.compile(rb'"\d{4}-\d\d-\d\d[T ]\d\d:\d\d[\d:.]*(Z|[+-]\d\d(?::?\d\d)?)"')
+_UTC = {"Z", "+00", "+0000", "+00:00", "-00:00"}
 _MIN_ROWS = 20  # rows; with fewer, any column may be unique
 _MAX_KEY_BYTES = 64  # bytes
 _SEED, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)  # of FNV-1a
@@ -27,12 +29,26 @@ class Suggestions:
 
     key: str | None
     updated_at: str | None
+    offsets: Sequence[str] = ()
+    """Offsets from UTC that all times have, of which there are two at most: `+01:00`, `+02:00`."""
 
 
-def suggestions(columns: Sequence[Column], rows: pa.Table) -> Suggestions:
-    """Suggest columns; needs 8 bytes of memory per row."""
+def suggestions(columns: Sequence[Column], rows: pa.Table, start: bytes = b"") -> Suggestions:
+    """Suggest columns, and look for offsets in the `start` of the feed.
+
+    Needs 8 bytes of memory per row.
+    """
     usual = [each for each in columns if each.type is not None and "." not in each.key]
-    return Suggestions(_key(usual, rows), _updated_at(usual))
+    return Suggestions(_key(usual, rows), _updated_at(usual), _offsets(start))
+
+
+def _offsets(start: bytes) -> Sequence[str]:
+    """Return the offsets of one time zone, in summer and in winter; none if there is UTC or more.
+
+    Only a person knows which time zone has them.
+    """
+    found = sorted({offset.decode() for offset in _OFFSET.findall(start)})
+    return found if len(found) <= 2 and not _UTC & {*found} else ()
 
 
 def _key(columns: Sequence[Column], rows: pa.Table) -> str | None:

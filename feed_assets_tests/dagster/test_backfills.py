@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,7 +30,8 @@ from feed_assets.warehouse.lease import WarehouseLease
 from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.bigquery.fault_proxy import Exchange, FaultProxy
 from feed_assets_tests.support.dagster.client import PROJECT, waited_for
-from feed_assets_tests.support.dagster.project import Project
+from feed_assets_tests.support.dagster.project import Project, import_in_process
+from feed_assets_tests.support.forked import PROCESSES
 from feed_assets_tests.support.servers import faulty
 from feed_assets_tests.support.servers.faulty import faulty_server
 from feed_assets_tests.support.servers.feed import Answer, FeedServer, lines
@@ -281,39 +279,25 @@ def test_days_that_bigquery_loads_at_once_are_recorded_in_their_order(
 
 # --- ended from outside ---
 
-IMPORT = """
-import sys
-from pathlib import Path
-import dagster as dg
-from feed_assets_tests.support.dagster.project import Project
-from feed_assets_tests.support.servers.feed import FeedServer
-home, url = sys.argv[1:]
-with dg.DagsterInstance.from_config(home) as instance:
-    project = Project(
-        FeedServer(url), Path(home), instance, partition_by_date={"start_date": "2020-01-01"}
-    )
-    project.run("2020-01-01", "2020-01-07")
-"""
-
 
 @contextmanager
-def importing(home: Path, url: str) -> Iterator[subprocess.Popen[bytes]]:
+def importing(home: Path, url: str) -> Iterator[BaseProcess]:
     """A process that imports seven days, and its end."""
-    env = {**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-c", IMPORT, str(home), url]
-    with subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL) as program:
-        try:
-            yield program
-        finally:
-            program.kill()
+    program = PROCESSES.Process(target=import_in_process, args=(home, url, DAYS[0], DAYS[-1]))
+    program.start()
+    try:
+        yield program
+    finally:
+        program.kill()
+        program.join()
 
 
-def cancel(instance: dg.DagsterInstance, program: subprocess.Popen[bytes]) -> dg.DagsterRun:
+def cancel(instance: dg.DagsterInstance, program: BaseProcess) -> dg.DagsterRun:
     """Terminate a run as the UI does. Return the run."""
     (run,) = instance.get_runs()
     instance.report_run_canceling(run)
-    program.send_signal(signal.SIGTERM)
-    program.wait(60)
+    program.terminate()
+    program.join(60)
     (run,) = instance.get_runs()
     return run
 
@@ -324,6 +308,7 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.xdist_group("cancelled runs")  # whose processes fork from one
 @pytest.mark.parametrize("slow", [faulty.drip, faulty.stall(1000), faulty.drip_headers])
 def test_a_run_is_cancelled_while_the_server_keeps_it_waiting(
     home: Path, slow: faulty.Answer
@@ -355,6 +340,7 @@ def test_a_run_is_cancelled_while_the_server_keeps_it_waiting(
     assert dict(shards) == {f"orders_{key.replace('-', '')}": 2000 for key in done}
 
 
+@pytest.mark.xdist_group("cancelled runs")
 def test_a_run_is_cancelled_while_somebody_else_has_the_duckdb_file(home: Path) -> None:
     with (
         faulty_server() as server,

@@ -109,6 +109,20 @@ def test_what_is_not_given_and_needed_is_there_to_be_filled_in(tmp_path: Path) -
     }
 
 
+def test_two_keys_in_one_option_are_refused_with_the_two_options(tmp_path: Path) -> None:
+    with pytest.raises(click.ClickException) as refused:
+        scaffolded(tmp_path / "shop", {"key": ["shopId,orderId"]})
+    assert str(refused.value) == (
+        "shopId,orderId is one key; for several, write --key shopId --key orderId"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_second_alerts_get_a_variable_of_their_own(tmp_path: Path) -> None:
+    assert scaffolded(tmp_path / "alerts", {}, ALERTS)["urls_env"] == "FEED_ASSETS_ALERTS"
+    assert scaffolded(tmp_path / "team-alerts", {}, ALERTS)["urls_env"] == "TEAM_ALERTS"
+
+
 def test_alerts_are_written_as_given(tmp_path: Path) -> None:
     given = {"urls_env": "TEAM_ALERTS", "late_after_hours": 12}
     expected = {**given, "name": "team"}

@@ -6,7 +6,6 @@ import changes nothing that outlives its process, so these are all points there 
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -28,11 +27,10 @@ from feed_assets.warehouse.base import Warehouse
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.store import Stored
 from feed_assets_tests.support.bigquery.emulator import Emulator
+from feed_assets_tests.support.forked import PROCESSES
 from feed_assets_tests.support.storing import store_shard
 
 Rows = Sequence[dict[str, Any]]
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([__name__])
 
 
 def import_day(

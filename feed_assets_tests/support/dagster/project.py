@@ -86,3 +86,12 @@ def metadata_of(run: dg.ExecuteInProcessResult, asset: str = "orders") -> dict[s
         for event in run.all_events
         if event.is_step_materialization
     }
+
+
+def import_in_process(home: Path, url: str, first: str, last: str) -> None:
+    """Import days into the instance and the warehouse of a folder; the target of a process."""
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        project = Project(
+            FeedServer(url), home, instance, partition_by_date={"start_date": "2020-01-01"}
+        )
+        project.run(first, last)

@@ -166,6 +166,15 @@ def test_what_is_no_feed_ends_in_one_sentence(
         assert why in refused(server.url, *options)
 
 
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_feed_that_wants_a_day_is_refused_with_the_option(
+    server: FeedServer, status: int
+) -> None:
+    server.answer = lambda path: lines({"id": 1}) if "date=" in path else Answer(status=status)
+    assert refused(server.url).endswith("; for a feed by date, add --date 2020-01-20")
+    assert previewed(server.url, "--date", "2020-01-20")["rows"] == 1
+
+
 def test_a_connection_that_breaks_off_is_tried_again_without_a_word() -> None:
     with faulty_server() as server:
         server.arm(cut(1000), *server.answers)
@@ -194,6 +203,7 @@ def test_a_connection_that_breaks_off_is_tried_again_without_a_word() -> None:
             1,
             "types declares a as MONEY, which is not a type; use",
         ),
+        (["-", "--set", "key=a,b"], 1, "key is a list: write [a, b]"),
         (["-", "--type", "MONEY"], 2, "MONEY is not COLUMN=TYPE"),
         (["-", "--header-env", "X"], 2, "X is not NAME=ENV"),
         (["-", "--header-env", "Host=A"], 1, "Host is set by feed_assets in each request"),

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from feed_assets.byte_source import ByteSource
+from feed_assets.byte_source import ByteSource, unnamed_temp_file
 from feed_assets.ndjson import Observed, Options, Reading, read
 from feed_assets.ndjson.rowwise.observe import Observer
 from feed_assets.ndjson.strict_json import parse
@@ -31,11 +29,10 @@ made_up_in_plenty = settings(made_up, max_examples=300)
 
 def read_bytes(data: bytes, *, known: Iterable[pa.Field] = (), **options: Any) -> Reading:
     """Reads a feed of these bytes."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "feed.ndjson"
-        path.write_bytes(data)
-        with ByteSource.from_path(path) as source:
-            return read(source, options=Options(**options), known=known)
+    with unnamed_temp_file() as file:
+        file.write(data)
+        file.flush()
+        return read(ByteSource(file), options=Options(**options), known=known)
 
 
 def read_lines(*lines: str, **options: Any) -> Reading:

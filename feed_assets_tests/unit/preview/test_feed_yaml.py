@@ -63,6 +63,26 @@ def test_a_snapshot_as_it_was_asked_for(
     assert "key: [orderId]  # unique in 2 rows" in text
 
 
+@pytest.mark.parametrize(
+    ("times", "offsets"),
+    [
+        (["2020-01-20T10:00:00+01:00"], "; the feed's times are at +01:00"),
+        (["2020-01-20T10:00+01:00", "2020-07-20 10:00:00.5+02:00"], " at +01:00 and +02:00"),
+        (["2020-01-20T10:00:00+01:00", "2020-01-20T10:00:00Z"], "midnight of this time zone"),
+        (["2020-01-20"], "midnight of this time zone"),
+    ],
+)
+def test_offsets_of_times_are_named_beside_the_time_zone(
+    server: FeedServer, capsys: pytest.CaptureFixture[str], times: list[str], offsets: str
+) -> None:
+    server.answer = lambda _: lines(*({"id": each, "at": each} for each in times))
+    feed, text = declared(server, capsys, "--date", "2020-01-20")
+    (line,) = (each for each in text.splitlines() if "timezone: UTC" in each)
+    assert line.endswith(offsets)
+    assert feed.partition_by_date is not None
+    assert feed.partition_by_date.timezone == "UTC"
+
+
 def test_by_date_with_all_that_was_given(
     server: FeedServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
