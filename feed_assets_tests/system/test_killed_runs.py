@@ -148,6 +148,10 @@ RECORDED = 2
 """Days that are recorded before the others are loaded and not recorded yet, or not loaded."""
 
 
+def materialized(instance: dg.DagsterInstance) -> set[str]:
+    return instance.get_materialized_partitions(dg.AssetKey("orders"))
+
+
 def test_a_backfill_that_is_killed_while_days_are_loaded_at_once_is_completed_by_the_next_run(
     tmp_path: Path, bigquery: Emulator, proxy: FaultProxy, dataset: str
 ) -> None:
@@ -176,20 +180,22 @@ def test_a_backfill_that_is_killed_while_days_are_loaded_at_once_is_completed_by
         command = [sys.executable, "-c", BACKFILL, str(tmp_path), *ends]
         env = {**os.environ, "PYTHONPATH": str(PROJECT), "BIGQUERY_EMULATOR_HOST": proxy.url}
         proxy.on("upload", hold)
-        with process(command, PROJECT, env, tmp_path / "killed.log") as program:
+        with (
+            dg.DagsterInstance.from_config(str(tmp_path)) as instance,
+            process(command, PROJECT, env, tmp_path / "killed.log") as program,
+        ):
             waited_for("eight loads", lambda: len(arrived) == RECORDED + 8)
+            waited_for("two days", lambda: len(materialized(instance)) == RECORDED)
             os.killpg(program.pid, signal.SIGKILL)
             program.wait(30)
+            assert materialized(instance) == set(DAYS[:RECORDED])
         killed.set()
-        with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
-            recorded = instance.get_materialized_partitions(dg.AssetKey("orders"))
         proxy.clear()
         done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
-    assert recorded == set(DAYS[:RECORDED])
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
-        assert instance.get_materialized_partitions(dg.AssetKey("orders")) == set(DAYS)
+        assert materialized(instance) == set(DAYS)
     found = bigquery.client().query_and_wait(f"SELECT * FROM `{dataset}.orders_*` ORDER BY id")
     types = {field.name: field.field_type for field in found.schema}
     assert types == {"id": "STRING", "total": "FLOAT", "coupon": "STRING"}
