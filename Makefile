@@ -43,6 +43,7 @@ bench: setup ## measure; PEERS names a Python that has what is compared with
 	$(BIN)/python -m bench.downloads var/bench
 	$(BIN)/python -m bench.backfill var/bench
 	$(BIN)/python -m bench.loading var/bench
+	$(BIN)/python -m bench.latency var/bench $(if $(PEERS),--peers $(PEERS))
 	$(BIN)/python -m bench.imports var/bench $(if $(PEERS),--peers $(PEERS))
 	$(BIN)/python -m bench.exactness var/bench $(if $(PEERS),--peers $(PEERS))
 

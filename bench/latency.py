@@ -1,7 +1,7 @@
 """Days of a feed into BigQuery at the latencies of real life: ours, and dlt.
 
 python -m bench.latency FOLDER [--days N] [--rows N] [--call SECONDS] [--load SECONDS]
-    [--peers PYTHON]
+    [--peers PYTHON] [--ways NAME ...]
 
 A proxy before the tests' emulator answers each call `--call` seconds later, and reports a load job
 as done `--load` seconds after it began, or when the emulator has done it if that is later. CPU
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import resource
-import sys
 import threading
 import time
 from collections import Counter
@@ -93,7 +92,7 @@ def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--days", type=int, default=365)
+    parser.add_argument("--days", type=int, nargs="+", default=[1, 365], help="of each run")
     parser.add_argument("--rows", type=int, default=1000, help="of a day")
     parser.add_argument("--call", type=float, default=0.12, help="seconds of a call")
     parser.add_argument("--load", type=float, default=2.5, help="seconds of a load job")
@@ -107,17 +106,16 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|", flush=True)
     with served(asked.folder) as url:
         for way in ways:
-            for first, last in ((1, 1), (0, asked.days - 1)):
-                found = _measured(way, f"{url}/orders.ndjson", (first, last), asked)
-                print(_row(way, last - first + 1, found), flush=True)
-                assert found.done.failure or found.tables == last + 1, f"{found.tables} tables"
+            for days in asked.days:
+                found = _measured(way, f"{url}/orders.ndjson", days, asked)
+                print(_row(way, days, found), flush=True)
+                assert found.done.failure or found.tables == days + 1, f"{found.tables} tables"
 
 
 def _row(way: Way, days: int, found: Measured) -> str:
     if found.done.failure:
         return f"| {way.name} | {days} | failed: {found.done.failure} | | | | | |"
     polls = found.calls["get job"]
-    print(dict(found.calls), file=sys.stderr)
     calls = found.calls.total() - polls
     return (
         f"| {way.name} | {days} | {found.done.seconds:.1f} | {calls / days:.1f} "
@@ -126,15 +124,13 @@ def _row(way: Way, days: int, found: Measured) -> str:
     )
 
 
-def _measured(way: Way, feed: str, days: tuple[int, int], asked: argparse.Namespace) -> Measured:
-    """Import the days in one run; if they are not the first, after the day before them."""
-    first, last = days
+def _measured(way: Way, feed: str, days: int, asked: argparse.Namespace) -> Measured:
+    """Import the days in one run, when the day before them is stored."""
     with emulator() as running, _slow(running.url, asked.call, asked.load) as proxy:
-        if first:
-            imported(way, proxy.url, [f"{feed}?{DAYS_OF_URL}={first - 1}-{first - 1}"], asked.peers)
-            proxy.calls.clear()
+        imported(way, proxy.url, [f"{feed}?{DAYS_OF_URL}=0-0"], asked.peers)
+        proxy.calls.clear()
         before = _children()
-        (done,) = imported(way, proxy.url, [f"{feed}?{DAYS_OF_URL}={first}-{last}"], asked.peers)
+        (done,) = imported(way, proxy.url, [f"{feed}?{DAYS_OF_URL}=1-{days}"], asked.peers)
         importer = _children() - before
         calls = proxy.counted()
         tables = sum(

@@ -27,8 +27,6 @@ Log = Logger | LoggerAdapter[Any]
 class LazyFrame:
     """A DataFrame to store, read when its table is at hand. Only `read` has to be written."""
 
-    is_ready = True
-    """Can be read at once and is small, so the warehouse may stay open meanwhile."""
     declared: Collection[str] = ()
     """Paths, as sent, of columns whose type is declared."""
     origin: Origin | None = None
@@ -36,6 +34,11 @@ class LazyFrame:
     """Arrow schema of the last DataFrame, with what pandas cannot express. Texts are valid."""
     named: pa.Schema | None = None
     """Every column of the last DataFrame, those without a value included. Default: its columns."""
+
+    @property
+    def is_ready(self) -> bool:
+        """True if it is small and can be read at once, so the warehouse may stay open meanwhile."""
+        return True
 
     def read(self, known: Columns) -> pd.DataFrame:
         """Return the rows for a table that has these columns so far; none are known for a snapshot.

@@ -76,7 +76,7 @@ class FeedFrame(LazyFrame):
             self.origin = _origin(pending)
 
     @property
-    def is_ready(self) -> bool:  # type: ignore[override]  # it changes while the body arrives
+    def is_ready(self) -> bool:
         """Return whether the body is completely downloaded and at most SMALL_BYTES long."""
         info = self._outcome.download.info if isinstance(self._outcome, PendingDay) else None
         return bool(info and info.done() and info.result().bytes < SMALL_BYTES)
