@@ -186,7 +186,7 @@ def test_a_duckdb_column_that_gets_a_field_keeps_its_comment(tmp_path: Path, ord
             warehouse,
             orders,
             DAY,
-            lambda _: rows,
+            rows,
             attempt="1",
             origin=Origin(columns={"customer": "Who ordered."}),
         )
