@@ -109,7 +109,7 @@ def main() -> None:
             for days in asked.days:
                 found = _measured(way, f"{url}/orders.ndjson", days, asked)
                 print(_row(way, days, found), flush=True)
-                assert found.done.failure or found.tables == days + 1, f"{found.tables} tables"
+                assert found.done.failure or found.tables == max(days, 2), f"{found.tables} tables"
 
 
 def _row(way: Way, days: int, found: Measured) -> str:
@@ -125,12 +125,16 @@ def _row(way: Way, days: int, found: Measured) -> str:
 
 
 def _measured(way: Way, feed: str, days: int, asked: argparse.Namespace) -> Measured:
-    """Import the days in one run, when the day before them is stored."""
+    """Import the first days in one run; a single day after the first one."""
+    first = 1 if days == 1 else 0
     with emulator() as running, _slow(running.url, asked.call, asked.load) as proxy:
-        imported(way, proxy.url, [f"{feed}?{DAYS_OF_URL}=0-0"], asked.peers)
-        proxy.calls.clear()
+        if first:
+            imported(way, proxy.url, [f"{feed}?{DAYS_OF_URL}=0-0"], asked.peers)
+            proxy.calls.clear()
         before = _children()
-        (done,) = imported(way, proxy.url, [f"{feed}?{DAYS_OF_URL}=1-{days}"], asked.peers)
+        (done,) = imported(
+            way, proxy.url, [f"{feed}?{DAYS_OF_URL}={first}-{first + days - 1}"], asked.peers
+        )
         importer = _children() - before
         calls = proxy.counted()
         tables = sum(
