@@ -70,6 +70,8 @@ def _files(folder: Path, rows_flat: int, rows_nested: int) -> dict[str, Path]:
     feeds.nested(nested, rows_nested)
     found = {"flat": flat, "nested": nested}
     clean = flat.read_bytes()
+    found["flat, as a JSON array"] = folder / "flat.json"
+    found["flat, as a JSON array"].write_bytes(b"[" + clean[:-1].replace(b"\n", b",") + b"]")
     for number, (name, line) in enumerate(_LATE.items()):
         found[name] = folder / f"late_{number}.ndjson"
         found[name].write_bytes(clean + line)

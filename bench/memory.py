@@ -35,9 +35,9 @@ def main() -> None:
     asked = parser.parse_args()
     print("| feed | MB | seconds | peak anonymous MB |")
     print("|---|---|---|---|")
-    for kind in ("flat", "nested"):
+    for kind in ("flat", "nested", "document"):
         for megabytes in asked.megabytes:
-            path = asked.folder / "large.ndjson"
+            path = asked.folder / ("large.json" if kind == "document" else "large.ndjson")
             of_size(path, kind, megabytes << 20)
             found = measured(path, asked.limit << 20)
             path.unlink()
@@ -46,11 +46,16 @@ def main() -> None:
 
 def of_size(path: Path, kind: str, size: int) -> None:
     """Write a feed of at least that many bytes: the same rows again and again."""
-    (feeds.flat if kind == "flat" else feeds.nested)(path, _SEED_ROWS)
+    (feeds.nested if kind == "nested" else feeds.flat)(path, _SEED_ROWS)
     rows = path.read_bytes()
+    if kind == "document":
+        rows = rows[:-1].replace(b"\n", b",\n") + b","
+        path.write_bytes(b"[")
     with path.open("ab") as file:
         while file.tell() < size:
             file.write(rows)
+        if kind == "document":
+            file.write(b"{}]")
 
 
 def measured(path: Path, limit: int) -> dict[str, float]:

@@ -8,8 +8,10 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # in an environment of somebody else's
 
@@ -21,6 +23,14 @@ def _ours(source: Path, target: Path) -> Callable[[], object]:
     ndjson = importlib.import_module("feed_assets.ndjson")
     open_source = importlib.import_module("feed_assets.byte_source").ByteSource.from_path
     parquet = importlib.import_module("feed_assets.warehouse.bigquery.parquet_file")
+
+    if source.suffix == ".json":
+        document = importlib.import_module("feed_assets.json_document.lines").JsonLines
+
+        @contextmanager
+        def open_source(path: Path) -> Iterator[Any]:
+            with path.open("rb") as file, ndjson.open_decompressed(file, document(None)) as opened:
+                yield opened
 
     def run() -> int:
         options = ndjson.Options(max_bad_lines=1)

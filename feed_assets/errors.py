@@ -14,6 +14,7 @@ FeedAssetsError
 │   └── TooLarge              larger than `max_feed_bytes`
 ├── ContentError            the response is complete, and not a valid feed
 │   ├── NotNdjson             not NDJSON: an HTML page, an array, a binary file
+│   ├── NotJson               not the declared JSON document (`format: json`)
 │   ├── BadLines              more bad lines than `max_bad_lines`
 │   ├── EmptyFeed             a snapshot without rows
 │   ├── TooFewRows            fewer than `min_rows`, or more removed than `max_shrink`
@@ -131,6 +132,10 @@ class NotNdjson(ContentError):
     pass
 
 
+class NotJson(ContentError):
+    pass
+
+
 class EmptyFeed(ContentError):
     pass
 
@@ -145,15 +150,19 @@ class CheckFailed(ContentError):
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that is not a row; `line` counts from 1, blank lines included."""
+    """A line that is not a row; `line` counts from 1, blank lines included.
+
+    `unit` is element for a JSON document: there the number is that of the element.
+    """
 
     line: int
     reason: str
     text: str
+    unit: str = "line"
 
     def __str__(self) -> str:
         more = "…" if len(self.text) > LINE_START else ""
-        return f"line {self.line} {self.reason}: {self.text[:LINE_START]}{more}"
+        return f"{self.unit} {self.line} {self.reason}: {self.text[:LINE_START]}{more}"
 
 
 class BadLines(ContentError):
@@ -163,7 +172,9 @@ class BadLines(ContentError):
         self.first = first
         self.allowed = allowed
         limit = (
-            f" (max_bad_lines is {allowed}, and more lines than that are bad)" if allowed else ""
+            f" (max_bad_lines is {allowed}, and more {first.unit}s than that are bad)"
+            if allowed
+            else ""
         )
         super().__init__(f"{first}{limit}")
 
@@ -221,13 +232,14 @@ class TypeConflict(TableError):
         self.known = known
         self.today = today
         self.line: int | None = None
+        self.unit = "line"
         self.way_out: str | None = None
         self.declare = column if declare is None else declare
         self.declare_as = declare_as
 
     @property
     def sentence(self) -> str:
-        where = f" (first at line {self.line})" if self.line else ""
+        where = f" (first at {self.unit} {self.line})" if self.line else ""
         if self.declare_as:
             way = f"declare it so in the feed's YAML (types: {{{self.declare}: {self.declare_as}}})"
         else:

@@ -67,6 +67,8 @@ EMPTY_STATUSES = {204, 400, 404, 410, 422}
 """Statuses that some server answers for a day without rows, and none for a refusal."""
 STORED_BY = (
     "url",
+    "format",
+    "records",
     "headers_env",
     "headers",
     "empty_statuses",
@@ -103,6 +105,23 @@ class Feed(FrozenModel):
             raise ValueError(
                 f"{mistake}; write https://example.com/feed.ndjson, and credentials by basic_auth"
             ) from None
+        return value
+
+    format: Literal["ndjson", "json"] = Field(
+        "ndjson",
+        examples=["json"],
+        description="Format of the feed: NDJSON, or a JSON document with an array of rows.",
+    )
+    records: str | None = Field(
+        None,
+        examples=["data.items"],
+        description="Path of the array of rows in a JSON object. Default: the document itself.",
+    )
+
+    @field_validator("records")
+    @classmethod
+    def _is_a_path(cls, value: str | None) -> str | None:
+        check_path(value)
         return value
 
     dataset: str = Field(
@@ -443,6 +462,8 @@ class Feed(FrozenModel):
             raise ValueError(
                 "would send its credentials over plain http; use https, or set allow_insecure: true"
             )
+        if self.records and self.format != "json":
+            raise ValueError("has records, which only a JSON document has; declare format: json")
         self._have_an_order()
         placeholders = has_placeholders(self.url)
         if placeholders and not self.partition_by_date:
@@ -497,6 +518,11 @@ class Feed(FrozenModel):
         return Table(self.dataset, self.table or self.name)
 
     @property
+    def unit(self) -> str:
+        """What an error calls a row by its number: line, or element of a JSON document."""
+        return "element" if self.format == "json" else "line"
+
+    @property
     def has_latest(self) -> bool:
         """True if the shards have a latest state: by date, with `key` and `updated_at`."""
         return bool(self.partition_by_date and self.key and self.updated_at)
@@ -549,6 +575,12 @@ class Feed(FrozenModel):
         """Show all attributes, the URL redacted."""
         for name, value in super().__repr_args__():
             yield name, str(self.address) if name == "url" else value
+
+
+def check_path(path: str | None) -> None:
+    """Raise ValueError for a path in a JSON object that has an empty part."""
+    if path is not None and not all(path.split(".")):
+        raise ValueError(f"{path!r} is not a path of keys; write it as data.items")
 
 
 def _parse(url: str) -> Url:

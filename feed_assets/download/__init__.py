@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from logging import Logger, LoggerAdapter
 from traceback import format_tb
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 
@@ -24,6 +25,9 @@ from feed_assets.download.retry import Attempts
 from feed_assets.download.validators import Validators as Validators
 from feed_assets.errors import DownloadError, FeedAssetsError, UnexpectedFailure
 from feed_assets.urls import Url
+
+if TYPE_CHECKING:
+    from feed_assets.json_document.lines import JsonLines
 
 
 def download(
@@ -46,7 +50,9 @@ def download(
     url = feed.url_for(day)
     attempts = Attempts(feed, transfer, log)
     with transfer, BodyFile(feed, str(url), transfer, on_start, log) as file:
-        body = ResponseBody(str(url), file, transfer, log, if_changed_from)
+        body = ResponseBody(
+            str(url), file, transfer, log, if_changed_from, new_document=_document_reader(feed)
+        )
         try:
             while (failed := _attempt(http, feed, url, body, transfer)) is not None:
                 attempts.wait_before_next(failed)
@@ -57,6 +63,14 @@ def download(
                 raise
             file.fail(as_feed_assets_error(failure, "the download", log))  # else readers hang
         transfer.wait_until_cancelled()
+
+
+def _document_reader(feed: Feed) -> Callable[[], JsonLines] | None:
+    if feed.format == "ndjson":
+        return None
+    from feed_assets.json_document.lines import JsonLines
+
+    return partial(JsonLines, feed.records)
 
 
 def _attempt(

@@ -134,7 +134,7 @@ class BodyFile:
         Raises TooLarge or DiskFailed if `expected_bytes` do not fit.
         """
         self._position = 0
-        self._check_size(expected_bytes)
+        self.check_size(expected_bytes)
         if self._download is None:
             source = self._new_file()
             self._writer.check_space(expected_bytes)
@@ -225,7 +225,7 @@ class BodyFile:
         if not data:
             return
         size = self._source.size + len(data)
-        self._check_size(size)
+        self.check_size(size)
         self._digest.update(data)
         self._writer.write(data)
         elapsed = self._transfer.elapsed
@@ -233,7 +233,8 @@ class BodyFile:
             self._last_logged = elapsed
             self._log.info(f"{size:,} bytes so far, {size / elapsed / 1e6:.1f} MB/s")
 
-    def _check_size(self, size: int) -> None:
+    def check_size(self, size: int) -> None:
+        """Raise TooLarge for a body of more than `max_feed_bytes`."""
         if size > self._feed.max_feed_bytes:
             raise TooLarge(
                 f"{self._url} is larger than {self._feed.max_feed_bytes:,} bytes; if that is "

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from logging import LoggerAdapter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 import urllib3.exceptions
@@ -25,7 +25,10 @@ from feed_assets.download.body_file import BodyFile
 from feed_assets.download.cancellation import Transfer
 from feed_assets.download.headers import content_range, printable
 from feed_assets.download.validators import Validators
-from feed_assets.errors import RequestRefused, Truncated
+from feed_assets.errors import NotJson, RequestRefused, Truncated
+
+if TYPE_CHECKING:
+    from feed_assets.json_document.lines import JsonLines
 
 _ENCODINGS = {"", "gzip", "x-gzip", "zstd", "bzip2", "x-bzip2"}
 
@@ -39,11 +42,17 @@ class _Progress:
     total: int | None
     chunked: bool
     decoder: Decoder = field(default_factory=Plain)
+    document: JsonLines | None = None
     received: int = 0
+    decoded: int = 0
+    refusal: NotJson | None = None
+    """Why the body is not the declared document, unless a checksum shows that it is corrupt."""
 
     @property
     def end_is_marked(self) -> bool:
-        return self.total is not None or self.chunked or bool(self.decoder.compression)
+        if self.document is not None or self.decoder.compression:
+            return True
+        return self.total is not None or self.chunked
 
 
 class ResponseBody:
@@ -56,10 +65,11 @@ class ResponseBody:
         transfer: Transfer,
         log: LoggerAdapter[Any],
         if_changed_from: Validators | None = None,
+        new_document: Callable[[], JsonLines] | None = None,
     ) -> None:
-        """`url` is redacted."""
+        """`url` is redacted. `new_document` makes the reader of a body that is a JSON document."""
         self._url, self._file, self._transfer, self._log = url, file, transfer, log
-        self._if_changed_from = if_changed_from
+        self._if_changed_from, self._new_document = if_changed_from, new_document
         self._progress: _Progress | None = None
 
     def request_headers(self) -> Mapping[str, str]:
@@ -96,7 +106,7 @@ class ResponseBody:
             for data in pieces:
                 progress.received += len(data)
                 for piece in progress.decoder.decode(data):
-                    self._file.write(piece)
+                    self._write(progress, piece)
         except CorruptError:
             self.restart()
             raise self._truncated(f"is not valid {progress.decoder.compression}") from None
@@ -109,6 +119,22 @@ class ResponseBody:
             ) from None
         self._check_end(progress)
         self._file.finish(progress.validators, end_is_marked=progress.end_is_marked)
+
+    def _write(self, progress: _Progress, piece: bytes) -> None:
+        if progress.document is None:
+            self._file.write(piece)
+            return
+        progress.decoded += len(piece)
+        self._file.check_size(progress.decoded)
+        if progress.refusal is not None:
+            return
+        try:
+            for lines in progress.document.read(piece):
+                self._file.write(lines)
+        except NotJson as refusal:
+            if not progress.decoder.compression:
+                raise
+            progress.refusal = refusal
 
     def _read_empty(self, status: int) -> None:
         """Take one of the feed's `empty_statuses` as an empty body."""
@@ -125,6 +151,7 @@ class ResponseBody:
         total = response.raw.length_remaining
         validators = Validators.from_headers(response.headers)
         self._progress = progress = _Progress(encoding, validators, total, response.raw.chunked)
+        progress.document = self._new_document() if self._new_document else None
         self._file.start(total or 0)
         first = b""
         while len(first) < HEAD and (data := next(pieces, b"")):
@@ -179,10 +206,17 @@ class ResponseBody:
     def _check_end(self, progress: _Progress) -> None:
         if progress.total is not None and progress.received != progress.total:
             raise self._truncated("broke off before its end")
-        if progress.decoder.compression:
-            if not progress.decoder.ended:
+        if progress.decoder.compression and not progress.decoder.ended:
+            self.restart()
+            raise self._truncated(f"broke off inside its {progress.decoder.compression}")
+        if progress.document is not None:
+            if progress.refusal is not None:
+                raise progress.refusal
+            progress.document.check_start()
+            if not progress.document.ended:
                 self.restart()
-                raise self._truncated(f"broke off inside its {progress.decoder.compression}")
+                after = f" after element {progress.document.elements}"
+                raise self._truncated(f"broke off inside its JSON document,{after}")
         elif not progress.end_is_marked:
             if self._file.is_blank():
                 raise self._truncated(

@@ -110,6 +110,7 @@ class FeedFrame(LazyFrame):
         before = dict(paths(known)).get(conflict.column)
         if before is not None:
             kind = pa.null() if is_text(before.type) else before.arrow
+            conflict.unit = self._last_reading.unit
             conflict.line = self._last_reading.first_conflicting_line(conflict.column, kind)
 
     def after_load(self, warehouse: Warehouse, stored: Stored) -> None:
@@ -181,6 +182,7 @@ def _read(pending: PendingDay, known: Columns) -> ndjson.Reading:
         max_line_bytes=feed.max_line_bytes,
         empty_as_null=feed.empty_as_null,
         flexible_names=pending.day is None,  # `table_*` needs plain names
+        unit=feed.unit,
     )
     reading = read_download(pending.download, options, known=arrow_schema(known))
     if not reading.rows and pending.day is None and not feed.allow_empty:

@@ -72,6 +72,7 @@ def _check_key(
             )
         if was and was.type == "INTEGER":
             conflict = TypeConflict(str(feed.destination), ".".join(names), str(was), "FLOAT", path)
+            conflict.unit = reading.unit
             conflict.line = reading.first_conflicting_line(conflict.column, pa.int64())
             conflict.way_out = (
                 f"It is in the key, which never becomes FLOAT: {way}, or fix the feed"
@@ -108,10 +109,10 @@ def _check_order(
     lines, where = observed.observed.kinds, ""
     if others := [line for kind, line in lines.items() if kind not in _TIME_KINDS]:
         odd = next(text for text in texts if not any(ndjson.is_valid(name, text) for name in TIMES))
-        where = f" (line {min(others)}: {_quoted(odd)})"
+        where = f" ({reading.unit} {min(others)}: {_quoted(odd)})"
     elif len(lines) == len(_TIME_KINDS):
         naive, zoned = (lines[kind] for kind in _TIME_KINDS)
-        where = f" (line {naive} has no UTC offset, line {zoned} has one)"
+        where = f" ({reading.unit} {naive} has no UTC offset, {reading.unit} {zoned} has one)"
     before = column_at(known, path)
     was_text = before is not None and before[1].type == "STRING"
     way = declaration(path, texts, _ORDERED, backfill=was_text) or (

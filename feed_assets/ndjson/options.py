@@ -24,6 +24,8 @@ class Options:
     flexible_names: bool = True
     kept_bad_lines: int = sys.maxsize
     """Bad lines beyond this number are only counted."""
+    unit: str = "line"
+    """What a line is in an error: line, or element of a JSON document."""
 
     @cached_property
     def declared_types(self) -> DeclaredTypes:

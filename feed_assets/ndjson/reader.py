@@ -73,6 +73,8 @@ class Reading:
     """Number of null elements dropped, by the array's path."""
     types: Mapping[str, str]
     """JSON or GEOGRAPHY by stored path, for columns of text."""
+    unit: str
+    """What a line is in an error: line or element."""
     columns: tuple[Column, ...] = field(repr=False)
     """Every column, those without a type included."""
     observed: Observed = field(repr=False)
@@ -116,7 +118,8 @@ def read(
     and bytes so far. Raise NotNdjson, BadLines, ContentError (more columns than a table can have),
     OSError, and any error of `source`.
     """
-    reject_non_ndjson(source, max_line_bytes=options.max_line_bytes)
+    if options.unit == "line":  # the lines of a JSON document are ours
+        reject_non_ndjson(source, max_line_bytes=options.max_line_bytes)
     types = options.declared_types
     with SpillFile() as provisional, SpillFile() as built:
         observed, bad_lines, spilled = _first_pass(source, types, options, provisional, on_progress)
@@ -139,6 +142,7 @@ def read(
         renamed=renamed_paths(columns),
         dropped_nulls=dict(dropped_nulls),
         types=text_types(columns),
+        unit=options.unit,
         columns=columns,
         observed=observed,
         declared_types=types,
@@ -179,7 +183,7 @@ def _first_pass(
         while results:
             result = results.pop()  # frees its bad lines, of which there can be many
             for each in result.bad_lines[: options.kept_bad_lines - len(bad_lines)]:
-                bad_lines.append(BadLine(each.line + lines, each.reason, each.text))
+                bad_lines.append(replace(each, line=each.line + lines, unit=options.unit))
             bad += len(result.bad_lines)
             if bad > options.max_bad_lines:
                 raise BadLines(bad_lines[0], allowed=options.max_bad_lines)
@@ -187,7 +191,9 @@ def _first_pass(
             if observed.count_columns() > MAX_COLUMNS:
                 raise too_many_columns(observed)
             if result.long_line is not None:
-                raise LineTooLong(lines + result.long_line, options.max_line_bytes)
+                raise LineTooLong(
+                    lines + result.long_line, options.max_line_bytes, unit=options.unit
+                )
             lines += result.lines
             at = None
             if result.batch is not None:

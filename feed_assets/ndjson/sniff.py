@@ -50,12 +50,14 @@ def reject_non_ndjson(source: ByteSource, *, max_line_bytes: int) -> None:
     if first[0].startswith(b"[") and (len(first) == 1 or not _is_complete_array(first[0])):
         raise _not_ndjson(
             "is a JSON array",
-            "write each element on a line of its own, without the brackets and the commas",
+            "declare format: json, or write each element on a line of its own, without the "
+            "brackets and the commas",
         )
     if first[0].startswith(b"{") and _spans_lines(start, first):
         raise _not_ndjson(
             "is a JSON object written over several lines",
-            "write each object on one line, without indentation",
+            "write each object on one line, without indentation, or declare format: json, and the "
+            "path of the array of rows in it as records",
         )
     if b"\x00" in first[0] and not first[0].startswith(b"{"):
         raise _not_ndjson("is binary", "check the URL")

@@ -43,7 +43,7 @@ def open_input(
     opened = (
         _of_url(request, feed, options, bar, mask)
         if request.is_url
-        else _of_file(request, options, bar)
+        else _of_file(request, feed, options, bar)
     )
     try:
         with opened as rows:
@@ -85,13 +85,18 @@ def _of_url(
 
 @contextmanager
 def _of_file(
-    request: PreviewRequest, options: ndjson.Options, bar: ProgressBar
+    request: PreviewRequest, feed: Feed, options: ndjson.Options, bar: ProgressBar
 ) -> Iterator[PreviewInput]:
+    document = None
+    if feed.format == "json":
+        from feed_assets.json_document.lines import JsonLines
+
+        document = JsonLines(feed.records)
     shown = "standard input" if request.source == STDIN else request.source
     with (
         _opened(request.source) as file,
         _complete(file, bar) as whole,
-        ndjson.open_decompressed(whole) as source,
+        ndjson.open_decompressed(whole, document) as source,
     ):
         if not isinstance(source, GrowingByteSource):
             bar.expect(lambda: source.wait_for(sys.maxsize))

@@ -85,6 +85,7 @@ def _preview(request: PreviewRequest, feed: Feed, mask: SecretMask) -> Preview:
         empty_as_null=feed.empty_as_null,
         flexible_names=feed.partition_by_date is None,  # `table_*` works with plain names only
         kept_bad_lines=KEPT_BAD_LINES,
+        unit=feed.unit,
     )
     with ProgressBar() as bar, open_input(request, feed, options, bar, mask) as rows:
         reading = rows.reading

@@ -40,7 +40,10 @@ def render(preview: Preview, width: int | None = None) -> str:
 
 def _summary(preview: Preview) -> Text:
     bad = preview.bad_line_count
-    parts = [count_of(preview.rows, "rows"), *([count_of(bad, "bad lines")] if bad else [])]
+    parts = [
+        count_of(preview.rows, "rows"),
+        *([count_of(bad, f"bad {preview.feed.unit}s")] if bad else []),
+    ]
     parts += [count_of(len(preview.stats), "columns"), _size(preview.bytes)]
     return Text.assemble((escape(preview.shown), "bold"), f": {', '.join(parts)}")
 
@@ -80,9 +83,9 @@ def _notes(preview: Preview) -> Iterator[tuple[Text, Text]]:
         renamed = ", ".join(f"{old} → {new}" for old, new in preview.renamed.items())
         yield _note("-", f"renamed: {renamed}")
     if bad := preview.bad_line_count:
-        yield _note("!", f"{count_of(bad, 'bad lines')} make an import fail:")
+        yield _note("!", f"{count_of(bad, f'bad {preview.feed.unit}s')} make an import fail:")
         for line in preview.bad_lines[:_LINES]:
-            text = f"line {line.line} {line.reason}: {escape(line.text, _QUOTED)}"
+            text = f"{line.unit} {line.line} {line.reason}: {escape(line.text, _QUOTED)}"
             yield Text(), Text(escape(text))
         if bad > _LINES:
             yield Text(), Text(f"and {bad - _LINES:,} more; --json lists the first 1,000")

@@ -105,14 +105,16 @@ def _finding(text: _Text, rows: PreviewInput) -> Finding | None:
         )
     if text.stored is not None and kinds != {ValueKind.DATETIME, ValueKind.TIMESTAMP}:
         return _mixed(text, text.stored, rows)
-    return Finding(f"{text.is_string}: {_first_lines(text)}")
+    return Finding(f"{text.is_string}: {_first_lines(text, rows.reading.unit)}")
 
 
-def _first_lines(text: _Text) -> str:
-    return " and ".join(f"{name} (first at line {line})" for name, line in text.first_lines.items())
+def _first_lines(text: _Text, unit: str) -> str:
+    lines = text.first_lines.items()
+    return " and ".join(f"{name} (first at {unit} {line})" for name, line in lines)
 
 
 def _mixed(text: _Text, path: tuple[str, ...], rows: PreviewInput) -> Finding | None:
+    unit = rows.reading.unit
     held = dict.fromkeys(name.partition(" ")[0] for name in text.first_lines)
     names = [name for name in held if name in _PATTERNS]
     counts, blank = Counter(dict.fromkeys([*names, _STRINGS], 0)), 0
@@ -136,7 +138,7 @@ def _mixed(text: _Text, path: tuple[str, ...], rows: PreviewInput) -> Finding | 
     if counts[_STRINGS] == blank == counts.total() - counts[most]:
         otherwise = _type_without(text, {ValueKind.TEXT})
         if otherwise and (most != "dates" or _are_times_but_for_blanks(path, rows)):
-            first = f", the first at line {at[0]}" if at else ""
+            first = f", the first at {unit} {at[0]}" if at else ""
             are = "is" if blank == 1 else "are"
             makes = (
                 "makes" if most == "dates" else "may make"
@@ -150,14 +152,14 @@ def _mixed(text: _Text, path: tuple[str, ...], rows: PreviewInput) -> Finding | 
         count_of(count, name) for name, count in counts.items() if count and name != most
     )
     shown = ", ".join(
-        f"{f'line {at[place]} ' if at else ''}{_quoted(value)}"
+        f"{f'{unit} {at[place]} ' if at else ''}{_quoted(value)}"
         for place, value in enumerate(odd.values())
     )
     suggested_type = _type_without(
         text, {kind for kind, name in _NAMES.items() if name.partition(" ")[0] != most}
     )
     refused = (
-        f"; --type {escape(text.sent)}={suggested_type} refuses these lines"
+        f"; --type {escape(text.sent)}={suggested_type} refuses these {unit}s"
         if suggested_type
         else ""
     )
@@ -170,11 +172,12 @@ def _quoted_numbers(text: _Text, path: tuple[str, ...], most: str, rows: Preview
     """Explain values that look alike, but are partly quoted, or that no type can hold."""
     if most == "numbers" and (suggested_type := _decimal(path, rows)):
         return Finding(
-            f"{text.is_string}: some of its numbers are in quotes, {_first_lines(text)}; "
+            f"{text.is_string}: some of its numbers are in quotes, "
+            f"{_first_lines(text, rows.reading.unit)}; "
             f"--type {escape(text.sent)}={suggested_type} accepts both",
             suggested_type=(text.sent, suggested_type),
         )
-    return Finding(f"{text.is_string}: {_first_lines(text)}")
+    return Finding(f"{text.is_string}: {_first_lines(text, rows.reading.unit)}")
 
 
 def _exceptions(

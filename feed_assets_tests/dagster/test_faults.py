@@ -11,7 +11,7 @@ import shutil
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -63,7 +63,18 @@ NEWER = BODY.replace(b'"N1"', b'"N9999"')
 ZSTD_START, ZSTD_REST = zstd.compress(BODY[:AT_A_LINE]), zstd.compress(BODY[AT_A_LINE:])
 ZSTD = zstd.compress(BODY)
 BZIP2 = bz2.compress(BODY)
+ARRAY = b"[" + BODY[:-1].replace(b"\n", b", ") + b"]"
 SHORTER = BODY[:AT_A_LINE][: AT_A_LINE // 2].rpartition(b"\n")[0] + b"\n"
+
+
+def _corrupt(zipped: bytes) -> bytes:
+    """Change a literal early in a gzip, which its checksum at the end then shows."""
+    middle = len(zipped) // 2
+    return (
+        zipped[:middle]
+        + bytes(byte ^ 0x55 for byte in zipped[middle : middle + 10])
+        + (zipped[middle + 10 :])
+    )
 
 
 @dataclass(frozen=True)
@@ -381,6 +392,71 @@ CASES = {
     ),
 }
 
+
+CASES |= {
+    f"a document: {name}": replace(case, attributes={"format": "json", **case.attributes})
+    for name, case in {
+        "whole": Case([partly(ARRAY, Content_Length=len(ARRAY))], BODY, 1),
+        "its end is its last bracket": Case([partly(ARRAY)], BODY, 1),
+        "in an object": Case(
+            [chunked(b'{"n": 1, "data": {"items": ', ARRAY, b', "x": []}}')],
+            BODY,
+            1,
+            {"records": "data.items"},
+        ),
+        "gzip": Case([partly(gzip.compress(ARRAY))], BODY, 1),
+        "resumed": Case([cut(IN_A_LINE, ARRAY, ETag='"1"'), rest(ARRAY)], BODY, 2),
+        "broke off, then fine": Case([partly(ARRAY[:IN_A_LINE]), partly(ARRAY)], BODY, 2),
+        "broke off, then another": Case(
+            [partly(ARRAY[:IN_A_LINE]), partly(ARRAY.replace(b'"N1"', b'"N9999"'))], NEWER, 2
+        ),
+        "cut short, all promised": Case(
+            [status("200 OK", ARRAY[:IN_A_LINE])],
+            r"broke off inside its JSON document, after element 997; try again later",
+            ATTEMPTS,
+        ),
+        "empty": Case([status("200 OK")], "broke off inside its JSON document", ATTEMPTS),
+        "corrupt gzip before the end": Case(
+            [partly(_corrupt(gzip.compress(ARRAY)))], "is not valid gzip", ATTEMPTS
+        ),
+        "no array in a gzip": Case(
+            [partly(gzip.compress(b'{"error": "no such day"}'))], "is a JSON object, not an", 1
+        ),
+        "no records": Case(
+            [status("200 OK", b'{"error": "no such day"}')],
+            "has no data.items, which records names; its keys are error$",
+            1,
+            {"records": "data.items"},
+        ),
+        "a bad element": Case(
+            [status("200 OK", b'[{"id": "N1"},\n{"id": tru},\n3]')],
+            r"element 2 is not JSON \(",
+            1,
+        ),
+        "bad elements that are accepted": Case(
+            [status("200 OK", b'[{"id": "N1"},\n{"id": tru},\n3]')],
+            b'{"id": "N1"}',
+            1,
+            {"max_bad_lines": 2},
+        ),
+        "a long element": Case(
+            [status("200 OK", b'[{"id": "N1"}, {"id": "' + b"a" * 2000 + b'"}]')],
+            r"element 2 is longer than 1,000 bytes. If that is right, raise max_line_bytes",
+            1,
+            {"max_line_bytes": 1000},
+        ),
+        "too large beside its records": Case(
+            [chunked(b'{"x": [' + b"1," * 1000 + b'1], "data": []}')],
+            "is larger than 1,000 bytes",
+            1,
+            {"max_feed_bytes": 1000, "records": "data"},
+        ),
+        "an HTML page": Case([status("200 OK", b"<html>Log in")], "an HTML or XML page", 1),
+    }.items()
+}
+CASES["an array for NDJSON"] = Case(
+    [status("200 OK", b"[\n" + ARRAY[1:])], "is a JSON array, not NDJSON.* declare format: json", 1
+)
 
 SERVERS: dict[str, tuple[str, bool, bytes | str, int]] = {
     "IPv6": ("::1", False, BODY, 1),

@@ -28,6 +28,7 @@ GROUND = {
     "disk",
     "env_file",
     "errors",
+    "json_document",
     "urls",
 }
 """Modules that every other may import; they import no others of ours."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from feed_assets.byte_source import ByteSource, GrowingByteSource, unnamed_temp_file
 from feed_assets.decompression import (
@@ -19,6 +19,9 @@ from feed_assets.decompression import (
     decoder_for,
 )
 from feed_assets.errors import NotNdjson
+
+if TYPE_CHECKING:
+    from feed_assets.json_document.lines import JsonLines
 
 _CHUNK = 1 << 20
 
@@ -35,20 +38,25 @@ def open_source(path_or_file: str | os.PathLike[str] | IO[bytes] | IO[str]) -> I
 
 
 @contextmanager
-def open_decompressed(file: IO[bytes]) -> Iterator[ByteSource]:
-    """Open a complete file from its first byte, decompressing gzip, zstd and bzip2."""
+def open_decompressed(file: IO[bytes], document: JsonLines | None = None) -> Iterator[ByteSource]:
+    """Open a complete file from its first byte, decompressing gzip, zstd and bzip2.
+
+    With `document` the file is a JSON document, of which the source has the lines.
+    """
     source = ByteSource(file)
     decoder = decoder_for(source.read(0, HEAD))
-    if not decoder.compression:
+    if not decoder.compression and document is None:
         yield source
         return
     file.seek(0)
-    with _arriving(file, decoder) as arriving:
+    with _arriving(file, decoder, document) as arriving:
         yield arriving
 
 
 @contextmanager
-def _arriving(file: Any, decoder: Decoder | None = None) -> Iterator[ByteSource]:
+def _arriving(
+    file: Any, decoder: Decoder | None = None, document: JsonLines | None = None
+) -> Iterator[ByteSource]:
     """Copy the rest of a file in a thread while it is read, since reading needs two passes."""
     decoder = decoder or Plain()
     with unnamed_temp_file() as copy:
@@ -60,9 +68,12 @@ def _arriving(file: Any, decoder: Decoder | None = None) -> Iterator[ByteSource]
                     for piece in decoder.decode(
                         chunk.encode() if isinstance(chunk, str) else chunk
                     ):
-                        arriving.write(piece)
+                        for lines in (piece,) if document is None else document.read(piece):
+                            arriving.write(lines)
                 if wanted and decoder.compression and not decoder.ended:
                     raise CorruptError("it ends too early")
+                if wanted and document is not None:
+                    document.check_end()
             except CorruptError as failure:
                 arriving.end(NotNdjson(f"the file is not valid {decoder.compression} ({failure})"))
             except TrailingBytesError as failure:

@@ -19,11 +19,15 @@ _PIECE = 1 << 20
 class LineTooLong(NotNdjson):
     """A line longer than max_line_bytes: the rest of it cannot be trusted to be a row."""
 
-    def __init__(self, line: int, max_bytes: int) -> None:
+    def __init__(self, line: int, max_bytes: int, *, unit: str = "line") -> None:
         self.line = line
+        remedy = (
+            "A feed has one JSON object per line: end each with a line feed, or raise"
+            if unit == "line"
+            else "If that is right, raise"
+        )
         super().__init__(
-            f"line {line} is longer than {max_bytes:,} bytes. A feed has one JSON object "
-            f"per line: end each with a line feed, or raise max_line_bytes"
+            f"{unit} {line} is longer than {max_bytes:,} bytes. {remedy} max_line_bytes"
         )
 
 

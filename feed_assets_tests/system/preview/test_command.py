@@ -383,3 +383,22 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 1 << 16)
     except OSError:  # it was left
         return b""
+
+
+def test_a_json_document_is_read_from_a_file_and_a_url(server: FeedServer, tmp_path: Path) -> None:
+    document = b'{"data": {"items": [' + ROWS[:-1].replace(b"\n", b",\n") + b"]}}"
+    path = tmp_path / "orders.json.gz"
+    path.write_bytes(gzip.compress(document))
+    server.answer = lambda _: Answer(document)
+    options = ["--set", "format=json", "--set", "records=data.items"]
+
+    assert previewed(path, *options) == FOUND
+    assert previewed(server.url, *options) == FOUND
+    path.write_bytes(document[:-9])
+    assert "ends inside its JSON document, after element 1" in refused(path, *options)
+    path.write_bytes(b'[{"id": 1}, 7]')
+    said = feed_assets("preview", path, "--set", "format=json").stdout
+    assert "1 rows, 1 bad elements" in said.replace("1 row,", "1 rows,").replace(
+        "bad element,", "bad elements,"
+    )
+    assert "element 2 is not a JSON object" in said

@@ -1,0 +1,1 @@
+"""JSON documents: their array as lines."""
