@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import parse_qsl, quote, urljoin
 
 DAY = re.compile(r"\d{8}")
+ASCII = bytes(range(0x80)).decode()
 PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _PARTS = re.compile(r"(https?)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.IGNORECASE)
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
@@ -27,7 +28,7 @@ class Url:
     percent-encoded. A fragment is dropped.
 
     A template has placeholders for the day in `path` or `query`. A URL made from it has their
-    values in `days`, which `str(url)` shows, and the redacted template in `template`.
+    values in `public`, which `str(url)` shows, and the redacted template in `template`.
     """
 
     scheme: str
@@ -35,7 +36,7 @@ class Url:
     port: int
     path: str
     query: str | None
-    days: tuple[str, ...] = ()
+    public: tuple[str, ...] = ()
     template: str | None = None
 
     @classmethod
@@ -73,12 +74,13 @@ class Url:
             target = urljoin(self.full, reference)
         except ValueError:
             raise ValueError("cannot be read") from None
-        return replace(Url.parse(target), days=self.days)
+        return replace(Url.parse(target), public=self.public)
 
-    def with_parameter(self, name: str, value: str) -> Url:
-        """Add a parameter to the end of the query."""
+    def with_parameter(self, name: str, value: str, *, public: bool = False) -> Url:
+        """Add a parameter to the end of the query. `str(url)` shows a public one."""
         query = f"{self.query}&" if self.query else ""
-        return replace(self, query=f"{query}{name}={value}")
+        shown = (*self.public, value) if public else self.public
+        return replace(self, query=f"{query}{name}={value}", public=shown)
 
     @property
     def full(self) -> str:
@@ -86,7 +88,9 @@ class Url:
         return self._text(self.query)
 
     def __str__(self) -> str:
-        shown = [_redacted(each, self.days) for each in (self.query or "").split("&") if self.query]
+        shown = [
+            _redacted(each, self.public) for each in (self.query or "").split("&") if self.query
+        ]
         return self._text("&".join(shown) or None)
 
     __repr__ = __str__
@@ -171,12 +175,12 @@ def _host_and_port(authority: str) -> tuple[str, int | None]:
     return host, port
 
 
-def _redacted(item: str, days: tuple[str, ...]) -> str:
-    """Redact one query item, unless its value is a day that feed_assets fills in itself."""
+def _redacted(item: str, public: tuple[str, ...]) -> str:
+    """Redact one query item, unless its value is one that feed_assets fills in itself."""
     name, equals, value = item.partition("=")
     if not equals:
         return "***"
     added = name == "date" and DAY.fullmatch(value)
-    if added or value in days or PLACEHOLDER.fullmatch(value):
+    if added or value in public or PLACEHOLDER.fullmatch(value):
         return item
     return f"{name}={'***' if value else ''}"

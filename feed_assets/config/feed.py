@@ -19,6 +19,7 @@ from feed_assets.config.auth import (
     headers_from_env,
 )
 from feed_assets.config.model import FrozenModel
+from feed_assets.config.pages import Pages, check_path
 from feed_assets.config.partition import PartitionByDate
 from feed_assets.config.url_template import has_placeholders, parse_template, url_of_day
 from feed_assets.errors import SettingError
@@ -69,6 +70,7 @@ STORED_BY = (
     "url",
     "format",
     "records",
+    "pages",
     "headers_env",
     "headers",
     "empty_statuses",
@@ -121,8 +123,13 @@ class Feed(FrozenModel):
     @field_validator("records")
     @classmethod
     def _is_a_path(cls, value: str | None) -> str | None:
-        check_path(value)
-        return value
+        return check_path(value)
+
+    pages: Pages | None = Field(
+        None,
+        examples=[{"parameter": "page"}],
+        description="Read the feed page by page. All pages of a day are one import.",
+    )
 
     dataset: str = Field(
         examples=["crm"], description="BigQuery dataset (in DuckDB: schema) of the table."
@@ -462,6 +469,7 @@ class Feed(FrozenModel):
             raise ValueError(
                 "would send its credentials over plain http; use https, or set allow_insecure: true"
             )
+        self._has_pages()
         if self.records and self.format != "json":
             raise ValueError("has records, which only a JSON document has; declare format: json")
         self._have_an_order()
@@ -490,6 +498,20 @@ class Feed(FrozenModel):
                 "updated_at"
             )
         return self
+
+    def _has_pages(self) -> None:
+        if self.pages is None:
+            return
+        if self.pages.next_url and not (self.format == "json" and self.records):
+            raise ValueError(
+                "has pages with next_url, which only a JSON object has; declare format: json and "
+                "records, the path of its rows"
+            )
+        if any(name == self.pages.parameter for name, _ in self.address.parameters):
+            raise ValueError(
+                f"has {self.pages.parameter} in its url and as the parameter of its pages; leave "
+                f"it out of the url"
+            )
 
     def _have_an_order(self) -> None:
         """Check the types of `key` and `updated_at`.
@@ -575,12 +597,6 @@ class Feed(FrozenModel):
         """Show all attributes, the URL redacted."""
         for name, value in super().__repr_args__():
             yield name, str(self.address) if name == "url" else value
-
-
-def check_path(path: str | None) -> None:
-    """Raise ValueError for a path in a JSON object that has an empty part."""
-    if path is not None and not all(path.split(".")):
-        raise ValueError(f"{path!r} is not a path of keys; write it as data.items")
 
 
 def _parse(url: str) -> Url:

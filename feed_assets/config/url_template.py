@@ -63,7 +63,7 @@ def url_of_day(url: Url, day: date, timezone: str) -> Url:
 
     path = PLACEHOLDER.sub(fill_in, url.path)
     query = None if url.query is None else PLACEHOLDER.sub(fill_in, url.query)
-    return replace(url, path=path, query=query, days=tuple(days), template=str(url))
+    return replace(url, path=path, query=query, public=tuple(days), template=str(url))
 
 
 def _check(placeholder: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from feed_assets.config.feed import Feed
+from feed_assets.config.pages import Pages
 from feed_assets.disk import disk_failed
 from feed_assets.download.body_file import BodyFile
 from feed_assets.download.body_file import Download as Download
@@ -20,7 +21,7 @@ from feed_assets.download.cancellation import DownloadCancelled
 from feed_assets.download.cancellation import Transfer as Transfer
 from feed_assets.download.http import ConditionRefused, open_response
 from feed_assets.download.http import session as session
-from feed_assets.download.response_body import ResponseBody
+from feed_assets.download.response_body import BodyEnd, ResponseBody
 from feed_assets.download.retry import Attempts
 from feed_assets.download.validators import Validators as Validators
 from feed_assets.errors import DownloadError, FeedAssetsError, UnexpectedFailure
@@ -48,14 +49,13 @@ def download(
     Later errors are raised by the readers of the body.
     """
     url = feed.url_for(day)
-    attempts = Attempts(feed, transfer, log)
     with transfer, BodyFile(feed, str(url), transfer, on_start, log) as file:
-        body = ResponseBody(
-            str(url), file, transfer, log, if_changed_from, new_document=_document_reader(feed)
-        )
+        read = partial(_read_body, http, feed, url, file, transfer, log)
         try:
-            while (failed := _attempt(http, feed, url, body, transfer)) is not None:
-                attempts.wait_before_next(failed)
+            if feed.pages:
+                _read_pages(feed, feed.pages, url, file, read, log)
+            elif (end := read(url, if_changed_from)) is not None:
+                file.finish(end.validators, end_is_marked=end.end_is_marked)
         except DownloadCancelled:
             return
         except Exception as failure:
@@ -65,20 +65,66 @@ def download(
         transfer.wait_until_cancelled()
 
 
+def _read_pages(
+    feed: Feed,
+    pages: Pages,
+    url: Url,
+    file: BodyFile,
+    read: Callable[[Url], BodyEnd | None],
+    log: LoggerAdapter[Any],
+) -> None:
+    """Read all pages into one body. It has no validators, as they would be those of one page."""
+    from feed_assets.download.pages import PageSequence
+
+    sequence, end_is_marked = PageSequence(feed, pages, url, log), True
+    while (end := read(sequence.url)) is not None:
+        end_is_marked = end_is_marked and end.end_is_marked
+        if not sequence.advance(end, file.end_page()):
+            break
+    file.finish(Validators(), end_is_marked=end_is_marked)
+
+
+def _read_body(
+    http: requests.Session,
+    feed: Feed,
+    feed_url: Url,
+    file: BodyFile,
+    transfer: Transfer,
+    log: LoggerAdapter[Any],
+    url: Url,
+    if_changed_from: Validators | None = None,
+) -> BodyEnd | None:
+    """Read the body or one page of it, in as many attempts as it needs; None if unchanged."""
+    attempts = Attempts(feed, transfer, log)
+    body = ResponseBody(
+        str(url), file, transfer, log, if_changed_from, new_document=_document_reader(feed)
+    )
+    while (failed := _attempt(http, feed, feed_url, url, body, transfer)) is not None:
+        attempts.wait_before_next(failed)
+    return body.end
+
+
 def _document_reader(feed: Feed) -> Callable[[], JsonLines] | None:
     if feed.format == "ndjson":
         return None
     from feed_assets.json_document.lines import JsonLines
 
-    return partial(JsonLines, feed.records)
+    following = feed.pages.next_url if feed.pages else None
+    return partial(JsonLines, feed.records, [following] if following else [])
 
 
 def _attempt(
-    http: requests.Session, feed: Feed, url: Url, body: ResponseBody, transfer: Transfer
+    http: requests.Session,
+    feed: Feed,
+    feed_url: Url,
+    url: Url,
+    body: ResponseBody,
+    transfer: Transfer,
 ) -> DownloadError | None:
     """Send one request and read its response; return the error that a retry may solve."""
+    headers = body.request_headers()
     try:
-        with open_response(http, feed, url, body.request_headers(), transfer) as response:
+        with open_response(http, feed, url, headers, transfer, feed_url) as response:
             transfer.first_response.set()
             body.read(response)
     except ConditionRefused as failure:

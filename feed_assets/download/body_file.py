@@ -108,7 +108,7 @@ class BodyFile:
         self._feed, self._url, self._transfer, self._log = feed, url, transfer, log
         self._on_start, self._files = on_start, ExitStack()
         self._digest = hashlib.sha256()
-        self._position = 0
+        self._position = self._page = 0
         self._last_logged = 0.0
         self._download: Download | None = None
 
@@ -129,19 +129,20 @@ class BodyFile:
         self._on_start(Unchanged(self._url))
 
     def start(self, expected_bytes: int) -> None:
-        """Expect the body from its first byte, also after a retry.
+        """Expect the body, or its next page, from its first byte, also after a retry.
 
         Raises TooLarge or DiskFailed if `expected_bytes` do not fit.
         """
-        self._position = 0
-        self.check_size(expected_bytes)
+        self._position = self._page
+        self.check_size(self._page + expected_bytes)
         if self._download is None:
             source = self._new_file()
             self._writer.check_space(expected_bytes)
-            self._download = Download(self._url, source, expected_bytes)
+            known = 0 if self._feed.pages else expected_bytes
+            self._download = Download(self._url, source, known)
             self._on_start(self._download)
         else:
-            self._writer.check_space(expected_bytes - self._source.size)
+            self._writer.check_space(self._page + expected_bytes - self._source.size)
 
     def mark_unverified(self) -> None:
         """Mark the body as unverified until `finish`."""
@@ -159,6 +160,20 @@ class BodyFile:
             existing = b""
         self._position += len(piece)
         self._append(piece[len(existing) :])
+
+    def end_page(self) -> bytes:
+        """End a page with a whole line. Return the hash of its bytes, or b"" if it has no rows."""
+        if self._position < self._source.size:  # it is shorter than before the retry
+            self._replace()
+        digest, blank, last = hashlib.sha256(), True, b"\n"
+        for start in range(self._page, self._position, CHUNK):
+            piece = self._source.read_available(start, min(CHUNK, self._position - start))
+            digest.update(piece)
+            blank, last = blank and not piece.strip(), piece[-1:]
+        if last != b"\n":
+            self.write(b"\n")
+        self._page = self._position
+        return b"" if blank else digest.digest()
 
     def finish(self, validators: Validators, *, end_is_marked: bool) -> None:
         """Mark the body as complete and verified."""

@@ -32,13 +32,12 @@ from feed_assets.errors import (
     ServerFailed,
     SettingError,
 )
-from feed_assets.urls import Url, is_private, may_follow
+from feed_assets.urls import ASCII, Url, is_private, may_follow
 
 BUSY = {408, 425, 429}
 CONDITION_REFUSED = {400, 412, 416, 431, 501}
 """Statuses of servers that do not support a conditional header; others concern the feed."""
 MAX_REDIRECTS = 10
-ASCII = bytes(range(0x80)).decode()
 USER_AGENT = f"feed_assets/{version('feed_assets')}"
 
 
@@ -106,13 +105,17 @@ def open_response(
     url: Url,
     extra_headers: Mapping[str, str],
     transfer: Transfer,
+    feed_url: Url,
 ) -> Iterator[requests.Response]:
     """Send a request with these headers, follow redirects, and yield the unread response.
 
     Its status is 200, 206 to a Range, 304 to an If-None-Match or If-Modified-Since, or one of
-    `empty_statuses`. Any other status raises DownloadError.
+    `empty_statuses`. Any other status raises DownloadError. Credentials go to the server of
+    `feed_url` only, whose page `url` is.
     """
-    secret = credentials = feed.credentials()
+    credentials = feed.credentials()
+    secret = credentials if may_follow(feed_url, url) else {}
+    link = "a redirect" if secret == credentials else "a link to the next page"
     fixed = {name: value.encode() for name, value in feed.headers.items()}
     cookies = defaultdict[object, RequestsCookieJar](RequestsCookieJar)  # one jar per origin
     for _ in range(MAX_REDIRECTS + 1):
@@ -135,7 +138,7 @@ def open_response(
         with response:
             if not response.is_redirect:
                 if response.status_code in {401, 403} and secret != credentials:
-                    raise _without_credentials(response, url)
+                    raise _without_credentials(response, url, link)
                 if response.status_code == 407:
                     raise SettingError(proxy_wants_credentials(_proxy(url)))
                 _check_status(response, url, extra_headers, feed)
@@ -195,10 +198,11 @@ def _status_line(url: str, response: requests.Response) -> str:
     return f"{url} answered {response.status_code} {printable(response.reason)}".rstrip()
 
 
-def _without_credentials(response: requests.Response, url: Url) -> AccessRefused:
+def _without_credentials(response: requests.Response, url: Url, link: str) -> AccessRefused:
     return AccessRefused(
-        f"{_status_line(url.without_day, response)}; the feed's url redirects there, and "
-        f"credentials are never sent to another server: set url to the redirect's target",
+        f"{_status_line(url.without_day, response)}; {link} of the feed leads there, "
+        f"and credentials are never sent to another server: set url to that server's, or ask who "
+        f"runs the feed",
         url=str(url),
         status=response.status_code,
     )

@@ -26,6 +26,7 @@ from feed_assets.download.cancellation import Transfer
 from feed_assets.download.headers import content_range, printable
 from feed_assets.download.validators import Validators
 from feed_assets.errors import NotJson, RequestRefused, Truncated
+from feed_assets.urls import Url
 
 if TYPE_CHECKING:
     from feed_assets.json_document.lines import JsonLines
@@ -55,6 +56,20 @@ class _Progress:
         return self.total is not None or self.chunked
 
 
+@dataclass(frozen=True)
+class BodyEnd:
+    """Facts about a complete body: its URL after redirects, and what names the next page.
+
+    `link` is its Link header, `values` are the scalars of its JSON document that were wanted.
+    """
+
+    url: Url
+    validators: Validators
+    end_is_marked: bool
+    link: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
 class ResponseBody:
     """Reader of the responses to the requests for one body, each of which may break off."""
 
@@ -71,6 +86,9 @@ class ResponseBody:
         self._url, self._file, self._transfer, self._log = url, file, transfer, log
         self._if_changed_from, self._new_document = if_changed_from, new_document
         self._progress: _Progress | None = None
+        self._begun = False
+        self.end: BodyEnd | None = None
+        """Set when the body is complete; None if it has not changed."""
 
     def request_headers(self) -> Mapping[str, str]:
         """Headers of the next request: for a changed body only, or for its missing bytes.
@@ -94,7 +112,7 @@ class ResponseBody:
             self._file.unchanged()
             return
         if response.status_code not in {200, 206}:
-            self._read_empty(response.status_code)
+            self._read_empty(response)
             return
         pieces = self._pieces(response)
         if response.status_code == 200:
@@ -118,7 +136,13 @@ class ResponseBody:
                 url=self._url,
             ) from None
         self._check_end(progress)
-        self._file.finish(progress.validators, end_is_marked=progress.end_is_marked)
+        self.end = BodyEnd(
+            _url_of(response),
+            progress.validators,
+            progress.end_is_marked,
+            response.headers.get("Link", ""),
+            progress.document.values if progress.document else {},
+        )
 
     def _write(self, progress: _Progress, piece: bytes) -> None:
         if progress.document is None:
@@ -136,13 +160,14 @@ class ResponseBody:
                 raise
             progress.refusal = refusal
 
-    def _read_empty(self, status: int) -> None:
+    def _read_empty(self, response: requests.Response) -> None:
         """Take one of the feed's `empty_statuses` as an empty body."""
-        if self._file.started:
+        status = response.status_code
+        if self._begun:
             raise self._truncated(f"broke off, and the next request was answered with {status}")
         self._log.info(f"the server answered {status}, which empty_statuses declares as no rows")
         self._file.start(0)
-        self._file.finish(Validators(), end_is_marked=True)
+        self.end = BodyEnd(_url_of(response), Validators(), end_is_marked=True)
 
     def _start(
         self, response: requests.Response, pieces: Iterator[bytes]
@@ -152,6 +177,7 @@ class ResponseBody:
         validators = Validators.from_headers(response.headers)
         self._progress = progress = _Progress(encoding, validators, total, response.raw.chunked)
         progress.document = self._new_document() if self._new_document else None
+        self._begun = True
         self._file.start(total or 0)
         first = b""
         while len(first) < HEAD and (data := next(pieces, b"")):
@@ -232,6 +258,10 @@ class ResponseBody:
 
     def _truncated(self, why: str) -> Truncated:
         return Truncated(f"the response of {self._url} {why}", url=self._url)
+
+
+def _url_of(response: requests.Response) -> Url:
+    return Url.parse(response.url)
 
 
 def _encoding(response: requests.Response) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from feed_assets.alerts.config import Alerts
 from feed_assets.config.auth import BasicAuth, BearerAuth
 from feed_assets.config.feed import Feed
+from feed_assets.config.pages import Pages
 from feed_assets.config.partition import PartitionByDate
 from feed_assets_tests.system.docs.attributes import PAGE, written
 from feed_assets_tests.system.docs.example import BY_DATE, CREDENTIALS, LATEST, SHORTEST
@@ -19,7 +21,8 @@ from feed_assets_tests.system.docs.pages import code, page
 
 ATTRIBUTES = page("attributes.md")
 WHOLE: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
-    "A feed": (Feed, {**SHORTEST, **BY_DATE, **LATEST}),
+    "A feed": (Feed, {**SHORTEST, **BY_DATE, **LATEST, "format": "json"}),
+    "pages": (Pages, {}),
     "basic_auth": (
         BasicAuth,
         dict(zip(("username_env", "password_env"), CREDENTIALS, strict=True)),
@@ -28,6 +31,8 @@ WHOLE: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
     "partition_by_date": (PartitionByDate, BY_DATE["partition_by_date"]),
     "Alerts": (Alerts, {}),
 }
+WAYS = ({"parameter": "page"}, {"link_header": True})
+"""Ways through pages, one of which each other attribute needs."""
 ROWS = [(heading, row) for heading in WHOLE for row in ATTRIBUTES.table_under(heading)]
 
 
@@ -48,4 +53,9 @@ def test_an_attribute_is_explained_and_its_example_valid(heading: str, row: list
     model, whole = WHOLE[heading]
     *_, description, example = row
     assert description
-    model(**{**whole, **yaml.safe_load(code(example))})
+    declared = yaml.safe_load(code(example))
+    for way in ({}, *(WAYS if model is Pages else ())):
+        with suppress(ValidationError):
+            model(**{**whole, **way, **declared})
+            return
+    model(**{**whole, **declared})
