@@ -10,11 +10,12 @@ import logging
 import os
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from html import escape
 from typing import Any
+from urllib.parse import quote_plus
 
 from feed_assets.config.feed import Feed
 from feed_assets.errors import FeedAssetsError
@@ -44,6 +45,11 @@ def secret_mask(feed: Feed) -> SecretMask:
         secrets += [password, f"{username}:{password}" if password else ""]
     if feed.bearer_auth:
         secrets.append(_from_env(feed.bearer_auth.token_env))
+    if feed.oauth2:
+        client_id, secret = map(_from_env, feed.oauth2.variables)
+        words.append(client_id)
+        secrets += [secret, f"{quote_plus(client_id)}:{quote_plus(secret)}" if secret else ""]
+    secrets += map(_from_env, feed.query_env.values())
     for value in map(_from_env, feed.headers_env.values()):
         secrets += [value, value.partition(" ")[2]]  # which may follow a scheme: Bearer, Token
     secrets += [value for name, value in feed.headers.items() if LIKE_A_SECRET.search(name)]
@@ -51,7 +57,8 @@ def secret_mask(feed: Feed) -> SecretMask:
         (secrets if LIKE_A_SECRET.search(name) else words).append(value)
     shown = f"{feed.name} {feed.destination} {feed.address}"
     long = [word for word in words if len(word) >= SHORTEST_WORD and word not in shown]
-    return SecretMask([*secrets, *long])
+    oauth2 = feed.oauth2
+    return SecretMask([*secrets, *long], (lambda: oauth2.tokens) if oauth2 else tuple)
 
 
 def _from_env(variable: str) -> str:
@@ -61,8 +68,11 @@ def _from_env(variable: str) -> str:
 class SecretMask:
     """Masks secrets in texts, plain or encoded: percent, JSON, HTML, base64, Latin-1."""
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        """Ignore secrets of fewer than SHORTEST characters."""
+    def __init__(
+        self, secrets: Iterable[str] = (), later: Callable[[], Iterable[str]] = tuple
+    ) -> None:
+        """Ignore secrets of fewer than SHORTEST characters. `later` returns those known later."""
+        self._later, self._known_later = later, dict[str, SecretMask]()
         found = {form for secret in secrets if len(secret) >= SHORTEST for form in _forms(secret)}
         self._secrets = [_Secret(form) for form in sorted(found, key=len, reverse=True)]
 
@@ -72,6 +82,10 @@ class SecretMask:
     def __call__(self, text: str) -> str:
         for secret in self._secrets:
             text = secret.masked(text)
+        for token in self._later():
+            if token not in self._known_later:
+                self._known_later[token] = SecretMask([token])
+            text = self._known_later[token](text)
         return text
 
     def values(self, value: Any) -> Any:

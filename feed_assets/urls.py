@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import parse_qsl, quote, urljoin
@@ -81,6 +82,15 @@ class Url:
         query = f"{self.query}&" if self.query else ""
         shown = (*self.public, value) if public else self.public
         return replace(self, query=f"{query}{name}={value}", public=shown)
+
+    def with_parameters(self, encoded: Mapping[str, str]) -> Url:
+        """Add percent-encoded parameters, unless the query has one of that name already."""
+        names = {item.partition("=")[0] for item in (self.query or "").split("&")}
+        url = self
+        for name, value in encoded.items():
+            if name not in names:
+                url = url.with_parameter(name, value)
+        return url
 
     @property
     def full(self) -> str:

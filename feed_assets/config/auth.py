@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from base64 import b64encode
-from collections.abc import Container, Mapping
+from collections import deque
+from collections.abc import Container, Mapping, Sequence
+from typing import Literal
+from urllib.parse import quote, quote_plus
 
-from pydantic import Field, field_validator
+from pydantic import Field, PrivateAttr, field_validator
 
 from feed_assets.config.model import FrozenModel
 from feed_assets.errors import SettingError
+from feed_assets.urls import Url
+
+_TOKENS_MASKED = 10
 
 HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 OURS = re.compile(
@@ -22,7 +29,8 @@ CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def _check_variable(value: str) -> str:
+def check_variable(value: str) -> str:
+    """Return the name of an environment variable. Raise ValueError for anything else."""
     if not VARIABLE.fullmatch(value):  # not quoted: it may be the secret
         raise ValueError("is not the name of an environment variable; put the secret into one")
     return value
@@ -38,7 +46,7 @@ class BasicAuth(FrozenModel):
         examples=["CRM_FEED_PASSWORD"], description="Environment variable with the password."
     )
 
-    _are_variables = field_validator("username_env", "password_env")(_check_variable)
+    _are_variables = field_validator("username_env", "password_env")(check_variable)
 
     def headers(self) -> Mapping[str, bytes]:
         """Return the header, in UTF-8 (RFC 7617, 2.1); `requests` would use Latin-1."""
@@ -56,11 +64,114 @@ class BearerAuth(FrozenModel):
         examples=["CRM_TOKEN"], description="Environment variable with the token."
     )
 
-    _is_a_variable = field_validator("token_env")(_check_variable)
+    _is_a_variable = field_validator("token_env")(check_variable)
 
     def headers(self) -> Mapping[str, bytes]:
         """Return the header (RFC 6750, 2.1)."""
         return {"Authorization": b"Bearer " + _header_from_env(self.token_env, "bearer_auth")}
+
+
+class OAuth2(FrozenModel):
+    """OAuth 2.0 client credentials. A token is requested when needed, and before it expires."""
+
+    token_url: str = Field(
+        examples=["https://example.com/oauth/token"], description="URL that issues tokens."
+    )
+    client_id_env: str = Field(
+        examples=["CRM_CLIENT_ID"], description="Environment variable with the client's id."
+    )
+    client_secret_env: str = Field(
+        examples=["CRM_CLIENT_SECRET"],
+        description="Environment variable with the client's secret.",
+    )
+    scope: str | None = Field(
+        None, examples=["orders.read"], description="Scope to request, if the server wants one."
+    )
+    client_auth: Literal["basic", "body"] = Field(
+        "basic",
+        examples=["body"],
+        description="Send id and secret by Basic Auth, or in the body of the request.",
+    )
+    parameters: Mapping[str, str] = Field(
+        default_factory=dict,
+        examples=[{"audience": "https://example.com/api"}],
+        description="Other parameters of the request for a token.",
+    )
+    _issued: deque[str] = PrivateAttr(default_factory=lambda: deque(maxlen=_TOKENS_MASKED))
+
+    _are_variables = field_validator("client_id_env", "client_secret_env")(check_variable)
+
+    @field_validator("token_url")
+    @classmethod
+    def _is_a_url(cls, value: str) -> str:
+        try:
+            Url.parse(value)
+        except ValueError as mistake:
+            raise ValueError(f"{mistake}; write https://example.com/oauth/token") from None
+        return value
+
+    @property
+    def variables(self) -> tuple[str, str]:
+        """Names of the environment variables."""
+        return self.client_id_env, self.client_secret_env
+
+    def request(self) -> tuple[dict[str, bytes], dict[str, str]]:
+        """Return headers and fields of the request for a token (RFC 6749, 2.3.1 and 4.4.2)."""
+        client_id, secret = (_from_env(variable, "oauth2") for variable in self.variables)
+        headers = {
+            "Accept": b"application/json",
+            "Content-Type": b"application/x-www-form-urlencoded",
+        }
+        fields = {"grant_type": "client_credentials", **self.parameters}
+        if self.scope:
+            fields["scope"] = self.scope
+        if self.client_auth == "body":
+            return headers, {**fields, "client_id": client_id, "client_secret": secret}
+        pair = f"{quote_plus(client_id)}:{quote_plus(secret)}".encode()
+        return {**headers, "Authorization": b"Basic " + b64encode(pair)}, fields
+
+    def issued(self, token: str) -> None:
+        """Remember a token, so that texts are masked that repeat it."""
+        self._issued.append(token)
+
+    @property
+    def tokens(self) -> Sequence[str]:
+        """The latest tokens that were issued in this process."""
+        return tuple(self._issued)
+
+
+def parameters_from_env(variables: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the parameters of a query, percent-encoded, with their values."""
+    return {
+        quote(name, safe=""): quote(_from_env(variable, "query_env"), safe="")
+        for name, variable in variables.items()
+    }
+
+
+def check_parameters(variables: Mapping[str, str]) -> None:
+    """Raise ValueError for an invalid variable name."""
+    for name, variable in variables.items():
+        if not name:
+            raise ValueError("has a parameter without a name; write, for example, api_key: CRM_KEY")
+        check_variable(variable)
+
+
+def certificate_from_env(variable: str) -> str:
+    """Return the path of a client certificate. Raises SettingError if it cannot be used."""
+    path = _from_env(variable, "client_certificate_env")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(path, password=lambda: "")
+    except (OSError, ValueError) as mistake:
+        why = (
+            "has no certificate with its unencrypted key in PEM form"
+            if isinstance(mistake, ssl.SSLError | ValueError)
+            else f"cannot be read: {mistake.strerror}"
+        )
+        raise SettingError(
+            f"the environment variable {variable} names a client certificate that {why}; have it "
+            f"name a file with both"
+        ) from None
+    return path
 
 
 def check_fixed_headers(headers: Mapping[str, str]) -> None:
@@ -85,7 +196,7 @@ def check_headers(variables: Mapping[str, str]) -> None:
     """Raise ValueError for an invalid or reserved header, or an invalid variable name."""
     _check_names(variables)
     for variable in variables.values():
-        _check_variable(variable)
+        check_variable(variable)
 
 
 def _check_names(headers: Mapping[str, str], allowed: Container[str] = ()) -> None:

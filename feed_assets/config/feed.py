@@ -14,9 +14,14 @@ from pydantic import Field, field_validator, model_validator
 from feed_assets.config.auth import (
     BasicAuth,
     BearerAuth,
+    OAuth2,
+    certificate_from_env,
     check_fixed_headers,
     check_headers,
+    check_parameters,
+    check_variable,
     headers_from_env,
+    parameters_from_env,
 )
 from feed_assets.config.model import FrozenModel
 from feed_assets.config.pages import Pages, check_path
@@ -71,6 +76,7 @@ STORED_BY = (
     "format",
     "records",
     "pages",
+    "query_env",
     "headers_env",
     "headers",
     "empty_statuses",
@@ -166,6 +172,40 @@ class Feed(FrozenModel):
         examples=[{"token_env": "CRM_TOKEN"}],
         description="Bearer token, instead of basic_auth.",
     )
+    oauth2: OAuth2 | None = Field(
+        None,
+        examples=[
+            {
+                "token_url": "https://example.com/oauth/token",
+                "client_id_env": "CRM_CLIENT_ID",
+                "client_secret_env": "CRM_CLIENT_SECRET",
+            }
+        ],
+        description="Bearer tokens by OAuth 2.0 client credentials, instead of basic_auth.",
+    )
+    query_env: Mapping[str, str] = Field(
+        default_factory=dict,
+        examples=[{"api_key": "CRM_KEY"}],
+        description="Parameters of the query, each with the environment variable of its value.",
+    )
+
+    @field_validator("query_env")
+    @classmethod
+    def _are_parameters(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        check_parameters(value)
+        return value
+
+    client_certificate_env: str | None = Field(
+        None,
+        examples=["CRM_CERTIFICATE"],
+        description="Environment variable with the path of a client certificate and its key (PEM).",
+    )
+
+    @field_validator("client_certificate_env")
+    @classmethod
+    def _is_a_variable(cls, value: str | None) -> str | None:
+        return value if value is None else check_variable(value)
+
     headers_env: Mapping[str, str] = Field(
         default_factory=dict,
         examples=[{"X-Api-Key": "CRM_KEY"}],
@@ -457,15 +497,22 @@ class Feed(FrozenModel):
                 "another name"
             )
         header = any(name.lower() == "authorization" for name in self.headers_env)
-        if bool(self.basic_auth) + bool(self.bearer_auth) + header > 1:
+        if bool(self.basic_auth) + bool(self.bearer_auth) + bool(self.oauth2) + header > 1:
             raise ValueError(
-                "has more than one of basic_auth, bearer_auth and an Authorization header"
+                "has more than one of basic_auth, bearer_auth, oauth2 and an Authorization header"
             )
+        if self.client_certificate_env and self.address.scheme != "https":
+            raise ValueError("has a client certificate, which only https can use; correct url")
+        parameters = {name for name, _ in self.address.parameters}
+        if twice := next(filter(parameters.__contains__, self.query_env), None):
+            raise ValueError(f"has {twice} in its url and in query_env; leave it out of the url")
         names = {name.lower() for name in self.headers_env}
         if both := next((name for name in self.headers if name.lower() in names), None):
             raise ValueError(f"has {both} in headers and in headers_env; leave one out")
-        secret = self.basic_auth or self.bearer_auth or self.headers_env
-        if secret and not (is_private(self.address) or self.allow_insecure):
+        secret = self.secret_variables
+        token_url = Url.parse(self.oauth2.token_url) if self.oauth2 else self.address
+        private = is_private(self.address) and is_private(token_url)
+        if secret and not (private or self.allow_insecure):
             raise ValueError(
                 "would send its credentials over plain http; use https, or set allow_insecure: true"
             )
@@ -586,7 +633,28 @@ class Feed(FrozenModel):
     def secret_variables(self) -> Sequence[str]:
         """Names of the environment variables with credentials."""
         auth = self.basic_auth or self.bearer_auth
-        return [*(auth.model_dump().values() if auth else ()), *self.headers_env.values()]
+        return [
+            *(auth.model_dump().values() if auth else ()),
+            *(self.oauth2.variables if self.oauth2 else ()),
+            *self.query_env.values(),
+            *((self.client_certificate_env,) if self.client_certificate_env else ()),
+            *self.headers_env.values(),
+        ]
+
+    def secret_parameters(self) -> Mapping[str, str]:
+        """Return the secret parameters of the query, percent-encoded. Raises SettingError."""
+        return parameters_from_env(self.query_env)
+
+    def certificate(self) -> str | None:
+        """Return the path of the client certificate, if there is one. Raises SettingError."""
+        variable = self.client_certificate_env
+        return certificate_from_env(variable) if variable else None
+
+    def check_credentials(self) -> None:
+        """Raise SettingError for a credential that the environment lacks."""
+        self.credentials(), self.secret_parameters(), self.certificate()
+        if self.oauth2:
+            self.oauth2.request()
 
     def credentials(self) -> Mapping[str, bytes]:
         """Return the secret headers. Raises SettingError for a variable that is not set."""

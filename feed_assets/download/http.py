@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 import requests
@@ -33,6 +33,9 @@ from feed_assets.errors import (
     SettingError,
 )
 from feed_assets.urls import ASCII, Url, is_private, may_follow
+
+if TYPE_CHECKING:
+    from feed_assets.download.oauth2 import AccessTokens
 
 BUSY = {408, 425, 429}
 CONDITION_REFUSED = {400, 412, 416, 431, 501}
@@ -63,6 +66,8 @@ for _name in ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retr
 
 
 class _Session(requests.Session):
+    tokens: AccessTokens | None = None
+
     def send(self, *args: Any, **options: Any) -> requests.Response:
         """Send a request; meanwhile urllib3's log is redacted."""
         token = _requesting.set(True)
@@ -87,6 +92,10 @@ def session(feed: Feed) -> Iterator[requests.Session]:
         opened.mount("http://", adapter := Adapter(pool_maxsize=feed.parallel_requests))
         opened.mount("https://", adapter)
         opened.trust_env = False
+        if feed.oauth2:
+            from feed_assets.download.oauth2 import AccessTokens
+
+            opened.tokens = AccessTokens(feed.oauth2)
         opened.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         opened.headers.update(
             {
@@ -113,31 +122,35 @@ def open_response(
     `empty_statuses`. Any other status raises DownloadError. Credentials go to the server of
     `feed_url` only, whose page `url` is.
     """
-    credentials = feed.credentials()
-    secret = credentials if may_follow(feed_url, url) else {}
-    link = "a redirect" if secret == credentials else "a link to the next page"
     fixed = {name: value.encode() for name, value in feed.headers.items()}
+    headers = {**fixed, **extra_headers}
+    credentials, parameters = feed.credentials(), feed.secret_parameters()
+    certificate = feed.certificate()
+    trusted = may_follow(feed_url, url)
+    link = "a redirect" if trusted else "a link to the next page"
+    refused_token = ""
     cookies = defaultdict[object, RequestsCookieJar](RequestsCookieJar)  # one jar per origin
     for _ in range(MAX_REDIRECTS + 1):
-        transfer.check()
-        seconds = max(transfer.remaining, 0.001)
-        try:
-            response = http.get(
-                url.full,
-                headers={**fixed, **extra_headers, **secret},
-                cookies=cookies[url.origin],
-                proxies=_proxies(url),
-                verify=_ca_file(),
-                timeout=(min(feed.connect_timeout, seconds), min(feed.read_timeout, seconds)),
-                stream=True,
-                allow_redirects=False,
-            )
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as failure:
-            transfer.check()  # the connection may have been cut
-            raise diagnose(failure, url, _proxy(url), feed) from None
+        asked, token = url, ""
+        if trusted:
+            asked = url.with_parameters(parameters)
+            token = _token(http, feed, transfer)
+        response = _send(
+            http,
+            feed,
+            transfer,
+            asked,
+            headers={**headers, **(credentials if trusted else {}), **_bearer(token)},
+            cookies=cookies[url.origin],
+            cert=certificate if trusted else None,
+        )
         with response:
+            if response.status_code == 401 and token and not refused_token:
+                refused_token = token  # it may have been revoked before its end
+                cast("_Session", http).tokens.discard(token)  # type: ignore[union-attr]
+                continue
             if not response.is_redirect:
-                if response.status_code in {401, 403} and secret != credentials:
+                if response.status_code in {401, 403} and feed.secret_variables and not trusted:
                     raise _without_credentials(response, url, link)
                 if response.status_code == 407:
                     raise SettingError(proxy_wants_credentials(_proxy(url)))
@@ -149,14 +162,57 @@ def open_response(
                 cookies[url.origin], response.request, response.raw
             )
         target = _target(url, response.headers["Location"], feed)
-        if not may_follow(url, target):
-            secret = {}
+        trusted = trusted and may_follow(url, target)
         url = target
     raise RequestRefused(
         f"{feed.address} redirects more than {MAX_REDIRECTS} times, last to {url}; check "
         f"the feed's url",
         url=str(feed.address),
     )
+
+
+def _send(
+    http: requests.Session,
+    feed: Feed,
+    transfer: Transfer,
+    url: Url,
+    *,
+    method: str = "GET",
+    **options: Any,
+) -> requests.Response:
+    """Send one request, and return its response without its body."""
+    transfer.check()
+    seconds = max(transfer.remaining, 0.001)
+    try:
+        return http.request(
+            method,
+            url.full,
+            proxies=_proxies(url),
+            verify=_ca_file(),
+            timeout=(min(feed.connect_timeout, seconds), min(feed.read_timeout, seconds)),
+            stream=True,
+            allow_redirects=False,
+            **options,
+        )
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as failure:
+        transfer.check()  # the connection may have been cut
+        raise diagnose(failure, url, _proxy(url), feed) from None
+
+
+def _token(http: requests.Session, feed: Feed, transfer: Transfer) -> str:
+    """Return the access token, or "" for a feed without oauth2."""
+    tokens = cast("_Session", http).tokens
+    if tokens is None:
+        return ""
+
+    def post(url: Url, headers: dict[str, bytes], body: bytes) -> requests.Response:
+        return _send(http, feed, transfer, url, method="POST", headers=headers, data=body)
+
+    return tokens.current(post)
+
+
+def _bearer(token: str) -> dict[str, bytes]:
+    return {"Authorization": b"Bearer " + token.encode()} if token else {}
 
 
 def _proxies(url: Url) -> dict[str, str]:
@@ -248,7 +304,8 @@ def _check_status(
         check = (
             f"check what the environment has in {variables}"
             if variables
-            else "the feed declares no credentials (basic_auth, bearer_auth or headers_env)"
+            else "the feed declares no credentials (basic_auth, bearer_auth, oauth2, query_env "
+            "or headers_env)"
         )
         if status == 401:  # concerns every day
             message = _status_line(url.without_day, response)

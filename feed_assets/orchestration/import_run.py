@@ -124,7 +124,7 @@ class ImportRun(LazyFrames):
 
         feed = self._feed
         with self._mask.errors():
-            feed.credentials()
+            feed.check_credentials()
             before = last_import(self._context, feed, warehouse)
         days = prefetch_days(
             feed,

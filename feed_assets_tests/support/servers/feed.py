@@ -35,6 +35,9 @@ class FeedServer:
     connections: list[int] = field(default_factory=list)
     answer: Callable[[str], Answer] = lambda path: Answer()
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    token: Callable[[], Answer] = lambda: Answer(status=405)
+    """Answer of the token endpoint: any POST, kept in `posts` as (path, headers, body)."""
+    posts: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
 
 
 def lines(*rows: Any) -> Answer:
@@ -74,7 +77,14 @@ def feed_server() -> Iterator[FeedServer]:
             told.connections.append(self.client_address[1])
             self.protocol_version = "HTTP/1.1" if told.keep_alive else "HTTP/1.0"
             self.close_connection = not told.keep_alive
-            answer = told.answer(self.path)
+            self.reply(told.answer(self.path))
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            told.posts.append((self.path, dict(self.headers), body))
+            self.reply(told.token())
+
+        def reply(self, answer: Answer) -> None:
             self.send_response(answer.status)
             for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
                 self.send_header(name, value)

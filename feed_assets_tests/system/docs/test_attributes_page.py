@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from feed_assets.alerts.config import Alerts
-from feed_assets.config.auth import BasicAuth, BearerAuth
+from feed_assets.config.auth import BasicAuth, BearerAuth, OAuth2
 from feed_assets.config.feed import Feed
 from feed_assets.config.pages import Pages
 from feed_assets.config.partition import PartitionByDate
@@ -28,6 +28,14 @@ WHOLE: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
         dict(zip(("username_env", "password_env"), CREDENTIALS, strict=True)),
     ),
     "bearer_auth": (BearerAuth, {"token_env": "CRM_TOKEN"}),
+    "oauth2": (
+        OAuth2,
+        {
+            "token_url": "https://example.com/oauth/token",
+            "client_id_env": "CRM_CLIENT_ID",
+            "client_secret_env": "CRM_CLIENT_SECRET",
+        },
+    ),
     "partition_by_date": (PartitionByDate, BY_DATE["partition_by_date"]),
     "Alerts": (Alerts, {}),
 }
