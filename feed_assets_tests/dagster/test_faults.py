@@ -434,8 +434,8 @@ CASES |= {
             1,
         ),
         "bad elements that are accepted": Case(
-            [status("200 OK", b'[{"id": "N1"},\n{"id": tru},\n3]')],
-            b'{"id": "N1"}',
+            [status("200 OK", b'[{"id": "N1", "total": 1.5, "text": ""},\n{"id": tru},\n3]')],
+            b'{"id": "N1", "total": 1.5, "text": ""}',
             1,
             {"max_bad_lines": 2},
         ),
