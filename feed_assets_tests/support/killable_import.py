@@ -24,6 +24,7 @@ from requests.adapters import HTTPAdapter
 
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import Warehouse
+from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.store import Stored
 from feed_assets_tests.support.bigquery.emulator import Emulator
@@ -74,6 +75,40 @@ class HookedTransport(HTTPAdapter):
         client = emulator.client()
         client._http.mount("http://", self)
         return client
+
+
+class CutTransport(HTTPAdapter):
+    """HTTP adapter that ends this process by SIGKILL within its first upload."""
+
+    def send(
+        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> requests.Response:
+        if "/upload/" in str(request.url):
+            body: Any = _half_and_the_end(request.body)
+            request.body = body
+        return super().send(request, *args, **kwargs)
+
+
+def _half_and_the_end(body: Any) -> Iterator[bytes]:
+    yield body[: len(body) // 2]
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def import_into_bigquery(
+    url: str, table: Table, day: date, rows: Rows, methods: Sequence[str], at: int | None = None
+) -> None:
+    """Import a day, and end this process by SIGKILL before the `at`-th call of these methods.
+
+    Without `at`, within the upload.
+    """
+
+    def before(number: int) -> None:
+        if number == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    client = Emulator(url).client()
+    client._http.mount("http://", HookedTransport(before, methods) if at else CutTransport())
+    import_day(BigQueryWarehouse(client), table, day, rows)
 
 
 def import_into_duckdb(

@@ -23,6 +23,7 @@ from feed_assets_tests.support.killable_import import (
     HookedTransport,
     Killed,
     import_day,
+    import_into_bigquery,
     import_into_duckdb,
     killed_copies,
     survives,
@@ -129,6 +130,24 @@ def test_killed_at_any_call_to_bigquery(
         if survived:
             assert at > PARTS  # else nothing was killed
             break
+
+
+def test_a_process_killed_before_a_call_to_bigquery_or_within_its_upload(
+    bigquery: Emulator, dataset: str
+) -> None:
+    client = bigquery.client()
+    tables = BigQueryWarehouse(client)
+    for at in (3, None):
+        orders = Table(f"{dataset}_{at}", "orders")
+        for day in (*OLDER, DAY):
+            import_day(tables, orders, day, BEFORE, "before")
+
+        arguments = bigquery.url, orders, DAY, AFTER, CHANGING, at
+        assert not survives(import_into_bigquery, *arguments)
+
+        check(tables, orders, BEFORE)
+        left = {table.table_id for table in client.list_tables(orders.dataset)}
+        assert left == {"columns_orders"} | {s.name for s in tables.shards(orders)}
 
 
 @pytest.fixture(params=[None, BEFORE], ids=["a new day", "a day again"])
