@@ -1,4 +1,4 @@
-.PHONY: setup demo ui dev test test-unit test-bigquery check docs bench lock
+.PHONY: setup demo ui dev test test-unit test-bigquery test-contract check docs bench lock
 
 BIN := .venv/bin
 DAGSTER_HOME ?= $(CURDIR)/var/dagster
@@ -22,7 +22,12 @@ test: setup ## every test; the first time, installs a browser and compiles the S
 test-unit: setup ## the tests that start no process, no emulator and no Dagster
 	$(BIN)/pytest -n 2 -p feed_assets_tests.support.unit_layer -m "not process" feed_assets_tests/unit
 
-test-bigquery: setup ## what both warehouses promise, on a real project: PROJECT=my-project
+test-bigquery: setup ## the first hour on a real project: PROJECT=my-project, and BUCKET, POLICY_TAG
+	@$(BIN)/python -m feed_assets_tests.first_hour $(PROJECT) \
+		$(if $(LOCATION),--location $(LOCATION)) $(if $(DATASET),--dataset $(DATASET)) \
+		$(if $(BUCKET),--bucket $(BUCKET)) $(if $(POLICY_TAG),--policy-tag $(POLICY_TAG))
+
+test-contract: setup ## what both warehouses promise, on a real project: PROJECT=my-project
 	FEED_ASSETS_TEST_PROJECT=$(PROJECT) $(BIN)/pytest feed_assets_tests/warehouses -k bigquery
 
 check: setup ## lint, format, types, definitions

@@ -1,4 +1,4 @@
-"""A real project in the emulator's place: `make test-bigquery PROJECT=...` with credentials.
+"""A real project in the emulator's place: `make test-contract PROJECT=...` with credentials.
 
 Its datasets are named after the run that made them, and deleted at its end.
 """
