@@ -55,7 +55,9 @@ def check_content(feed: Feed, day: date | None, rows: pa.Table) -> tuple[CheckRe
     return tuple(results)
 
 
-def check_stored(stored: Stored, sent: int, bad_lines: int) -> tuple[CheckResult, ...]:
+def check_stored(
+    stored: Stored, sent: int, bad_lines: int, wildcard_problem: str | None = None
+) -> tuple[CheckResult, ...]:
     """Compare the stored rows with the `sent` rows and `bad_lines`, and the columns with before."""
     numbers = {"rows sent": sent + bad_lines, "rows stored": stored.rows, "bad lines": bad_lines}
     summary = f"{stored.rows} of {sent + bad_lines} rows are stored"
@@ -66,6 +68,7 @@ def check_stored(stored: Stored, sent: int, bad_lines: int) -> tuple[CheckResult
     changes = [f"{path} is new, {column}" for path, column in stored.added.items()]
     changes += [f"{path} was {old} and is {new}" for path, (old, new) in stored.changed.items()]
     changes += [f"{path} is no longer in the feed" for path in stored.removed]
+    changes += [wildcard_problem] if wildcard_problem else []
     numbers = {"new columns": len(stored.added), "changed types": len(stored.changed)}
     if stored.removed:
         numbers["removed columns"] = len(stored.removed)

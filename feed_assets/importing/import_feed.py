@@ -122,10 +122,10 @@ class FeedFrame(LazyFrame):
         if token := warehouse.content_token(self._pending.feed.destination):
             self._snapshot_state = SnapshotState(validators, token)
 
-    def imported(self, stored: Stored) -> Import:
+    def imported(self, stored: Stored, wildcard_problem: str | None = None) -> Import:
         """Return the result once the rows are stored."""
         reading = self._last_reading
-        row_checks = check_stored(stored, reading.rows, len(reading.bad_lines))
+        row_checks = check_stored(stored, reading.rows, len(reading.bad_lines), wildcard_problem)
         checks = (*row_checks, *self._checks)
         return Import(self._pending, reading, stored, checks, self._snapshot_state)
 

@@ -33,6 +33,8 @@ def check_specs(
         zone = feed.partition_by_date.timezone
         said["updated_at"] = f"The {feed.updated_at} of each row is on its day in {zone}."
     said["schema"] = "No column is new or gone, and none has another type."
+    if feed.partition_by_date:
+        said["schema"] += f" In BigQuery, {feed.destination.name}_* has all of them."
     with warnings.catch_warnings():  # checks by partition are a preview in Dagster 1.13
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return [

@@ -126,6 +126,7 @@ class ImportRun(LazyFrames):
         with self._mask.errors():
             feed.check_credentials()
             before = last_import(self._context, feed, warehouse)
+        self._warehouse, self._last_key = warehouse, keys[-1] if keys else None
         days = prefetch_days(
             feed,
             [_day(key) for key in keys],
@@ -150,7 +151,7 @@ class ImportRun(LazyFrames):
         from feed_assets.importing.import_feed import FeedFrame
 
         assert isinstance(frame, FeedFrame)
-        imported = frame.imported(stored)
+        imported = frame.imported(stored, self._wildcard_problem(key, stored))
         checked = [
             replace(each, summary=self._mask(each.summary), samples=self._mask.values(each.samples))
             for each in imported.checks
@@ -159,6 +160,17 @@ class ImportRun(LazyFrames):
         metadata = masked(import_metadata(imported), self._mask)
         self._recordings.append(self._recorder.submit(self._record, key, metadata, checks))
         return summary(imported)
+
+    def _wildcard_problem(self, key: Key, stored: Stored) -> str | None:
+        """Ask the warehouse, after the last day of the run, whether `table_*` answers."""
+        if key is None or key != self._last_key or stored.table is None:
+            return None
+        table = self._feed.destination
+        try:
+            return self._warehouse.wildcard_problem(table, stored.columns)
+        except FeedAssetsError as failure:  # the day is stored all the same
+            self.log.warning(f"whether {table}_* answers is unknown: {failure}")
+            return None
 
     def failed(self, failure: Exception) -> FeedAssetsError:
         """Fail only the day; the others continue."""

@@ -122,6 +122,12 @@ class Warehouse(Protocol):
         DuckDB renumbers its tables by name each time a file is opened.
         """
 
+    def wildcard_problem(self, table: Table, columns: Columns) -> str | None:
+        """Return why users cannot query `table_*` with these columns; None if they can.
+
+        None too without wildcards. Costs one call and nothing else.
+        """
+
     def alter(self, table: Table, columns: Columns) -> None:
         """Add new columns and widen types in place, as `schema_evolution.migrated` does."""
 

@@ -146,6 +146,30 @@ def test_bad_lines_that_were_let_pass_are_rows_that_are_not_stored(
     assert numbers(check) == {"rows sent": 2, "rows stored": 1, "bad lines": 1}
 
 
+def test_the_last_day_of_a_run_asks_whether_the_wildcard_answers(
+    project: Callable[..., Project],
+    bigquery: Emulator,
+    dataset: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", bigquery.url)
+    orders = project(bigquery=bigquery, **{**LATEST, "dataset": dataset})
+    orders.server.answer = lambda path: lines({"id": 1, "at": "2020-01-20"})
+    days = [f"2020-01-{day}" for day in (18, 19, 20)]
+    assert orders.run(days[0], days[-1]).success
+    assert all(evaluated(orders, day)["schema"].passed for day in days)
+
+    view = f"{dataset}.orders_mine"
+    bigquery.client().query_and_wait(f"CREATE VIEW `{view}` AS SELECT 1 AS id")
+    assert orders.run(days[0], days[-1]).success
+
+    first, second, last = (evaluated(orders, day)["schema"] for day in days)
+    assert first.passed
+    assert second.passed
+    assert (last.passed, last.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert (last.description or "").startswith(f"{dataset}.orders_* cannot be queried: Views")
+
+
 def test_in_bigquery_days_are_checked_alike(
     project: Callable[..., Project],
     bigquery: Emulator,

@@ -83,6 +83,27 @@ def protect(client: bigquery.Client, table: Table) -> None:
     client.update_table(held, ["schema", "table_constraints"])
 
 
+@pytest.mark.parametrize("rows", [EMPTY, WIDER_IN_ARRAY, OTHER_TYPE])
+def test_a_table_keeps_its_encryption_key(
+    warehouse: BigQueryWarehouse, client: bigquery.Client, orders: Table, rows: pa.Table
+) -> None:
+    snapshot(warehouse, orders, ROWS)
+    shard(warehouse, orders, ROWS)
+    older = date(2020, 1, 19)
+    shard(warehouse, orders, ROWS, older)
+    tables = [orders, orders.shard(DAY), orders.shard(older)]
+    key = bigquery.EncryptionConfiguration("projects/p/locations/eu/keyRings/r/cryptoKeys/k")
+    for table in tables:
+        held = client.get_table(str(table))
+        held.encryption_configuration = key
+        client.update_table(held, ["encryption_configuration"])
+    snapshot(warehouse, orders, rows)
+    if rows is not OTHER_TYPE:  # which no shard takes
+        shard(warehouse, orders, rows)
+    for table in tables:
+        assert client.get_table(str(table)).encryption_configuration == key
+
+
 def add_row_policy(client: bigquery.Client, table: Table) -> None:
     client.query_and_wait(
         f"CREATE ROW ACCESS POLICY mine ON `{table}` GRANT TO ('user:test@example.com') "

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
@@ -872,6 +873,66 @@ def test_a_view_under_a_wildcard_fails_the_query(client: bigquery.Client, datase
     query(client, f"CREATE VIEW {dataset}.t_latest AS SELECT 1 AS a")
     with pytest.raises(exceptions.BadRequest, match="t_latest"):
         query(client, f"SELECT * FROM `{dataset}.t_*` WHERE _TABLE_SUFFIX = '1'")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"encryptionConfiguration": {"kmsKeyName": "k"}}, "customer-managed encryption key"),
+        ({"resourceTags": {"p/env": "prod"}}, "the same tags"),
+    ],
+)
+def test_a_wildcard_cannot_read_a_table_with_a_key_or_tag_of_its_own(
+    client: bigquery.Client, dataset: str, body: dict[str, object], message: str
+) -> None:
+    shard(client, f"{dataset}.t_1", [{"a": 1}], a="INTEGER")
+    shard(client, f"{dataset}.t_2", [{"a": 1}], a="INTEGER")
+    path = f"/projects/{client.project}/datasets/{dataset}/tables/"
+    connection: Any = client._connection
+    assert connection.api_request("PATCH", f"{path}t_1", data=body).items() >= body.items()
+    with pytest.raises(exceptions.BadRequest, match=message):
+        query(client, f"SELECT * FROM `{dataset}.t_*`")
+    if "resourceTags" in body:  # all have the same
+        connection.api_request("PATCH", f"{path}t_2", data=body)
+        assert len(query(client, f"SELECT * FROM `{dataset}.t_*`")) == 2
+
+
+def test_a_wildcard_cannot_read_a_table_with_row_access_policies(
+    client: bigquery.Client, dataset: str
+) -> None:
+    shard(client, f"{dataset}.t_1", [{"a": 1}], a="INTEGER")
+    client.query_and_wait(
+        f"CREATE ROW ACCESS POLICY mine ON `{dataset}.t_1` "
+        f"GRANT TO ('user:test@example.com') FILTER USING (TRUE)"
+    )
+    with pytest.raises(exceptions.BadRequest, match="row access policies"):
+        query(client, f"SELECT * FROM `{dataset}.t_*`")
+
+
+def test_a_wildcard_cannot_read_a_table_with_a_renamed_column(
+    client: bigquery.Client, dataset: str
+) -> None:
+    shard(client, f"{dataset}.t_1", [{"a": 1}], a="INTEGER")
+    query(client, f"ALTER TABLE {dataset}.t_1 RENAME COLUMN a TO b")
+    assert query(client, f"SELECT * FROM {dataset}.t_1") == [{"b": 1}]
+    with pytest.raises(exceptions.BadRequest, match="a renamed column"):
+        query(client, f"SELECT * FROM `{dataset}.t_*`")
+
+
+def test_a_truncating_job_without_a_key_removes_the_tables_key(
+    client: bigquery.Client, dataset: str
+) -> None:
+    name = f"{client.project}.{dataset}.t"
+    made = bigquery.Table(name, [SchemaField("a", "INTEGER")])
+    made.encryption_configuration = bigquery.EncryptionConfiguration("k")
+    assert client.create_table(made).encryption_configuration == made.encryption_configuration
+    keyed = {"destination_encryption_configuration": made.encryption_configuration}
+    for options, kept in (({}, False), (keyed, True)):
+        load(client, name, pa.table({"a": [1]}), made.schema, **options)
+        assert bool(client.get_table(name).encryption_configuration) == kept
+    config = bigquery.QueryJobConfig(destination=name, write_disposition="WRITE_TRUNCATE")
+    client.query_and_wait(f"SELECT * FROM `{name}`", job_config=config)
+    assert client.get_table(name).encryption_configuration is None
 
 
 def test_a_wildcard_that_matches_nothing_fails(client: bigquery.Client, dataset: str) -> None:

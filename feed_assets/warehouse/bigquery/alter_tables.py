@@ -157,6 +157,8 @@ def _widen(client: BigQueryClient, table: Table, before: Columns, after: Columns
     config = bigquery.QueryJobConfig(
         destination=current.reference, write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE
     )
+    if current.encryption_configuration:  # else the table loses its key
+        config.destination_encryption_configuration = current.encryption_configuration
     client.query(f"SELECT * REPLACE ({casts}) FROM `{client.id(table)}` AS old", config)
     describe(client, table, schema_of(current))
     if constraints := constraints_of(current):

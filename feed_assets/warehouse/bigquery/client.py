@@ -70,11 +70,13 @@ class BigQueryClient:
         if found.table_type == "TABLE":
             return columns_from(schema_of(found))
         with self.translated(f"looking at {table}"):  # a view reports what it had when it was made
-            dry = bigquery.QueryJobConfig(dry_run=True)
-            query = self.client.query(
-                f"SELECT * FROM `{self.id(table)}`", job_config=dry, timeout=CALL_SECONDS
-            )
-            return columns_from([field.to_api_repr() for field in query.schema or ()])
+            return self.query_columns(f"SELECT * FROM `{self.id(table)}`")
+
+    def query_columns(self, sql: str) -> Columns:
+        """Return the columns of a query's result, by a dry run, which is free."""
+        dry = bigquery.QueryJobConfig(dry_run=True)
+        query = self.client.query(sql, job_config=dry, timeout=CALL_SECONDS)
+        return columns_from([field.to_api_repr() for field in query.schema or ()])
 
     def shards(self, table: Table) -> list[Table]:
         """List the shards of a table, in the order of their creation."""

@@ -64,9 +64,9 @@ def translated(who: object, doing: str, project: str, failure: Exception) -> War
     """Build the error of the warehouse `who` when `doing` something."""
     failure = _cause(failure)
     if isinstance(failure, GoogleAPICallError) and not _is_none(failure):
-        said = f"refused {doing}: {_said(failure)}"
+        said = f"refused {doing}: {message_of(failure)}"
     else:
-        said = f"gave no proper answer when {doing}: {_said(failure)}"
+        said = f"gave no proper answer when {doing}: {message_of(failure)}"
     transient = passes(failure)
     advice = "try again later" if transient else _advice(failure, said, project)
     return WarehouseFailed(f"{who} {said}{advice and f'; {advice}'}", transient=transient)
@@ -88,7 +88,7 @@ def _reason(failure: GoogleAPICallError) -> str:
     return _first(failure).get("reason", "")
 
 
-def _said(failure: Exception) -> str:
+def message_of(failure: Exception) -> str:
     """Return BigQuery's message, without the request's URL."""
     words = str(failure)
     if isinstance(failure, GoogleAPICallError):

@@ -26,6 +26,7 @@ from feed_assets.warehouse.bigquery.load_config import OURS, load_config, write
 from feed_assets.warehouse.bigquery.load_job import CALL_SECONDS, FINDING, run
 from feed_assets.warehouse.bigquery.overwrite import plan_overwrite
 from feed_assets.warehouse.bigquery.schema import fields_for, known_fields, known_from
+from feed_assets.warehouse.bigquery.wildcard import wildcard_problem
 from feed_assets.warehouse.conform import conform
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class BigQueryWarehouse:
             descriptions = described(columns, origin.columns)
             overwrite = plan_overwrite(self._api, table, before, columns, descriptions)
             config = load_config(form, overwrite, origin, new=not before)
+            if before is not None and before.encryption_configuration:  # else it loses its key
+                config.destination_encryption_configuration = before.encryption_configuration
             job = self._load(table, file, config, attempt)
         if overwrite.constraints:
             with self._api.translated(f"declaring the keys of {table}"):
@@ -153,6 +156,9 @@ class BigQueryWarehouse:
 
     def shards(self, table: Table) -> list[Table]:
         return self._api.shards(table)
+
+    def wildcard_problem(self, table: Table, columns: Columns) -> str | None:
+        return wildcard_problem(self._api, table, columns)
 
     def alter(self, table: Table, columns: Columns) -> None:
         alter_tables.alter(self._api, table, columns)

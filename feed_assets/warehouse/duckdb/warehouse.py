@@ -229,6 +229,9 @@ class DuckDBWarehouse:
         with self._session() as run:
             return catalog.shards(run, table)
 
+    def wildcard_problem(self, table: Table, columns: Columns) -> str | None:
+        return None
+
     def alter(self, table: Table, columns: Columns) -> None:
         with self._transaction() as run:
             current = self.columns(table) or ()

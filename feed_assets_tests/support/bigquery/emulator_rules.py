@@ -83,6 +83,9 @@ from feed_assets_tests.support.bigquery.emulator_types import (
 )
 from feed_assets_tests.support.bigquery.zetasql_module import zetasql
 
+ENCRYPTION = "encryptionConfiguration"
+EXTRAS = (ENCRYPTION, "resourceTags")
+"""Properties of tables that the emulator forgets."""
 build_job_response = job_routes._build_job_response
 ANYONE = CallerIdentity(principal="user:test@example.com", is_authenticated=True)
 
@@ -123,6 +126,8 @@ class Rules:
         self.locations: dict[str, str] = {}
         self.properties: dict[Key, Properties] = {}
         self.constraints: dict[Key, JSON] = {}
+        self.extras: dict[Key, JSON] = {}
+        self.renamed: set[Key] = set()
         self.folder = tempfile.TemporaryDirectory(prefix="emulator-")
 
     def install(self, app: Any) -> ASGIApp:
@@ -230,6 +235,7 @@ class Rules:
             overlay(body["schema"]["fields"], self.properties.get(key, {}))
         if key in self.constraints:
             body["tableConstraints"] = self.constraints[key]
+        body |= self.extras.get(key, {})
         if meta.view_query is not None:
             body["view"] = {"query": meta.view_query, "useLegacySql": False}
         else:
@@ -252,6 +258,7 @@ class Rules:
             self.properties[key] = properties_of(body.get("schema"))
             if "tableConstraints" in body:
                 self.constraints[key] = body["tableConstraints"]
+        self.extras[key] = {name: body[name] for name in EXTRAS if name in body}
         return JSONResponse(self.resource(meta))
 
     async def get_table(self, request: Request) -> Response:
@@ -269,10 +276,11 @@ class Rules:
         if request.headers.get("if-match", meta.etag) != meta.etag:
             raise PreconditionFailedError(f"Precondition Failed: {key} has another etag")
         handled = {"tableReference", "etag", "schema", "labels", "view", "expirationTime"}
-        handled.add("tableConstraints")
+        handled |= {"tableConstraints", *EXTRAS}
         if unknown := body.keys() - handled - {"description", "friendlyName"}:
             raise ValidationError(f"not emulated in an update of a table: {sorted(unknown)}")
         changes: JSON = {}
+        self.extras.setdefault(key, {}).update({n: body[n] for n in EXTRAS if n in body})
         if "description" in body:
             changes["description"] = body["description"]
         if "friendlyName" in body:
@@ -309,11 +317,16 @@ class Rules:
         if meta.view_query is None:
             self.sql(f"DROP TABLE {key.sql}")
         self.catalog.delete_table(*key)
-        self.unprotect(key)
+        self.unprotect(key, {})
+        self.extras.pop(key, None)
+        self.renamed.discard(key)
         return Response(status_code=204)
 
-    def unprotect(self, key: Key) -> None:
-        """Forget what a truncating write removes: the properties of fields, keys, row policies.
+    def unprotect(self, key: Key, config: JSON) -> None:
+        """Forget what a truncating job removes: the properties of fields, keys, row policies.
+
+        Its own encryption is the table's: without a key, "switch a table to default encryption",
+        https://cloud.google.com/bigquery/docs/customer-managed-encryption#change_to_default_encryption
 
         "Overwrites the data, removes the constraints and uses the schema from the load job",
         https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoad
@@ -323,6 +336,10 @@ class Rules:
         """
         self.properties.pop(key, None)
         self.constraints.pop(key, None)
+        extras = self.extras.setdefault(key, {})
+        extras.pop(ENCRYPTION, None)
+        if destination := config.get("destinationEncryptionConfiguration"):
+            extras[ENCRYPTION] = destination
         for policy in self.context.row_access.list_for_table(*key):
             self.context.row_access.delete(
                 project_id=key.project,
@@ -441,7 +458,7 @@ class Rules:
                 raise InvalidQueryError(f"not emulated: {disposition} of a query into {key}")
         answer: JSON = await job_routes.insert_job(project, request, self.context, caller=ANYONE)
         if key and "errorResult" not in answer["status"]:
-            self.store(job_id, key)
+            self.store(job_id, key, body["configuration"]["query"])
         return JSONResponse(answer)
 
     async def query(self, request: Request) -> Response:
@@ -460,7 +477,7 @@ class Rules:
         error = {"code": code, "message": errors[0]["message"], "errors": errors}
         return JSONResponse({"error": error}, status_code=code)
 
-    def store(self, job_id: str, key: Key) -> None:
+    def store(self, job_id: str, key: Key, config: JSON) -> None:
         """Put a query's result into its destination, with its schema.
 
         https://cloud.google.com/bigquery/docs/writing-results#permanent-table
@@ -470,7 +487,7 @@ class Rules:
         connection = self.context.engine.connection
         connection.register("query_result", boxed(executor.JOB_RESULTS[job_id], fields))
         self.fill(key, f"SELECT {projection(fields, fields)} FROM query_result")
-        self.unprotect(key)
+        self.unprotect(key, config)
         connection.unregister("query_result")
         self.save(meta, schema_=TableSchema(fields=fields))
 
@@ -569,8 +586,8 @@ class Rules:
         self.fill(key, " UNION ALL ".join(sources))
         self.save(new, schema_=TableSchema(fields=fields))
         given = properties_of(config.get("schema"))
-        if config.get("writeDisposition") == "WRITE_TRUNCATE":
-            self.unprotect(key)
+        if meta is None or config.get("writeDisposition") == "WRITE_TRUNCATE":
+            self.unprotect(key, config)
             self.properties[key] = given
         else:
             self.properties[key] = given | self.properties.get(key, {})
@@ -764,6 +781,17 @@ class Rules:
             if isinstance(action, exp.AlterSet):
                 changes |= options_of(action.expressions[0].expressions)
                 continue
+            if isinstance(action, exp.RenameColumn):
+                old = names[action.this.name.lower()]
+                new_name = action.args["to"].name
+                self.sql(
+                    f"ALTER TABLE {key.sql} RENAME COLUMN {quoted(fields[old].name)} "
+                    f"TO {quoted(new_name)}"
+                )
+                fields[old] = fields[old].model_copy(update={"name": new_name})
+                meta = self.save(meta, schema_=TableSchema(fields=tuple(fields)))
+                self.renamed.add(key)
+                continue
             at = names.get((action.name or action.this.name).lower())
             if isinstance(action, exp.ColumnDef):
                 if at is None:
@@ -814,6 +842,34 @@ class Rules:
             if meta.table_id.startswith(prefix) and meta.table_id != prefix
         ]
 
+    def tags(self, shard: TableMeta) -> JSON:
+        key = Key(shard.project_id, shard.dataset_id, shard.table_id)
+        return dict(self.extras.get(key, {}).get("resourceTags") or {})
+
+    def check_limits(self, wildcard: Key, shard: TableMeta) -> None:
+        """Refuse tables that a wildcard cannot read; the messages are our own.
+
+        "Wildcard queries are not supported for tables protected by customer-managed encryption
+        keys (CMEK)"; "all tables that are referenced in a wildcard query must have exactly the
+        same set of tag keys and values",
+        https://cloud.google.com/bigquery/docs/querying-wildcard-tables#limitations
+        row access policies:
+        https://cloud.google.com/bigquery/docs/using-row-level-security-with-features
+        renamed columns:
+        https://cloud.google.com/bigquery/docs/managing-table-schemas#change_a_columns_name
+        """
+        key = Key(shard.project_id, shard.dataset_id, shard.table_id)
+        reasons = {
+            "a customer-managed encryption key": ENCRYPTION in self.extras.get(key, {}),
+            "row access policies": bool(self.context.row_access.list_for_table(*key)),
+            "a renamed column": key in self.renamed,
+        }
+        for reason, given in reasons.items():
+            if given:
+                raise InvalidQueryError(
+                    f"{wildcard} cannot be queried by wildcard: {key.table} has {reason}."
+                )
+
     def make_wildcard(self, wildcard: Key) -> None:
         prefix = wildcard.table[:-1]
         shards = self.matching(wildcard)
@@ -825,6 +881,12 @@ class Rules:
                     "Views cannot be queried through prefix. "
                     f"First view {wildcard.project}:{wildcard.dataset}.{shard.table_id}."
                 )
+            self.check_limits(wildcard, shard)
+        tags = [self.tags(shard) for shard in shards]
+        if tags.count(tags[0]) != len(tags):
+            raise InvalidQueryError(
+                f"{wildcard}: all tables must have the same tags, with the same values."
+            )
         # The schema of the table created last, not of the last by name:
         # https://cloud.google.com/bigquery/docs/querying-wildcard-tables#schema
         fields = max(shards, key=lambda shard: shard.creation_time).schema_.fields
