@@ -175,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         type=_type,
         metavar="COLUMN=TYPE",
-        help="fix a column's type, by its path as sent; may be repeated",
+        help="fix a column's type, by its path in the feed; may be repeated",
     )
     reading.add_argument("--empty-as-null", action="store_true", help='read "" as null')
     it.add_argument(
@@ -251,7 +251,7 @@ def _day(text: str) -> date:
     from feed_assets.schema.table import parse_day
 
     if (day := parse_day(text)) is None:
-        raise argparse.ArgumentTypeError(f"{text} is no day; write it as 2020-01-20")
+        raise argparse.ArgumentTypeError(f"{text} is not a day; write it as 2020-01-20")
     return day
 
 
@@ -273,7 +273,7 @@ def _attribute(text: str) -> tuple[str, Any]:
     try:
         return name, yaml.safe_load(value)
     except yaml.YAMLError:
-        raise argparse.ArgumentTypeError(f"the value of {name} is no YAML") from None
+        raise argparse.ArgumentTypeError(f"the value of {name} is not YAML") from None
 
 
 def _header(text: str) -> tuple[str, str]:

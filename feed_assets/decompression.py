@@ -26,7 +26,7 @@ class CorruptError(Exception):
 
 
 class TrailingBytesError(Exception):
-    """Bytes after a compressed stream that are neither zeros nor another one."""
+    """Bytes after a compressed stream that are neither zeros nor another stream."""
 
 
 class Decoder(Protocol):

@@ -18,11 +18,11 @@ def disk_failed(what: str, failure: OSError) -> DiskFailed:
     if failure.filename is not None and not isinstance(failure.filename, int):
         why += f": {os.fsdecode(failure.filename)}"
     if failure.errno in NO_ROOM:
-        todo = "free some room there, or have TMPDIR name another folder"
+        todo = "free some room there, or set TMPDIR to another folder"
     elif failure.errno in _TOO_MANY:
         todo = "raise this user's limit of open files (ulimit -n)"
     else:
-        todo = "look at that folder, or have TMPDIR name another one"
+        todo = "look at that folder, or set TMPDIR to a different one"
     return DiskFailed(
         f"{what} ({why}); temporary files are in {_folder()}: {todo}",
         transient=failure.errno in NO_ROOM | _TOO_MANY,

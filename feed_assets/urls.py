@@ -50,7 +50,7 @@ class Url:
         _check_characters(text)
         parts = _PARTS.fullmatch(text)
         if parts is None or not parts[2]:
-            raise ValueError("is no http or https URL")
+            raise ValueError("is not an http or https URL")
         authority, path, query = parts[2], parts[3], parts[4]
         if "@" in authority:
             raise ValueError("has credentials in it")

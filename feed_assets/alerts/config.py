@@ -19,7 +19,7 @@ LATE_AFTER_HOURS = 3
 
 
 class Alerts(FrozenModel):
-    """Where alerts go and what they link to."""
+    """Addresses of alerts, and the URL of the UI that they link to."""
 
     urls_env: str = Field(
         "FEED_ASSETS_ALERTS",

@@ -159,7 +159,7 @@ class Feed(FrozenModel):
     @classmethod
     def _is_an_assets_name(cls, value: str) -> str:
         if value in RESERVED:
-            raise ValueError(f"{value!r} is a name that Dagster reserves; choose another one")
+            raise ValueError(f"{value!r} is a name that Dagster reserves; choose a different one")
         return value
 
     basic_auth: BasicAuth | None = Field(

@@ -70,7 +70,7 @@ def _check(placeholder: str) -> None:
     """Raise ValueError for an unknown placeholder, without a quote: it may be a secret."""
     found = _NAMED.fullmatch(placeholder)
     if found is None:
-        raise ValueError(f"has a text in braces that is no placeholder for the day: {KNOWN}")
+        raise ValueError(f"has a text in braces that is not a placeholder for the day: {KNOWN}")
     for directive in _DIRECTIVE.findall(found[2] or _DEFAULT):
         if f"%{directive}" not in DIRECTIVES:
             raise ValueError(f"has %{directive} in a placeholder, which is not known: {KNOWN}")

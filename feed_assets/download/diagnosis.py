@@ -66,7 +66,7 @@ def _setting(failure: Exception, causes: list[BaseException], proxy: str | None)
     if isinstance(failure, requests.exceptions.InvalidProxyURL) or any(
         isinstance(cause, urllib3.exceptions.ProxySchemeUnknown) for cause in causes
     ):
-        return f"{named} is no proxy's URL; write http://host:port"
+        return f"{named} is not a proxy's URL; write http://host:port"
     tunnel = next((cause for cause in causes if isinstance(cause, TunnelError)), None)
     if tunnel is not None and tunnel.status == requests.codes.proxy_authentication_required:
         return proxy_wants_credentials(proxy)

@@ -37,7 +37,7 @@ def check_all(frame: pd.DataFrame) -> None:
     for place, label in enumerate(frame.columns):
         if not _is_utf8(str(label)):
             raise UnsupportedColumn(
-                f"the column name {str(label)!a} has a lone surrogate, which is no text; rename it"
+                f"the column name {str(label)!a} has a lone surrogate, which is not text; rename it"
             )
         values = frame.iloc[:, place]
         if values.dtype.kind == "O":

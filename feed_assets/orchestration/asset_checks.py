@@ -26,29 +26,29 @@ def check_specs(
 ) -> Sequence[dg.AssetCheckSpec]:
     """Return the specs of the checks that an import of this feed runs."""
     named = ", ".join(feed.key)
-    said = {"rows": "As many rows are stored as were sent, and none of them was a bad line."}
+    descriptions = {"rows": "Every row of the feed is stored, and no line was bad."}
     if feed.key:
-        said["key"] = f"Each row has its own {named}."
+        descriptions["key"] = f"Each row has its own {named}."
     if feed.updated_at and feed.partition_by_date:
         zone = feed.partition_by_date.timezone
-        said["updated_at"] = f"The {feed.updated_at} of each row is on its day in {zone}."
-    said["schema"] = "No column is new or gone, and none has another type."
+        descriptions["updated_at"] = f"The {feed.updated_at} of each row is on its day in {zone}."
+    descriptions["schema"] = "No column is new, removed, or of a different type than before."
     if feed.partition_by_date:
-        said["schema"] += f" In BigQuery, {feed.destination.name}_* has all of them."
+        descriptions["schema"] += f" In BigQuery, {feed.destination.name}_* has all of them."
     with warnings.catch_warnings():  # checks by partition are a preview in Dagster 1.13
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return [
             dg.AssetCheckSpec(
                 name, asset=feed.name, description=description, partitions_def=partitions
             )
-            for name, description in said.items()
+            for name, description in descriptions.items()
         ]
 
 
 def evaluations(
     asset: dg.AssetKey, day: str | None, checked: Sequence[CheckResult]
 ) -> Sequence[dg.AssetCheckEvaluation]:
-    """How the checks of a day went. One that did not pass and is not grave alerts nobody."""
+    """Build Dagster's results of a day's checks. Only errors alert people."""
     return [
         dg.AssetCheckEvaluation(
             asset,

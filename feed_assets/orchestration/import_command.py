@@ -80,7 +80,7 @@ def _feed(definitions: dg.Definitions, name: str) -> Feed:
     feeds = {component.feed.name: component.feed for component in components}
     if name not in feeds:
         known = f"there are {', '.join(sorted(feeds))}" if feeds else "there is none"
-        raise SettingError(f"{name} is no feed of this project; {known}")
+        raise SettingError(f"{name} is not a feed of this project; {known}")
     return feeds[name]
 
 

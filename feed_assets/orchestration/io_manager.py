@@ -164,7 +164,7 @@ def _day(asset: dg.AssetKey, key: str) -> date:
     day = parse_day(key)
     if day is None:
         raise SettingError(
-            f"{asset.to_user_string()} has a partition {key!r}, which is no day; tables are kept "
+            f"{asset.to_user_string()} has a partition {key!r}, which is not a day; tables are "
             f"by day (use DailyPartitionsDefinition) or whole (use none)"
         )
     return day

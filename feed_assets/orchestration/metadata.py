@@ -28,16 +28,16 @@ def import_metadata(imported: Import) -> dict[str, Any]:
     download, reading = imported.pending.download, imported.reading
     state = imported.snapshot_state
     info = download.info.result()  # or there would be no import
-    said = imported.pending.feed.column_descriptions
+    descriptions = imported.pending.feed.column_descriptions
     return {
-        **stored_metadata(imported.stored, said),
+        **stored_metadata(imported.stored, descriptions),
         "url": download.url,
         "bytes": info.bytes,
         "download seconds": round(info.seconds, 3),
         "content hash": info.sha256,
         "bad lines": len(reading.bad_lines),
-        **({} if info.end_is_marked else {"end of the answer": "not told by the server"}),
-        **_listed("described, and not sent so far", _not_sent(imported)),
+        **({} if info.end_is_marked else {"end of the answer": "not marked by the server"}),
+        **_listed("described, but not in the feed so far", _not_sent(imported)),
         **_listed("untyped columns", reading.untyped),
         **_listed("renamed columns", [f"{old} → {new}" for old, new in reading.renamed.items()]),
         **_listed(
@@ -63,12 +63,14 @@ def _masked(value: Any, mask: SecretMask) -> Any:
     return mask.values(value)
 
 
-def stored_metadata(stored: Stored, said: Mapping[str, str] = NO_DESCRIPTIONS) -> dict[str, Any]:
-    """The metadata of rows stored, whoever they came from, and what is `said` of their columns."""
+def stored_metadata(
+    stored: Stored, descriptions: Mapping[str, str] = NO_DESCRIPTIONS
+) -> dict[str, Any]:
+    """Return the metadata of stored rows, from a feed or any other asset."""
     changed = [f"{path}: {old} → {new}" for path, (old, new) in stored.changed.items()]
     return {
         "dagster/row_count": stored.rows,
-        "dagster/column_schema": _schema(stored.columns, said),
+        "dagster/column_schema": _schema(stored.columns, descriptions),
         **({"dagster/table_name": str(stored.table)} if stored.table else {}),
         "store seconds": round(stored.seconds, 3),
         **stored.figures,
@@ -119,7 +121,7 @@ def summary(imported: Import) -> str:
     if reading.renamed:
         parts.append(f"renamed columns {', '.join(reading.renamed)}")
     if missing := _not_sent(imported):
-        parts.append(f"columns described, and not sent so far {', '.join(missing)}")
+        parts.append(f"columns described, but not in the feed so far {', '.join(missing)}")
     if stored.added:
         parts.append(f"new columns {', '.join(stored.added)}")
     if stored.changed:
@@ -129,10 +131,10 @@ def summary(imported: Import) -> str:
     return ", ".join(parts)
 
 
-def _schema(columns: Columns, said: Mapping[str, str]) -> dg.TableSchema:
+def _schema(columns: Columns, descriptions: Mapping[str, str]) -> dg.TableSchema:
     from feed_assets.schema.columns import described, paths
 
-    texts = described(columns, said)
+    texts = described(columns, descriptions)
     return dg.TableSchema(
         [
             dg.TableColumn(path, type=str(column), description=texts.get(path))

@@ -55,7 +55,7 @@ def _host() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When the process started, in a form that only compares; None if there is none, or a zombie.
+    """Return an opaque start time of the process; None if it does not exist or is a zombie.
 
     On Linux, the boot and the clock ticks since then: https://man7.org/linux/man-pages/man5/proc.5.html
     """
@@ -71,7 +71,7 @@ def _started(pid: int) -> str | None:
 
 
 def started_by_ps(pid: int) -> str | None:
-    """The same where there is no /proc, as on macOS."""
+    """Do the same without /proc, as on macOS."""
     asked = ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)  # noqa: S603  a number
     status, _, started = done.stdout.strip().partition(" ")

@@ -116,7 +116,7 @@ def _warnings(request: PreviewRequest, feed: Feed, rows: PreviewInput) -> Iterat
     elif not reading.rows and request.day is None:
         yield "there are no rows; an import refuses an empty snapshot unless allow_empty is true"
     elif reading.rows and not reading.table.num_columns:
-        yield "there is no value in any row; an import refuses such a feed"
+        yield "no row has a value; an import rejects such a feed"
     for path, count in reading.dropped_nulls.items():
         nulls = count_of(count, "nulls")
         yield f"{escape(path)}: {nulls} in arrays dropped; BigQuery stores no nulls in arrays"

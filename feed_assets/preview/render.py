@@ -78,7 +78,7 @@ def _notes(preview: Preview) -> Iterator[tuple[Text, Text]]:
     for warning in preview.warnings:
         yield _note("!", warning)
     if preview.untyped:
-        yield _note("-", f"no column, as there is no value: {', '.join(preview.untyped)}")
+        yield _note("-", f"no column, because no row has a value: {', '.join(preview.untyped)}")
     if preview.renamed:
         renamed = ", ".join(f"{old} → {new}" for old, new in preview.renamed.items())
         yield _note("-", f"renamed: {renamed}")

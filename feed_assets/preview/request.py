@@ -53,7 +53,10 @@ class PreviewRequest:
         except ValidationError as failure:
             first = failure.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the feed"
-            texts = {"extra_forbidden": "is no attribute", "tuple_type": "is a list: write [a, b]"}
+            texts = {
+                "extra_forbidden": "is not an attribute",
+                "tuple_type": "is a list: write [a, b]",
+            }
             why = texts.get(first["type"], first["msg"].removeprefix("Value error, "))
             raise SettingError(why if why.startswith(where) else f"{where} {why}") from None
 

@@ -175,14 +175,14 @@ def described(columns: Columns, descriptions: Mapping[str, str]) -> dict[str, st
     """
     return {
         path: text
-        for path, sent in source_paths(columns)
-        if (text := descriptions.get(sent) or descriptions.get(path))
+        for path, source in source_paths(columns)
+        if (text := descriptions.get(source) or descriptions.get(path))
     }
 
 
-def source_paths(columns: Columns, path: str = "", sent: str = "") -> Iterator[tuple[str, str]]:
+def source_paths(columns: Columns, path: str = "", source: str = "") -> Iterator[tuple[str, str]]:
     """Yield the paths of every column and field, depth first: as stored and as in the feed."""
     for column in columns:
-        here, as_sent = f"{path}{column.name}", f"{sent}{column.source_key}"
-        yield here, as_sent
-        yield from source_paths(column.fields, f"{here}.", f"{as_sent}.")
+        stored, in_feed = f"{path}{column.name}", f"{source}{column.source_key}"
+        yield stored, in_feed
+        yield from source_paths(column.fields, f"{stored}.", f"{in_feed}.")

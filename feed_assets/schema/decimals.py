@@ -1,4 +1,4 @@
-"""Which texts Arrow casts to a decimal type exactly."""
+"""Find the texts that Arrow casts to a decimal type exactly."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 
 def are_plain(texts: pa.Array, to: pa.DataType) -> pa.Array:
-    """Tell of each text whether it is plain digits that the type holds: no exponent, no `+`.
+    """Return for each text whether it is plain digits that fit the type: no exponent, no `+`.
 
     Arrow's cast is exact for these alone. It wraps around where there are more digits (of 30 to 38
     before the point, a NUMERIC of a third comes out wrong), makes 0 of a number with 200 zeros at

@@ -1,4 +1,4 @@
-"""The names of tables: a table, its shards, and what stands beside them."""
+"""Names of tables: a table, its shards, and the tables beside them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Table:
 
 
 def parse_day(text: str) -> date | None:
-    """The day that a partition key (YYYY-MM-DD) or a shard's suffix (YYYYMMDD) names."""
+    """Parse a partition key (YYYY-MM-DD) or a shard's suffix (YYYYMMDD); None for other text."""
     for form in ("%Y-%m-%d", "%Y%m%d"):
         try:
             return datetime.strptime(text, form).date()

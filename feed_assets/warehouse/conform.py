@@ -1,4 +1,4 @@
-"""Rows brought to the columns they are stored under, a batch at a time."""
+"""Convert rows to the columns of their table, a batch at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXACT = 2**53  # the integers up to here are doubles, too
 
 
 def columns_in(rows: pa.Table) -> Columns:
-    """The columns that hold these rows, with `long` where an integer is beyond 2^53."""
+    """Return the columns for these rows, with `long` for integers beyond 2^53."""
     return tuple(_measured(column, rows.column(column.name)) for column in columns_of(rows.schema))
 
 
@@ -31,8 +31,8 @@ def _measured(column: Column, values: pa.ChunkedArray) -> Column:
             chunk = chunk.flatten()
             if chunk.null_count:
                 raise UnsupportedColumn(
-                    f"column {column.name} has arrays with null elements, which BigQuery's cannot "
-                    f"have; drop them first"
+                    f"column {column.name} has arrays with null elements, which BigQuery does not "
+                    f"allow; drop them first"
                 )
         if column.type == "RECORD":
             fields = (
@@ -55,12 +55,12 @@ def _longer(one: Column, other: Column) -> Column:
 
 
 def _child(values: pa.StructArray, name: str) -> pa.Array:
-    """A field's values with its parent's nulls applied."""
+    """Return a field's values, null where the parent is null."""
     return pc.struct_field(values, name)
 
 
 def conform(rows: pa.Table | pa.RecordBatchReader, columns: Columns) -> pa.RecordBatchReader:
-    """The rows under `columns`, which must hold them: casts what widened, NULL where none came."""
+    """Convert rows to `columns`: cast to wider types, NULL for missing columns."""
     schema = arrow_schema(columns)
     return pa.RecordBatchReader.from_batches(schema, _batches(rows, columns, schema))
 
@@ -68,11 +68,11 @@ def conform(rows: pa.Table | pa.RecordBatchReader, columns: Columns) -> pa.Recor
 def _batches(
     rows: pa.Table | pa.RecordBatchReader, columns: Columns, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
-    sent = {field.name.casefold(): index for index, field in enumerate(rows.schema)}
+    places = {field.name.casefold(): index for index, field in enumerate(rows.schema)}
     for batch in rows.to_batches(max_chunksize=BATCH) if isinstance(rows, pa.Table) else rows:
         arrays = [
-            _fit(batch.column(sent[column.name.casefold()]), column)
-            if column.name.casefold() in sent
+            _fit(batch.column(places[column.name.casefold()]), column)
+            if column.name.casefold() in places
             else pa.nulls(batch.num_rows, column.arrow)
             for column in columns
         ]
@@ -107,7 +107,7 @@ def _fit(values: pa.Array, column: Column) -> pa.Array:
     if pa.types.is_decimal(column.arrow) and _is_text(values.type):
         return _decimals(values, column.arrow)
     if pa.types.is_temporal(values.type) and getattr(values.type, "unit", "") == "ns":
-        values = _cut(values)
+        values = _floor_to_microseconds(values)
     # Arrow's safe cast between numbers, decimals or times raises ArrowInvalid unless it is exact.
     return values.cast(column.arrow)
 
@@ -119,21 +119,21 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _decimals(texts: pa.Array, to: pa.DataType) -> pa.Array:
-    """Decimals that are stored as their digits; raises ArrowInvalid for any other text."""
+    """Parse decimals in plain digits; raise ArrowInvalid for any other text."""
     others = texts.filter(pc.invert(are_plain(texts, to)))
     if len(others):
-        raise pa.ArrowInvalid(f"{others[0].as_py()[:_QUOTED]!r} is no {to}")
+        raise pa.ArrowInvalid(f"{others[0].as_py()[:_QUOTED]!r} is not a valid {to}")
     return texts.cast(to)  # exact for what is plain
 
 
-def _cut(values: pa.Array) -> pa.Array:
-    """Nanoseconds cut to microseconds: before 1970, too, the earlier one."""
+def _floor_to_microseconds(values: pa.Array) -> pa.Array:
+    """Round nanoseconds down to microseconds, also before 1970."""
     zoneless = values.view(pa.timestamp("ns")) if pa.types.is_timestamp(values.type) else values
     return pc.floor_temporal(zoneless, unit="microsecond").view(values.type)
 
 
 def with_positive_zeros(rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
-    """The rows with 0.0 for each -0.0, which is equal to it."""
+    """Replace each -0.0 by 0.0, which is equal to it."""
     batches = (
         pa.record_batch([_positive_zeros(each) for each in batch.columns], schema=rows.schema)
         for batch in rows
@@ -158,7 +158,7 @@ def _positive_zeros(values: pa.Array) -> pa.Array:
 
 
 def decimal_texts(values: pa.Array) -> pa.Array:
-    """Decimals in digits, without an exponent and without zeros at their end.
+    """Format decimals as digits, without exponents and trailing zeros.
 
     Exact: Arrow writes every digit of a decimal, and Python's `f` those of one with an exponent.
     """

@@ -1,4 +1,4 @@
-"""Tables read back, several shards under the columns of all."""
+"""Read tables back; several shards with the columns of all."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from feed_assets.warehouse.store import known_columns
 
 
 def read_table(warehouse: Warehouse, table: Table, names: Sequence[str] | None = None) -> pa.Table:
-    """The rows of a table or view, of all columns or of those named."""
+    """Return the rows of a table or view, with all columns or those in `names`."""
     with warehouse:
         columns = warehouse.columns(table)
         if columns is None:
-            raise TableError(f"there is no table {table}; materialize what it comes from first")
+            raise TableError(f"there is no table {table}; materialize its asset first")
         _select(table, columns, names)
         return warehouse.read(table, names)
 
@@ -28,9 +28,9 @@ def read_table(warehouse: Warehouse, table: Table, names: Sequence[str] | None =
 def read_shards(
     warehouse: Warehouse, table: Table, days: Sequence[date], names: Sequence[str] | None = None
 ) -> Mapping[date, pa.Table]:
-    """The rows of each day, all under the columns known of all shards, or those named.
+    """Return the rows of each day, with the known columns of all shards or those in `names`.
 
-    A day whose import found nothing, and no column known, has no table; it has no rows.
+    A day without a table, because its import found no row and no known column, has no rows.
     """
     with warehouse:
         columns = _select(table, known_columns(warehouse, table).columns, names)

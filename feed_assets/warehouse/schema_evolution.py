@@ -1,4 +1,4 @@
-"""The rules by which shards keep answering as one: the columns of a shard, and what may widen."""
+"""Rules that let `table_*` read all shards: the columns of a shard, and which types widen."""
 
 from __future__ import annotations
 
@@ -25,39 +25,38 @@ NO_KEY = frozenset(each.name for each in DATATYPES if not each.can_be_key) | {"R
 def merge_schemas(
     table: Table, known: Columns, today: Columns, declared: Collection[str] = ()
 ) -> Columns:
-    """The known columns in their order, widened where today's need it, then today's new ones.
+    """Return the known columns, with wider types if today's rows need them, then the new ones.
 
-    A column whose path as sent is `declared` is of today's type, whatever it was before: that is
-    how its user settles a conflict. Raises TypeConflict where a column can be neither what it was
-    nor widened to what it is.
+    A column whose path in the feed is `declared` takes today's type: this is how an author settles
+    a conflict. Raises TypeConflict for a column whose types have no common wider type.
     """
     return _merge_fields(table, known, today, declared, "", "")
 
 
 def _merge_fields(
-    table: Table, known: Columns, today: Columns, declared: Collection[str], path: str, sent: str
+    table: Table, known: Columns, today: Columns, declared: Collection[str], path: str, source: str
 ) -> Columns:
-    """`path` is that of the record they are in, with its dot, and `sent` the same as sent."""
+    """Merge the columns of a record: `path` is its stored path and a dot, `source` the feed's."""
     new = {column.name.casefold(): column for column in today}
-    kept = []
+    merged = []
     for column in known:
         now = new.pop(column.name.casefold(), column)
-        here = f"{path}{column.name}", f"{sent}{column.source_key}"
-        kept.append(_wider(table, column, now, declared, *here))
-    return (*kept, *new.values())
+        here = f"{path}{column.name}", f"{source}{column.source_key}"
+        merged.append(_wider(table, column, now, declared, *here))
+    return (*merged, *new.values())
 
 
 def _wider(
-    table: Table, known: Column, today: Column, declared: Collection[str], path: str, sent: str
+    table: Table, known: Column, today: Column, declared: Collection[str], path: str, source: str
 ) -> Column:
-    if sent in declared and (known.type, known.repeated) != (today.type, today.repeated):
+    if source in declared and (known.type, known.repeated) != (today.type, today.repeated):
         return replace(today, name=known.name, key=known.key, long=known.long or today.long)
     if known.type == "STRING" and known.repeated <= today.repeated:
         return known
     if known.repeated == today.repeated:
         if known.type == today.type == "RECORD":
             fields = _merge_fields(
-                table, known.fields, today.fields, declared, f"{path}.", f"{sent}."
+                table, known.fields, today.fields, declared, f"{path}.", f"{source}."
             )
             return replace(known, fields=fields)
         long = known.long or today.long
@@ -69,31 +68,31 @@ def _wider(
                 return replace(known, type=wide)
     only_declared = known.type in BY_NAME and not BY_NAME[known.type].is_inferred
     declare_as = known.type if only_declared and known.repeated == today.repeated else None
-    raise TypeConflict(str(table), path, str(known), str(today), sent, declare_as)
+    raise TypeConflict(str(table), path, str(known), str(today), source, declare_as)
 
 
 def with_new_columns(current: Columns, known: Columns) -> Columns:
-    """The columns that a table holds, as they are, then those known that it lacks."""
+    """Return a table's columns unchanged, then the known columns that it lacks."""
     return _migrate(current, known, add=True, widen=False)
 
 
 def with_wider_types(current: Columns, known: Columns) -> Columns:
-    """The columns that a table holds, INTEGER where FLOAT is known made FLOAT, and so NUMERIC.
+    """Return a table's columns, widened to the known types: INTEGER to FLOAT, NUMERIC likewise.
 
-    No other type follows what is known, nor do integers that no FLOAT holds: the type was declared
-    then, and a shard takes it when its day is imported again.
+    Other changes of type come from a declaration, and so does FLOAT for integers beyond 2^53. A
+    shard takes them when its day is imported again.
     """
     return _migrate(current, known, add=False, widen=True)
 
 
 def migrated(current: Columns, known: Columns) -> Columns:
-    """The columns that a table holds, brought to what is known: extended and widened."""
+    """Return a table's columns with the known types, then the known columns that it lacks."""
     return _migrate(current, known, add=True, widen=True)
 
 
 def _migrate(current: Columns, known: Columns, *, add: bool, widen: bool) -> Columns:
     rest = {column.name.casefold(): column for column in known}
-    kept = []
+    columns = []
     for column in current:
         to = rest.pop(column.name.casefold(), column)
         if column.repeated == to.repeated:
@@ -102,19 +101,19 @@ def _migrate(current: Columns, known: Columns, *, add: bool, widen: bool) -> Col
                 column = replace(column, fields=fields)
             elif widen and WIDER.get(column.type) == to.type and not to.long:
                 column = replace(column, type=to.type)
-        kept.append(column)
-    return (*kept, *rest.values()) if add else tuple(kept)
+        columns.append(column)
+    return (*columns, *rest.values()) if add else tuple(columns)
 
 
 def snapshot_schema(known: Columns, today: Columns, named: Iterable[pa.Field]) -> Columns:
-    """A snapshot's columns: today's, and those known that are `named` today without a value.
+    """Return a snapshot's columns: today's, and known ones that have no value today.
 
-    `named` are the fields of today's schema, those of type null included. What they do not name
-    disappears.
+    `named` are the fields of today's feed, those of type null included. Known columns that are
+    not among them disappear.
     """
     new = {column.name.casefold(): column for column in today}
     inside = {field.name.casefold(): _fields_in(field.type) for field in named}
-    kept = []
+    columns = []
     for column in known:
         now = new.pop(column.name.casefold(), None)
         fields = inside.get(column.name.casefold())
@@ -126,12 +125,12 @@ def snapshot_schema(known: Columns, today: Columns, named: Iterable[pa.Field]) -
         else:
             now = now or column
         if now:
-            kept.append(now)
-    return (*kept, *new.values())
+            columns.append(now)
+    return (*columns, *new.values())
 
 
 def _fields_in(of: pa.DataType) -> Sequence[pa.Field]:
-    """The fields of a record or of the records in an array."""
+    """Return the fields of a record, or of the records in an array."""
     if pa.types.is_list(of) or pa.types.is_large_list(of):
         of = of.value_type
     return list(of) if pa.types.is_struct(of) else []
@@ -150,13 +149,13 @@ def check_column_count(table: Table, known: Columns, columns: Columns) -> None:
 
 
 def added(before: Columns, after: Columns) -> dict[str, Column]:
-    """The columns and fields of `after` that `before` does not have, by path."""
+    """Return the columns and fields of `after` that `before` lacks, by path."""
     had = {path.casefold() for path, _ in paths(before)}
     return {path: column for path, column in paths(after) if path.casefold() not in had}
 
 
 def changed(before: Columns, after: Columns) -> dict[str, tuple[str, str]]:
-    """The columns and fields whose type is another: path -> (type before, type after)."""
+    """Return the types before and after of columns and fields whose type changed, by path."""
     had = {path.casefold(): column for path, column in paths(before)}
     return {
         path: (str(old), str(new))
@@ -167,11 +166,10 @@ def changed(before: Columns, after: Columns) -> dict[str, tuple[str, str]]:
 
 
 def key_path(table: Table, columns: Columns, path: str) -> Path:
-    """Return the path to a part of the key: the names of a column and of its fields, as stored.
+    """Return the stored names on the path to a part of the key: of a column and of its fields.
 
-    `path` has them as the feed sends them, or else as they are stored.
-
-    Raises TableError where nothing is there, or what cannot be a key.
+    `path` has the feed's names, or else the stored ones. Raises TableError for a path that does
+    not exist or cannot be a key.
     """
     return _path(table, columns, path, NO_KEY)
 
@@ -182,9 +180,9 @@ def order_path(table: Table, columns: Columns, path: str) -> Path:
 
 
 def column_at(columns: Columns, path: str) -> tuple[Path, Column] | None:
-    """The column or field at a path as `key_path` takes it, with its names as stored.
+    """Return the column or field at a path, with its stored names; None if there is none.
 
-    One that is REPEATED ends the path. None where nothing is there.
+    A REPEATED column ends the path.
     """
     found, rest = _descend(columns, path)
     return None if rest else (tuple(column.name for column in found), found[-1])
@@ -196,20 +194,20 @@ def _path(table: Table, columns: Columns, path: str, refused: Collection[str]) -
         among = found[-1].fields if found else columns
         before = "".join(f"{each.name}." for each in found)
         raise TableError(
-            f"{table} has no column {path}, which its latest state is made by; it has "
+            f"{table} has no column {path}, which its latest state needs; it has "
             f"{', '.join(f'{before}{c.name}' for c in among) or before.rstrip('.')}"
         )
     last, names = found[-1], tuple(column.name for column in found)
     if last.repeated or last.type in refused:
         raise TableError(
-            f"the latest state of {table} cannot be made by {path}, as {'.'.join(names)} is "
-            f"{last}; name a column or field that has one value to compare, or declare its type"
+            f"the latest state of {table} cannot use {path}, because {'.'.join(names)} is {last}; "
+            f"name a column or field with one comparable value, or declare its type"
         )
     return names
 
 
 def _descend(columns: Columns, path: str) -> tuple[list[Column], str]:
-    """The columns down a path as far as there are any, and the rest of the path."""
+    """Return the columns down a path as far as they exist, and the rest of the path."""
     found: list[Column] = []
     rest = path
     while rest and not (found and found[-1].repeated):
@@ -222,7 +220,7 @@ def _descend(columns: Columns, path: str) -> tuple[list[Column], str]:
 
 
 def _step(among: Columns, path: str) -> tuple[Column | None, str]:
-    """The column that a path begins with, and the rest of the path. A key may have dots itself."""
+    """Return the column that a path begins with, and the rest. A key can contain dots."""
     named = [(c, c.source_key) for c in among] + [(c, c.name) for c in among]
     whole = [(column, "") for column, name in named if name == path]
     parts = [(c, path[len(name) + 1 :]) for c, name in named if path.startswith(f"{name}.")]

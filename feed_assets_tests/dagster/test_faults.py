@@ -341,7 +341,7 @@ CASES = {
         [status("302 Found", Location="/feed2?key=hunter2"), whole], BODY, 2
     ),
     "redirect without a web address": Case(
-        [status("302 Found", Location="file:///etc/passwd")], "that is no http or https URL", 1
+        [status("302 Found", Location="file:///etc/passwd")], "that is not an http or https URL", 1
     ),
     "redirect to nonsense": Case(
         [status("302 Found", Location="http://[::1")], "that cannot be read", 1

@@ -276,7 +276,7 @@ def one_for_all() -> pd.DataFrame:
         (blank, (), "2 rows for mart.blank have no value in any column"),
         (bare, (), "3 rows and no columns"),
         (words, (), "mart/words: the asset returned a str; the warehouse stores pandas DataFrames"),
-        (regions, ("eu",), "has a partition 'eu', which is no day"),
+        (regions, ("eu",), "has a partition 'eu', which is not a day"),
         (one_for_all, ("2020-01-01", "2020-01-02"), "a DataFrame for each partition key"),
     ],
     ids=lambda value: value.key.to_user_string() if isinstance(value, dg.AssetsDefinition) else "",

@@ -191,10 +191,10 @@ def test_the_schema_of_an_import_has_what_is_said_of_its_columns(
         "customer.id": ("INTEGER", "Whose."),
     }
     assert columns(day["dagster/column_schema"]) == shown
-    assert day["described, and not sent so far"] == ["totl"]
+    assert day["described, but not in the feed so far"] == ["totl"]
     assert columns(metadata_of(latest)[""]["dagster/column_schema"]) == shown
     told = [entry.user_message for entry in orders.instance.all_logs(run.run_id)]
-    assert any("columns described, and not sent so far totl" in message for message in told)
+    assert any("columns described, but not in the feed so far totl" in message for message in told)
 
 
 def test_a_column_of_the_latest_state_comes_from_the_same_column_of_the_days(
@@ -224,7 +224,7 @@ def test_a_snapshots_descriptions_are_by_the_keys_that_it_sends(
         "Its number.",
         None,
     ]
-    assert "described, and not sent so far" not in shown
+    assert "described, but not in the feed so far" not in shown
 
 
 def test_numbers_are_numbers_so_that_the_ui_plots_them(by_date: Project) -> None:

@@ -133,7 +133,7 @@ def test_alerts_are_written_as_given(tmp_path: Path) -> None:
     ("given", "says"),
     [
         ({"datset": "shop"}, "datset: is not an attribute"),
-        ({"url": "ftp://x"}, "url: is no http or https URL"),
+        ({"url": "ftp://x"}, "url: is not an http or https URL"),
         ({"key": 3}, "key: must be a list"),
         ({"basic_auth": {"username_env": "A"}}, "basic_auth.password_env: Field required"),
         ({"partition_by_date": {"start_date": "soon"}}, "partition_by_date.start_date: "),
@@ -187,7 +187,7 @@ def test_the_command_takes_options_or_json(project: Path) -> None:
     mistaken = dg(project, "scaffold", "defs", JSON_FEED, "no", "--url", "x", "--dataset", "a b")
     assert mistaken.exit_code == 1
     assert mistaken.stderr.strip() == (
-        "Error: url: is no http or https URL; write https://example.com/feed.ndjson, and "
+        "Error: url: is not an http or https URL; write https://example.com/feed.ndjson, and "
         "credentials by basic_auth; dataset: 'a b' must be of letters, digits and _, "
         "and not start with a digit"
     )

@@ -152,7 +152,7 @@ def test_a_failure_is_told_once_and_not_repeated_by_dagster(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["nothing"], "nothing is no feed of this project; there are ended, leads, orders"),
+        (["nothing"], "nothing is not a feed of this project; there are ended, leads, orders"),
         (["leads", "--day", "2020-01-01"], "leads is a snapshot, so it has no days"),
         (["ended", "--day", "2020-02-01"], "ended has no day 2020-02-01; its days are 2020-01-01"),
         (["ended", "--days", "2019-12-31..2020-01-02"], "ended has no day 2019-12-31"),

@@ -148,13 +148,13 @@ def test_two_who_make_the_file_at_once_make_one(path: Path) -> None:
     assert read_table(one, ORDERS).num_rows == read_table(one, Table("crm", "leads")).num_rows == 1
 
 
-def test_a_missing_folder_is_a_sentence_and_is_not_made(tmp_path: Path) -> None:
+def test_a_missing_folder_is_one_sentence_and_is_not_created(tmp_path: Path) -> None:
     warehouse = DuckDBWarehouse(tmp_path / "typo" / "warehouse.duckdb")
     with pytest.raises(WarehouseFailed) as refused:
         warehouse.columns(ORDERS)
     assert str(refused.value) == (
-        f"DuckDB file {tmp_path}/typo/warehouse.duckdb cannot be made, as there is no folder "
-        f"{tmp_path}/typo; make the folder, or correct FEED_ASSETS_WAREHOUSE"
+        f"DuckDB file {tmp_path}/typo/warehouse.duckdb cannot be created, because there is "
+        f"no folder {tmp_path}/typo; create the folder, or correct FEED_ASSETS_WAREHOUSE"
     )
     assert not list(tmp_path.iterdir())
 
@@ -163,7 +163,7 @@ def test_a_missing_folder_is_a_sentence_and_is_not_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dataset", ["temp", "TEMP", "system", "information_schema", "pg_catalog"])
-def test_a_dataset_that_duckdb_keeps_to_itself_is_refused_before_anything_is_learned(
+def test_a_dataset_with_a_reserved_name_is_refused_before_any_column_is_recorded(
     path: Path, dataset: str
 ) -> None:
     warehouse, table = DuckDBWarehouse(path), Table(dataset, "orders")
@@ -174,9 +174,7 @@ def test_a_dataset_that_duckdb_keeps_to_itself_is_refused_before_anything_is_lea
     for store in stores:
         with pytest.raises(NotOurs) as refused:
             store()
-        assert f"as {dataset} is a name that DuckDB keeps to itself; set dataset to" in str(
-            refused.value
-        )
+        assert f"as DuckDB reserves the name {dataset}; set dataset to" in str(refused.value)
     assert not path.exists()
 
 
@@ -220,7 +218,7 @@ def test_who_holds_the_file_is_said_at_once_and_waited_for(
         read.join()
     (record,) = caplog.records
     message = record.getMessage()
-    assert message.startswith(f"DuckDB file {path} is held open by ")
+    assert message.startswith(f"DuckDB file {path} is open in ")
     assert f"python{sys.version_info.major}" in message
     assert message.endswith(f"(PID {pid}); waiting up to 120 seconds until it is closed there")
 
@@ -253,6 +251,6 @@ def test_threads_take_turns_at_one_file_for_lock_seconds_and_never_at_two(tmp_pa
         thread.join()
     assert time.monotonic() - started < 60
     (failure,) = failures
-    assert "is held open by another thread of this process; close it there" in str(failure)
+    assert "is open in another thread of this process; close it there" in str(failure)
     assert failure.transient
     assert same.columns(ORDERS) is None

@@ -41,7 +41,7 @@ class Rows:
             body, self.numbers = _strip_lines(body, starts, ends)
             starts, ends = bounds_of_lines(body)
             if not _are_braced(body, starts, ends):
-                raise FallBackToRows("a line is no object")
+                raise FallBackToRows("a line is not an object")
         self.data, self._starts, self._ends = body, starts, ends
         if b"\0" in body:
             raise FallBackToRows("there is a NUL, which may end it all for Arrow")

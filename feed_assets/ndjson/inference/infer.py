@@ -129,7 +129,7 @@ def _scalar(observed: Observed, types: DeclaredTypes) -> pa.DataType | None:
     if _holds_nothing(observed, types):
         return None
     # STRING: other strings, a mixture, or numbers that no type represents exactly
-    name = next((name for name, held in _INFERRED if kinds <= held), "STRING")
+    name = next((name for name, allowed in _INFERRED if kinds <= allowed), "STRING")
     found: pa.DataType = BY_NAME[name].arrow
     return found
 

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 
 class ValueKind(IntEnum):
-    """How a value constrains its column's type. Null constrains nothing and has no kind."""
+    """Kind of value, by how it constrains its column's type. Null has none."""
 
     BOOLEAN = 1
     INTEGER = 2  # within ±2^53, where a double still represents every integer

@@ -89,8 +89,8 @@ class BigQueryClient:
                 names = [row["table_name"] for row in self.query(query)]
             except NotFound:
                 return []
-        standing = [Table(table.dataset, name) for name in names]
-        return [shard for shard in standing if shard.is_shard_of(table)]
+        found = [Table(table.dataset, name) for name in names]
+        return [shard for shard in found if shard.is_shard_of(table)]
 
     def query(self, sql: str, config: bigquery.QueryJobConfig | None = None) -> Any:
         """Run a query and return its rows. Cancel it after JOB_SECONDS."""

@@ -64,12 +64,12 @@ def translated(who: object, doing: str, project: str, failure: Exception) -> War
     """Build the error of the warehouse `who` when `doing` something."""
     failure = _cause(failure)
     if isinstance(failure, GoogleAPICallError) and not _is_none(failure):
-        said = f"refused {doing}: {message_of(failure)}"
+        message = f"refused {doing}: {message_of(failure)}"
     else:
-        said = f"gave no proper answer when {doing}: {message_of(failure)}"
+        message = f"gave no proper answer when {doing}: {message_of(failure)}"
     transient = passes(failure)
-    advice = "try again later" if transient else _advice(failure, said, project)
-    return WarehouseFailed(f"{who} {said}{advice and f'; {advice}'}", transient=transient)
+    advice = "try again later" if transient else _advice(failure, message, project)
+    return WarehouseFailed(f"{who} {message}{advice and f'; {advice}'}", transient=transient)
 
 
 def _cause(failure: Exception) -> Exception:
@@ -80,7 +80,7 @@ def _cause(failure: Exception) -> Exception:
 
 
 def _is_none(failure: GoogleAPICallError) -> bool:
-    """Return whether the answer is no error of BigQuery's, but one the client cannot read."""
+    """Return whether the answer is not BigQuery's error, but one that the client cannot read."""
     return not _reason(failure) and (failure.code or 0) < http.HTTPStatus.BAD_REQUEST
 
 
@@ -101,29 +101,29 @@ def _first(failure: GoogleAPICallError) -> dict[str, str]:
     return errors[0] if errors else {}
 
 
-def _advice(failure: Exception, said: str, project: str) -> str:
+def _advice(failure: Exception, message: str, project: str) -> str:
     if not isinstance(failure, GoogleAPICallError):
         return "check Google's credentials"
-    if "bucket does not exist" in said:
+    if "bucket does not exist" in message:
         return "name one that does as staging_bucket in FEED_ASSETS_WAREHOUSE"
-    if _reason(failure) == DENIED or "storage." in said:
-        return f"give the account that imports the role {_role(said, project)}"
+    if _reason(failure) == DENIED or "storage." in message:
+        return f"give the account that imports the role {_role(message, project)}"
     if _reason(failure) == QUOTA:
         return "wait until the quota is refilled, or ask Google to raise it"
-    if "not found in location" in said:
+    if "not found in location" in message:
         return "set location in FEED_ASSETS_WAREHOUSE to where the dataset is"
     return ""
 
 
-def _role(said: str, project: str) -> str:
+def _role(message: str, project: str) -> str:
     """Name the smallest role with the permission that BigQuery names.
 
     https://cloud.google.com/bigquery/docs/access-control#bigquery
     """
-    if "storage." in said:
+    if "storage." in message:
         return "Storage Object User on the staging bucket"
-    if "bigquery.jobs." in said:
+    if "bigquery.jobs." in message:
         return f"BigQuery Job User on the project {project}"
-    if "bigquery.datasets.create" in said:
+    if "bigquery.datasets.create" in message:
         return f"BigQuery User on the project {project}, or make the dataset yourself"
     return "BigQuery Data Editor on the dataset"

@@ -41,9 +41,8 @@ def load_config(
 ) -> bigquery.LoadJobConfig:
     """Configure the load of rows in that format.
 
-    Description and labels of a table go with the job that makes it, so it is never without.
-
-    Of a table that stands they are its own: a job that would change them fails.
+    The job that creates a table sets its description and labels, so it is never without them. An
+    existing table keeps its own: a job that would change them fails.
     https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#DestinationTableProperties
     """
     config = bigquery.LoadJobConfig(

@@ -1,4 +1,4 @@
-"""How a load replaces a table's rows and keeps what others set on the table."""
+"""Plan a load that replaces a table's rows and keeps what others set on the table."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def _keeping_row_policies(
     alter_tables.alter(client, table, columns)
     with client.translated(f"looking at {table}"):
         current = schema_of(client.get(table))
-    kept = schema_evolution.with_new_columns(columns, columns_from(current))
-    schema = fitted(current, fields_for(kept, current, descriptions))
+    merged = schema_evolution.with_new_columns(columns, columns_from(current))
+    schema = fitted(current, fields_for(merged, current, descriptions))
     if schema is None:
         changed = ", ".join(schema_evolution.changed(columns_from(current), columns))
         raise WarehouseFailed(

@@ -42,11 +42,14 @@ def columns_from(fields: Fields) -> Columns:
 
 
 def fields_for(
-    columns: Columns, before: Fields = (), said: Mapping[str, str] = NO_DESCRIPTIONS, path: str = ""
+    columns: Columns,
+    before: Fields = (),
+    descriptions: Mapping[str, str] = NO_DESCRIPTIONS,
+    path: str = "",
 ) -> list[dict[str, Any]]:
     """Build the schema of these columns, with every property that the same field of `before` has.
 
-    Descriptions in `said`, by path, replace those of `before`. A field of `before` that is
+    `descriptions`, by path, replace those of `before`. A field of `before` that is
     protected stays in the schema if no column has its name: its protection could not be restored
     when the column comes back.
     """
@@ -58,8 +61,8 @@ def fields_for(
         here = f"{path}{column.name}"
         if column.fields:
             inside = old.get("fields", ())
-            field["fields"] = fields_for(column.fields, inside, said, f"{here}.")
-        if text := said.get(here) or old.get("description"):
+            field["fields"] = fields_for(column.fields, inside, descriptions, f"{here}.")
+        if text := descriptions.get(here) or old.get("description"):
             field["description"] = text
         fields.append(field)
     return fields + [_nullable(old) for old in rest.values() if protected_path([old])]
@@ -159,9 +162,9 @@ def known_from(fields: Fields) -> Columns:
 
 def _known(field: Mapping[str, Any]) -> Column:
     description = field.get("description", "")
-    sent = _SENT.search(description)
-    if sent:
-        description = description[: sent.start()]  # a key may read like a note
+    key = _SENT.search(description)
+    if key:
+        description = description[: key.start()]  # a key may read like a note
     (column,) = columns_from([field])
     kind, repeated, fields = column.type, column.repeated, known_from(field.get("fields", ()))
     if now := _NOW.search(description):
@@ -172,16 +175,16 @@ def _known(field: Mapping[str, Any]) -> Column:
         repeated,
         fields if kind == "RECORD" else (),
         _LONG in description,
-        json.loads(sent["key"]) if sent else None,
+        json.loads(key["key"]) if key else None,
     )
 
 
 def known_fields(columns: Columns, before: Fields) -> list[dict[str, Any]]:
     """Build the schema of a table of known columns from its current one.
 
-    A schema's columns keep their type for good, so where one has changed since, its description
-    says so; it also has the key that is not the column's name. Then learning is always one update
-    of one schema, which BigQuery does atomically, and only if nobody else was faster.
+    A column of this table never changes its type. The description has the current type if it
+    differs, and the feed's key if it is not the column's name. So recording columns is always one
+    update of one schema, which BigQuery does atomically and only if the etag is unchanged.
     """
     had = {field["name"].casefold(): field for field in before}
     return [_known_field(column, had.get(column.name.casefold())) for column in columns]

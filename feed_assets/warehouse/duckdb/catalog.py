@@ -13,7 +13,7 @@ RESERVED = frozenset({"temp", "system", "information_schema", "pg_catalog"})
 
 
 def kind(run: duckdb.DuckDBPyConnection, table: Table) -> str | None:
-    """TABLE, VIEW, or None where nothing of that name stands.
+    """Return TABLE or VIEW; None if neither has that name.
 
     Views are few, so they are listed. With 3,000 tables a list takes 20 ms, a look 0.3 ms.
     """
@@ -37,18 +37,18 @@ def comment(run: duckdb.DuckDBPyConnection, view: Table) -> str | None:
 
 
 def shards(run: duckdb.DuckDBPyConnection, table: Table) -> list[Table]:
-    """The shards that stand, by name: `table_oid` is renumbered when the file is opened."""
+    """List the shards by name: `table_oid` is renumbered when the file is opened."""
     names = run.execute(
         "SELECT table_name FROM duckdb_tables() WHERE lower(schema_name) = lower(?) "
         "AND starts_with(lower(table_name), lower(?)) ORDER BY lower(table_name)",
         [table.dataset, f"{table.name}_"],
     ).fetchall()
-    standing = [Table(table.dataset, name) for (name,) in names]
-    return [shard for shard in standing if shard.is_shard_of(table)]
+    found = [Table(table.dataset, name) for (name,) in names]
+    return [shard for shard in found if shard.is_shard_of(table)]
 
 
 def column_comments(run: duckdb.DuckDBPyConnection, table: Table) -> dict[str, str | None]:
-    """The comments of a table's columns, where there are any."""
+    """Return the comments of a table's columns, if they have any."""
     return dict(
         run.execute(
             "SELECT column_name, comment FROM duckdb_columns() WHERE comment IS NOT NULL "
@@ -62,13 +62,13 @@ def key(table: Table) -> str:
     """Return the name of a table in the bookkeeping: DuckDB ignores case."""
     if table.dataset.casefold() in RESERVED:
         raise NotOurs(
-            f"{table} cannot be stored, as {table.dataset} is a name that DuckDB keeps to itself; "
+            f"{table} cannot be stored, as DuckDB reserves the name {table.dataset}; "
             f"set dataset to another name"
         )
     return str(table).casefold()
 
 
 def named(table: Table) -> str:
-    """A table in SQL."""
+    """Format a table's name for SQL."""
     key(table)  # which refuses a reserved name
     return f"{quoted(table.dataset)}.{quoted(table.name)}"

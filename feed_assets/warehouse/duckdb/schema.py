@@ -1,8 +1,8 @@
-"""Columns as DuckDB holds them; knows no connection.
+"""Convert columns to and from DuckDB's, without a connection.
 
 DuckDB has no decimal beyond 38 digits and, without an extension, no geography. Both are VARCHAR:
-BIGNUMERIC in plain digits, so that equal numbers are equal texts, GEOGRAPHY as it was sent. What
-such a column is, and JSON's, is in its comment, which comes and goes with the column.
+BIGNUMERIC in plain digits, so that equal numbers are equal texts, GEOGRAPHY as in the feed. The
+column's comment has the type of these columns and of JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _AS_TEXT = {each.name for each in DATATYPES if each.is_text_in_duckdb}
 
 
 def sql_type(column: Column) -> str:
-    """The column's type in DDL."""
+    """Format the column's type for DDL."""
     if column.type == "RECORD":
         fields = ", ".join(f"{quoted(field.name)} {sql_type(field)}" for field in column.fields)
         kind = f"STRUCT({fields})"
@@ -28,7 +28,7 @@ def sql_type(column: Column) -> str:
 
 
 def select_sql(column: Column) -> str:
-    """The column of rows that are under `storage_columns`, in its own type.
+    """Select the column from rows with `storage_columns`, cast to its own type.
 
     Exact: DuckDB's JSON is the text itself.
     """
@@ -38,7 +38,7 @@ def select_sql(column: Column) -> str:
 
 
 def set_type_sql(before: Column, after: Column) -> str:
-    """The end of an ALTER that widens a column.
+    """Format the end of an ALTER that widens a column.
 
     Exact: INTEGER becomes FLOAT only where none is beyond 2^53; a decimal's text is exact.
     """
@@ -50,7 +50,7 @@ def set_type_sql(before: Column, after: Column) -> str:
 
 
 def storage_columns(columns: Columns) -> Columns:
-    """The columns as DuckDB gives and takes them in Arrow."""
+    """Return the columns with the types that DuckDB exchanges as Arrow."""
     return tuple(
         replace(
             column,
@@ -61,15 +61,15 @@ def storage_columns(columns: Columns) -> Columns:
     )
 
 
-def comment(column: Column, said: Mapping[str, str] = NO_DESCRIPTIONS) -> str | None:
-    """Build the comment: descriptions by path, then what the type does not show.
+def comment(column: Column, descriptions: Mapping[str, str] = NO_DESCRIPTIONS) -> str | None:
+    """Build the comment: descriptions by path, then the types of text, by path inside the column.
 
-    That is what is text, by path from the column on. Fields cannot have comments of their own.
+    Fields cannot have comments of their own.
     """
     lines = [
         text if path == column.name else f"{path[len(column.name) + 1 :]}: {text}"
         for path, _ in paths((column,))
-        if (text := said.get(path))
+        if (text := descriptions.get(path))
     ]
     types = {
         path[len(column.name) + 1 :]: each.type
@@ -79,15 +79,15 @@ def comment(column: Column, said: Mapping[str, str] = NO_DESCRIPTIONS) -> str | 
     return "\n".join([*lines, json.dumps(types, ensure_ascii=False)] if types else lines) or None
 
 
-def updated_comment(standing: str | None, column: Column) -> str | None:
-    """The comment of a column that was changed: what it said, and what is so of its type now."""
-    said, _, _ = (standing or "").rpartition("\n")
-    kept = said if _types(standing) else standing
-    return "\n".join(filter(None, [kept, comment(column)])) or None
+def updated_comment(current: str | None, column: Column) -> str | None:
+    """Build the comment of a changed column: its description so far, and its types now."""
+    above, _, _ = (current or "").rpartition("\n")
+    text = above if _types(current) else current
+    return "\n".join(filter(None, [text, comment(column)])) or None
 
 
 def with_commented_types(current: Columns, comments: Mapping[str, str | None]) -> Columns:
-    """The columns that are held, with what their comments tell, by name."""
+    """Return the current columns, with the types from their comments, by name."""
     return tuple(
         _with_commented_types(column, _types(comments.get(column.name)), "") for column in current
     )
@@ -103,7 +103,7 @@ def _with_commented_types(column: Column, types: Mapping[str, str], path: str) -
 
 
 def _types(text: str | None) -> Mapping[str, str]:
-    """A comment may also be somebody else's."""
+    """Parse the types in a comment; none in a comment that is not ours."""
     try:
         found = json.loads((text or "").rpartition("\n")[2])
     except ValueError:
@@ -113,10 +113,10 @@ def _types(text: str | None) -> Mapping[str, str]:
 
 
 def quoted(name: str) -> str:
-    """A name in SQL."""
+    """Quote a name for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str | None) -> str:
-    """A text in SQL."""
+    """Quote a text for SQL."""
     return "NULL" if text is None else "'" + text.replace("'", "''") + "'"

@@ -1,4 +1,4 @@
-"""The embedded warehouse: one DuckDB file, with the tables and the behaviour of the big one."""
+"""DuckDB as a warehouse: one file, with the tables and the behaviour of BigQuery."""
 
 from __future__ import annotations
 
@@ -48,27 +48,27 @@ CREATE TABLE IF NOT EXISTS feed_assets.known_columns (
 );
 """
 FORMAT = "v1.4.0"
-"""Of the file. DuckDB's default can be read by v1.0.0, but what it knows of each column takes long
-to read: to open a file of 3,000 tables takes three times as long, and to write it twice.
+"""Format of the file. DuckDB's default can be read by v1.0.0, but its statistics of each column are
+slow: a file of 3,000 tables takes three times as long to open, and twice as long to write.
 """
 KEPT_HERE = ("feed_assets.known_columns",)
 FULL = ("No space left on device", "File too large", "Disk quota exceeded")  # the system's words
 LOCK_SECONDS = 120.0
-"""How long to wait while another process has the file open: DuckDB lets one at a time write."""
+"""Longest wait for another process: DuckDB allows one process at a time to write."""
 
 PRIVATE = 0o600
-"""The mode of a new file: its rows are for whom its owner lets read them."""
+"""Mode of a new file: only its owner can read the rows."""
 IN_MEMORY = Path(":memory:")
 _HOLDER = re.compile(r"lock is held in (?P<program>.+?) \((?P<pid>PID \d+)\)")
 
 _locks: defaultdict[Path, threading.RLock] = defaultdict(threading.RLock)
-"""One for each file: threads of a process take turns, as processes do by DuckDB's lock."""
+"""One lock per file: DuckDB's own lock is between processes, not threads."""
 
 
 class DuckDBWarehouse:
-    """Tables in the DuckDB file at `path`, which is made when first written to.
+    """Tables in the DuckDB file at `path`; the first write creates it.
 
-    `lock_seconds` is how long to wait for others who have it open; `log` says so at once.
+    Waits up to `lock_seconds` for a process that has the file open, and logs that it waits.
     """
 
     wildcards = False
@@ -95,7 +95,7 @@ class DuckDBWarehouse:
     def __enter__(self) -> Self:
         deadline = time.monotonic() + self._lock_seconds
         if not self._lock.acquire(timeout=self._lock_seconds):
-            raise self._held("another thread of this process")
+            raise self._in_use("another thread of this process")
         try:
             if not self._depth:
                 self._open(self._path if self._is_there() else IN_MEMORY, deadline)
@@ -143,7 +143,7 @@ class DuckDBWarehouse:
         with self._transaction() as run:
             before = catalog.kind(run, table)
             if catalog.key(table) in KEPT_HERE:
-                raise NotOurs(f"{table} is where feed_assets keeps what it knows; use another name")
+                raise NotOurs(f"{table} is a table of feed_assets' own; use another name")
             if before == "VIEW":
                 raise NotOurs(IN_THE_WAY.format(table=table, kind="view"))
             run.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(table.dataset)}")
@@ -157,8 +157,8 @@ class DuckDBWarehouse:
                 )
             finally:
                 run.unregister("incoming_rows")
-            said = described(columns, origin.columns)
-            self._comment(run, table, {column: comment(column, said) for column in columns})
+            descriptions = described(columns, origin.columns)
+            self._comment(run, table, {column: comment(column, descriptions) for column in columns})
             if before is None or latest.hides_rowid(columns):
                 latest.follow(run, table, columns)
             return Load(_one(run, f"SELECT count(*) FROM {named(table)}"), created=before is None)
@@ -176,8 +176,8 @@ class DuckDBWarehouse:
             return pa.Table.from_batches(conform(rows, wanted), arrow_schema(wanted))
         except pa.ArrowInvalid as failure:  # of a view over a shard from before a declaration
             raise WarehouseFailed(
-                f"{self} has in {table} what is not of its column's type ({failure}); import the "
-                f"days again that were stored before it was declared"
+                f"{self} has values in {table} that do not fit the declared type of their column "
+                f"({failure}); import the days from before the declaration again"
             ) from None
 
     def count(self, table: Table) -> int | None:
@@ -244,9 +244,9 @@ class DuckDBWarehouse:
                     run.execute(
                         f"ALTER TABLE {named(table)} ALTER {name} {set_type_sql(before, after)}"
                     )
-            stands = catalog.column_comments(run, table)
+            comments = catalog.column_comments(run, table)
             news = [column for column in wanted if column not in current]
-            self._comment(run, table, {c: updated_comment(stands.get(c.name), c) for c in news})
+            self._comment(run, table, {c: updated_comment(comments.get(c.name), c) for c in news})
             if latest.hides_rowid(wanted):
                 latest.follow(run, table, wanted)
 
@@ -263,17 +263,17 @@ class DuckDBWarehouse:
         with self._transaction() as run:
             known = self.known(table).columns
             made = latest.define(run, table, known, key, updated_at)
-            if made and (said := described(known, origin.columns)):
-                stands = catalog.column_comments(run, table)
-                texts = {column: comment(column, said) for column in known}
-                news = {c: text for c, text in texts.items() if text != stands.get(c.name)}
+            if made and (descriptions := described(known, origin.columns)):
+                comments = catalog.column_comments(run, table)
+                texts = {column: comment(column, descriptions) for column in known}
+                news = {c: text for c, text in texts.items() if text != comments.get(c.name)}
                 self._comment(run, table, news)
             return made
 
     def _comments(
         self, run: duckdb.DuckDBPyConnection, table: Table, kind: str
     ) -> dict[str, str | None]:
-        """By column; a view of the latest state has none, and the types of what is known."""
+        """Return comments by column; for a view of the latest state, those of the known columns."""
         if kind == "VIEW":
             return {column.name: comment(column) for column in self.known(table).columns}
         return catalog.column_comments(run, table)
@@ -322,20 +322,20 @@ class DuckDBWarehouse:
                 try:
                     yield run
                 except BaseException:
-                    with suppress(duckdb.Error):  # what went wrong first is told
+                    with suppress(duckdb.Error):  # the first error is the one to report
                         run.execute("ROLLBACK")
                     raise
                 self._make_log_private()
                 run.execute("COMMIT")
 
     def _is_there(self) -> bool:
-        """Raise WarehouseFailed if the file cannot be made either."""
+        """Return whether the file exists; raise WarehouseFailed if it cannot be created."""
         if self._path == IN_MEMORY or self._path.exists():
             return True
         if not self._path.parent.is_dir():
             raise WarehouseFailed(
-                f"{self} cannot be made, as there is no folder {self._path.parent}; make the "
-                f"folder, or correct FEED_ASSETS_WAREHOUSE"
+                f"{self} cannot be created, because there is no folder {self._path.parent}; "
+                f"create the folder, or correct FEED_ASSETS_WAREHOUSE"
             )
         return False
 
@@ -352,10 +352,10 @@ class DuckDBWarehouse:
                 found = _HOLDER.search(str(failure))
                 holder = f"{found['program']} ({found['pid']})" if found else "another process"
                 if time.monotonic() > deadline:
-                    raise self._held(holder) from failure
+                    raise self._in_use(holder) from failure
             if not waiting:
                 self._log.warning(
-                    f"{self} is held open by {holder}; waiting up to {self._lock_seconds:g} "
+                    f"{self} is open in {holder}; waiting up to {self._lock_seconds:g} "
                     f"seconds until it is closed there"
                 )
                 waiting = True
@@ -368,9 +368,9 @@ class DuckDBWarehouse:
             self._close()
             raise self._failed("cannot be opened", failure) from failure
 
-    def _held(self, holder: str) -> WarehouseFailed:
+    def _in_use(self, holder: str) -> WarehouseFailed:
         return WarehouseFailed(
-            f"{self} is held open by {holder}; close it there and try again", transient=True
+            f"{self} is open in {holder}; close it there and try again", transient=True
         )
 
     def _prepare(self, connection: duckdb.DuckDBPyConnection) -> None:

@@ -186,7 +186,7 @@ def test_a_connection_that_breaks_off_is_tried_again_without_a_word() -> None:
     [
         (["nowhere.ndjson"], 1, "nowhere.ndjson cannot be read: No such file or directory"),
         (["."], 1, ". cannot be read: Is a directory"),
-        (["ftp://example.com/feed"], 1, "is no http or https URL"),
+        (["ftp://example.com/feed"], 1, "is not an http or https URL"),
         (["http://[::1/feed"], 1, "url has a host or a port that cannot be read"),
         (["-", "--max-feed-bytes", "0"], 1, "max_feed_bytes"),
         (
@@ -209,10 +209,10 @@ def test_a_connection_that_breaks_off_is_tried_again_without_a_word() -> None:
         (["-", "--header-env", "Host=A"], 1, "Host is set by feed_assets in each request"),
         (["https://e.com/{date}"], 1, "a snapshot has no days; declare partition_by_date"),
         (["https://e.com/{day}", "--date", "20200120"], 1, "no placeholder for the day"),
-        (["-", "--set", "datset=crm"], 1, "datset is no attribute"),
+        (["-", "--set", "datset=crm"], 1, "datset is not an attribute"),
         (["-", "--set", "min_rows"], 2, "--set wants NAME=VALUE"),
-        (["-", "--set", "pages={"], 2, "the value of pages is no YAML"),
-        (["-", "--date", "yesterday"], 2, "yesterday is no day; write it as 2020-01-20"),
+        (["-", "--set", "pages={"], 2, "the value of pages is not YAML"),
+        (["-", "--date", "yesterday"], 2, "yesterday is not a day; write it as 2020-01-20"),
         (["-", "--secret", "x"], 2, "unrecognized arguments: --secret x"),
         ([], 2, "the following arguments are required: SOURCE"),
     ],

@@ -201,8 +201,8 @@ def test_authorities_do_not_matter_to_a_plain_url(
     ("proxy", "says"),
     [
         ("socks5://127.0.0.1:9", "socks5://127.0.0.1:9, which .* is a SOCKS proxy, for which PySo"),
-        ("http://", "is no proxy's URL; write http://host:port"),
-        ("ftp://127.0.0.1:9", "is no proxy's URL; write http://host:port"),
+        ("http://", "is not a proxy's URL; write http://host:port"),
+        ("ftp://127.0.0.1:9", "is not a proxy's URL; write http://host:port"),
     ],
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])

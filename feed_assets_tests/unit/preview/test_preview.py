@@ -258,7 +258,7 @@ def test_a_preview_tells_what_an_import_then_does(
     ("rows", "text"),
     [
         ([], "there are no rows; an import refuses an empty snapshot"),
-        ([{}, {"a": None}], "there is no value in any row; an import refuses such a feed"),
+        ([{}, {"a": None}], "no row has a value; an import rejects such a feed"),
         ([{"a": [1, None, None]}], "a: 2 nulls in arrays dropped"),
         (["a;b", "1;2"], "no line is a row; the input may not be NDJSON"),
     ],
