@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from feed_assets.alerts.config import Alerts
 from feed_assets.config.feed import Feed
+from feed_assets.config.yaml_writer import flow, yaml_line
 from feed_assets.orchestration.feed_attributes import FeedAttributes
 
 SET: Mapping[str, Any] = {
@@ -138,12 +139,12 @@ def feed_yaml(folder: str, given: Mapping[str, Any] | None = None) -> str:
             lines += ["", f"  # --- {SECTIONS[attribute]}", ""]
         lines.append(f"  # {field.description}")
         if attribute in values:
-            lines.append(f"  {attribute}: {_flow(values[attribute])}")
+            lines.append(yaml_line(attribute, values[attribute]))
         elif attribute == "partition_by_date":
             lines += ["  # partition_by_date:", *map("  #   {}".format, _inner(field))]
         else:
             lines.append(f"  # {attribute}: {_shown(field)}")
-    lines += [f"  {name}: {_flow(given[name])}" for name in given if name not in Feed.model_fields]
+    lines += [yaml_line(name, given[name]) for name in given if name not in Feed.model_fields]
     return "\n".join(lines) + "\n"
 
 
@@ -164,11 +165,9 @@ def alerts_yaml(
         unset = "" if is_set else "# "
         lines += [
             f"  # {field.description}",
-            f"  {unset}{attribute}: {_flow(value) if is_set else _shown(field)}",
+            f"  {unset}{attribute}: {flow(value) if is_set else _shown(field)}",
         ]
-    lines += [
-        f"  {name}: {_flow(given[name])}" for name in given if name not in Alerts.model_fields
-    ]
+    lines += [yaml_line(name, given[name]) for name in given if name not in Alerts.model_fields]
     return "\n".join(lines) + "\n"
 
 
@@ -182,7 +181,7 @@ def _shown(field: FieldInfo) -> str:
     """Return the default, or an example if the default is empty."""
     default = field.get_default(call_default_factory=True)
     if default in (None, "", (), {}):
-        return f"{_flow((field.examples or [])[0])} # for example"
+        return f"{flow((field.examples or [])[0])} # for example"
     return json.dumps(default)
 
 
@@ -192,12 +191,6 @@ def _inner(field: FieldInfo) -> list[str]:
     return [
         f"{name}: {(each.examples or [''])[0]} # {each.description}"
         if each.default in (None, PydanticUndefined)
-        else f"{name}: {_flow(each.default)} # {each.description}"
+        else f"{name}: {flow(each.default)} # {each.description}"
         for name, each in model.model_fields.items()
     ]
-
-
-def _flow(value: Any) -> str:
-    """Dump a value as one line of YAML."""
-    dumped = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False)
-    return dumped.removesuffix("\n").removesuffix("\n...")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from feed_assets.config.feed import NAME, RESERVED
+from feed_assets.config.yaml_writer import yaml_line
 from feed_assets.errors import SettingError
 from feed_assets.preview.preview import Preview
 from feed_assets.preview.printable import count_of
@@ -17,7 +14,6 @@ from feed_assets.preview.request import ATTEMPTS, EXAMPLE_URL
 
 FILE = "defs.yaml"
 _ELSEWHERE = {"name", "url", "dataset", "partition_by_date", "types", "empty_as_null"}
-_BREAK = re.compile("[\n\r\x85\u2028\u2029\ufeff]")
 
 
 def feed_yaml(preview: Preview) -> str:
@@ -27,60 +23,41 @@ def feed_yaml(preview: Preview) -> str:
 
 def _lines(preview: Preview) -> Iterator[str]:
     feed, suggestions = preview.feed, preview.suggestions
-    yield _line("name", feed.name, "the asset, and the table unless `table` names another")
-    yield _line(
+    yield yaml_line("name", feed.name, "the asset, and the table unless `table` names another")
+    yield yaml_line(
         "url", feed.url, "the feed's URL, once it has one" if feed.url == EXAMPLE_URL else ""
     )
     given = feed.model_dump(mode="json", exclude_unset=True, exclude=_ELSEWHERE)
     if given.get("max_attempts") == ATTEMPTS:
         del given["max_attempts"]
     for name, value in given.items():
-        yield _line(name, value)
-    yield _line("dataset", feed.dataset, "created if it does not exist")
+        yield yaml_line(name, value)
+    yield yaml_line("dataset", feed.dataset, "created if it does not exist")
     if feed.partition_by_date:
         yield "  partition_by_date:"
         days = feed.partition_by_date
-        yield _line("  start_date", days.start_date, "the feed's first day")
+        yield yaml_line("  start_date", days.start_date, "the feed's first day")
         midnight = "a day ends at midnight of this time zone"
         if suggestions.offsets and "timezone" not in days.model_fields_set:
             midnight += f"; the feed's times are at {' and '.join(suggestions.offsets)}"
-        yield _line("  timezone", days.timezone, midnight)
+        yield yaml_line("  timezone", days.timezone, midnight)
         others = {"start_date", "timezone"}
         for name, value in days.model_dump(exclude_unset=True, exclude=others).items():
-            yield _line(f"  {name}", value)
+            yield yaml_line(f"  {name}", value)
     if suggestions.key and "key" not in given:
-        yield _line("key", [suggestions.key], f"unique in {count_of(preview.rows, 'rows')}")
+        yield yaml_line("key", [suggestions.key], f"unique in {count_of(preview.rows, 'rows')}")
     if suggestions.updated_at and "updated_at" not in given:
-        yield _line("updated_at", suggestions.updated_at, "suggested by its name")
+        yield yaml_line("updated_at", suggestions.updated_at, "suggested by its name")
     if feed.types:
-        yield _line("types", dict(feed.types))
+        yield yaml_line("types", dict(feed.types))
     elif types := dict(each.suggested_type for each in preview.findings if each.suggested_type):
-        yield f"  #{_line('types', types, 'numbers in quotes')[1:]}"
+        yield f"  #{yaml_line('types', types, 'numbers in quotes')[1:]}"
     if feed.empty_as_null:
-        yield _line("empty_as_null", True)
+        yield yaml_line("empty_as_null", True)
     elif any(each.empty_would_be_null for each in preview.findings):
         yield '  # empty_as_null: true  # for columns that are STRING only because of ""'
     if preview.bad_line_count and "max_bad_lines" not in given:
         yield f"  # max_bad_lines: {preview.bad_line_count}  # if they cannot be corrected"
-
-
-def _line(name: str, value: Any, comment: str = "") -> str:
-    text = _dumped(value)
-    if _BREAK.search(text):  # YAML reads these as a space
-        text = _dumped(value, '"')
-    return f"  {name}: {text}{f'  # {comment}' if comment else ''}"
-
-
-def _dumped(value: Any, style: str | None = None) -> str:
-    text: str = yaml.safe_dump(
-        value,
-        default_flow_style=True,
-        width=float("inf"),
-        allow_unicode=True,
-        sort_keys=False,
-        default_style=style,
-    )
-    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def feed_name(folder: Path) -> str:
