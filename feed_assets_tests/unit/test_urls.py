@@ -65,9 +65,9 @@ REFUSED = {
     f"http://{'b.' * 150}example/": "host name",
     "http://b.example/%zz": "%",
     "http://b.example/?a=5%": "%",
-    "ftp://b.example/": "no http or https URL",
-    "file:///etc/passwd": "no http or https URL",
-    "javascript:alert(1)": "no http or https URL",
+    "ftp://b.example/": "not an http or https URL",
+    "file:///etc/passwd": "not an http or https URL",
+    "javascript:alert(1)": "not an http or https URL",
     "http:///x/": "",
     "https://": "",
 }

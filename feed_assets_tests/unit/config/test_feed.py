@@ -94,10 +94,10 @@ def test_the_url_of_a_redirect_shows_the_day_too() -> None:
 @pytest.mark.parametrize(
     ("url", "complaint"),
     [
-        ("/{day}", r"no placeholder for the day: {date} is the day as 20200120, {next_date}"),
-        ("/{}", "no placeholder for the day"),
-        ("/{date:}", "no placeholder for the day"),
-        ("/{DATE}", "no placeholder for the day"),
+        ("/{day}", r"not a placeholder for the day: {date} is the day as 20200120, {next_date}"),
+        ("/{}", "not a placeholder for the day"),
+        ("/{date:}", "not a placeholder for the day"),
+        ("/{DATE}", "not a placeholder for the day"),
         ("/{date:%Y-%q}", "has %q in a placeholder, .* of %Y %y %m %-m %d %-d %j %s %:z %%"),
         ("/{date:%H}", "has %H in a placeholder"),
         ("/{date:50%}", "has % in a placeholder"),
@@ -149,7 +149,7 @@ def test_the_table_is_named_after_the_feed_unless_it_is_given() -> None:
         ({"table": "t" * 1016}, "rejected_t.* with 1025"),
         ({"table": "t" * 1007, "partition_by_date": BY_DATE}, "with 1025"),
         ({"dataset": "_crm", "partition_by_date": BY_DATE}, "whose tables BigQuery does not list"),
-        ({"url": "ftp://example.com/feed"}, "no http or https URL"),
+        ({"url": "ftp://example.com/feed"}, "not an http or https URL"),
         ({"url": "http://[::1/feed"}, "a host or a port that cannot be read"),
         ({"url": "https://me:secret@example.com/feed"}, "credentials in it"),
         ({"url": "https://example.com/{{ env.PATH }}"}, "a template in it"),
