@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from feed_assets import cli
 from feed_assets.config.feed import Feed
+from feed_assets.config.yaml_writer import yaml_line
 from feed_assets.orchestration.component import JsonFeed
-from feed_assets.preview.feed_yaml import _line
 from feed_assets_tests.support.servers.feed import FeedServer, lines
 
 ORDERS = [
@@ -292,7 +292,7 @@ NAMES = st.lists(st.sampled_from(AWKWARD) | st.text(max_size=3), max_size=4).map
 @example(name="x" * 200)
 def test_any_key_of_a_feed_is_read_back_by_dagster(name: str) -> None:
     values: list[Any] = [name, [name], {name: "STRING"}]
-    written = "\n".join(_line(f"a{at}", value, "why") for at, value in enumerate(values))
+    written = "\n".join(yaml_line(f"a{at}", value, "why") for at, value in enumerate(values))
     read = parse_yaml_with_source_position(f"attributes:\n{written}\n").value
     assert read == {"attributes": {f"a{at}": value for at, value in enumerate(values)}}
 
