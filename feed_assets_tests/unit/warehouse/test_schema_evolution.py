@@ -295,10 +295,10 @@ def test_a_path_finds_a_column_or_a_field_as_it_is_sent_or_stored(
         ("nope", "no column nope, .*; it has Id, total, r, order_id, v1_2, tags, lines"),
         ("r.nope", r"no column r\.nope, .*; it has r\.a, r\.deep, r\.v1_2"),
         ("Id.a", r"no column Id\.a, .*; it has Id"),
-        ("r", "by r, as r is RECORD"),
-        ("r.deep", r"by r\.deep, as r\.deep is RECORD"),
-        ("tags", "by tags, as tags is REPEATED STRING"),
-        ("lines.b", r"by lines\.b, as lines is REPEATED RECORD"),
+        ("r", "use r, because r is RECORD"),
+        ("r.deep", r"use r\.deep, because r\.deep is RECORD"),
+        ("tags", "use tags, because tags is REPEATED STRING"),
+        ("lines.b", r"use lines\.b, because lines is REPEATED RECORD"),
     ],
 )
 def test_a_path_to_what_cannot_be_compared_is_refused(path: str, reason: str) -> None:
@@ -310,5 +310,5 @@ def test_a_path_to_what_cannot_be_compared_is_refused(path: str, reason: str) ->
 def test_a_fraction_tells_which_row_is_newest_and_is_no_key() -> None:
     """BigQuery does not partition by floating point numbers."""
     assert order_path(ORDERS, LATEST, "total") == ("total",)
-    with pytest.raises(TableError, match="as total is FLOAT"):
+    with pytest.raises(TableError, match="because total is FLOAT"):
         key_path(ORDERS, LATEST, "total")
