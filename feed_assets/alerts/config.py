@@ -9,8 +9,7 @@ from typing import Any, Self
 from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
 from feed_assets.alerts.notifier import addresses, is_installed
-from feed_assets.config.feed import NAME
-from feed_assets.config.model import FrozenModel, validate_without_input
+from feed_assets.config.model import NAME, FrozenModel, Name, validate_without_input
 from feed_assets.errors import SettingError
 from feed_assets.urls import Url
 
@@ -39,7 +38,7 @@ class Alerts(FrozenModel):
         examples=[12],
         description="Hours after its schedule at which a feed that is not imported counts as late.",
     )
-    name: str = Field(
+    name: Name = Field(
         "import_alerts",
         examples=["team_alerts"],
         description="Name of the sensor; required to differ if there are several.",
@@ -64,13 +63,6 @@ class Alerts(FrozenModel):
     def _is_http(cls, value: str) -> str:
         if value and _ui(value) is None:
             raise ValueError("is not an http or https URL of a Dagster UI")
-        return value
-
-    @field_validator("name")
-    @classmethod
-    def _is_a_name(cls, value: str) -> str:
-        if not NAME.fullmatch(value):
-            raise ValueError(f"{value!r} must consist of letters, digits and _")
         return value
 
     @model_validator(mode="wrap")  # wraps the other validators, so it comes last

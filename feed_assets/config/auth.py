@@ -148,12 +148,13 @@ def parameters_from_env(variables: Mapping[str, str]) -> Mapping[str, str]:
     }
 
 
-def check_parameters(variables: Mapping[str, str]) -> None:
-    """Raise ValueError for an invalid variable name."""
+def check_parameters(variables: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the variables. Raise ValueError for an invalid name."""
     for name, variable in variables.items():
         if not name:
             raise ValueError("has a parameter without a name; write, for example, api_key: CRM_KEY")
         check_variable(variable)
+    return variables
 
 
 def certificate_from_env(variable: str) -> str:
@@ -174,8 +175,8 @@ def certificate_from_env(variable: str) -> str:
     return path
 
 
-def check_fixed_headers(headers: Mapping[str, str]) -> None:
-    """Raise ValueError for an invalid or reserved header, or for one that holds a credential."""
+def check_fixed_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the headers. Raise ValueError for an invalid or reserved one, or a credential."""
     _check_names(headers, allowed={"accept"})
     for name, value in headers.items():
         if name.lower() in {"authorization", "cookie"}:
@@ -185,6 +186,7 @@ def check_fixed_headers(headers: Mapping[str, str]) -> None:
             )
         if CONTROL.search(value.encode()):
             raise ValueError(f"{name} has a line break or another control character in its value")
+    return headers
 
 
 def headers_from_env(variables: Mapping[str, str]) -> Mapping[str, bytes]:
@@ -192,11 +194,12 @@ def headers_from_env(variables: Mapping[str, str]) -> Mapping[str, bytes]:
     return {name: _header_from_env(variable, "headers_env") for name, variable in variables.items()}
 
 
-def check_headers(variables: Mapping[str, str]) -> None:
-    """Raise ValueError for an invalid or reserved header, or an invalid variable name."""
+def check_headers(variables: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the variables. Raise ValueError for an invalid or reserved header or variable."""
     _check_names(variables)
     for variable in variables.values():
         check_variable(variable)
+    return variables
 
 
 def _check_names(headers: Mapping[str, str], allowed: Container[str] = ()) -> None:

@@ -7,9 +7,9 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from feed_assets.config.auth import (
     BasicAuth,
@@ -23,7 +23,7 @@ from feed_assets.config.auth import (
     headers_from_env,
     parameters_from_env,
 )
-from feed_assets.config.model import FrozenModel
+from feed_assets.config.model import FrozenModel, Name
 from feed_assets.config.pages import Pages, check_path
 from feed_assets.config.partition import PartitionByDate
 from feed_assets.config.url_template import has_placeholders, parse_template, url_of_day
@@ -39,8 +39,9 @@ LONGEST_LINE = 1 << 30
 """Bytes. The text of an Arrow array is limited to 2 GiB."""
 LONGEST_WAIT = 7 * 24 * 3600
 """Seconds of any timeout or wait."""
-SHORTEST_WAIT = 0.001
-"""Seconds of a timeout. A timeout of 0 would fail every connection."""
+Wait = Annotated[float, Field(ge=0, le=LONGEST_WAIT)]
+Timeout = Annotated[float, Field(ge=0.001, le=LONGEST_WAIT)]
+"""Seconds. A timeout of 0 would fail every connection."""
 MAX_TABLE_DESCRIPTION = 16_384
 """Characters. https://cloud.google.com/bigquery/quotas#all_tables"""
 LABEL = re.compile(r"[a-z0-9_-]{0,63}")
@@ -48,7 +49,6 @@ LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 RESERVED_LABELS = {"feed", "day", "managed_by"}
 MAX_LABELS = 64 - len(RESERVED_LABELS)
 """https://cloud.google.com/bigquery/docs/labels-intro#requirements"""
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 RESERVED = frozenset(
     re.findall(
         r"\w+",
@@ -88,10 +88,17 @@ STORED_BY = (
 """Attributes that decide which rows are stored."""
 
 
+def _canonical_types(types: Mapping[str, str]) -> Mapping[str, str]:
+    try:
+        return parse_types(types)
+    except SettingError as mistake:
+        raise ValueError(str(mistake)) from None
+
+
 class Feed(FrozenModel):
     """A feed: the URL of its NDJSON, and the table for its rows."""
 
-    name: str = Field(
+    name: Name = Field(
         examples=["crm_orders"], description="Name of the asset; also of the table, by default."
     )
     url: str = Field(
@@ -137,23 +144,14 @@ class Feed(FrozenModel):
         description="Read the feed page by page. All pages of a day are one import.",
     )
 
-    dataset: str = Field(
+    dataset: Name = Field(
         examples=["crm"], description="BigQuery dataset (in DuckDB: schema) of the table."
     )
-    table: str = Field(
+    table: Name = Field(
         "",
         examples=["orders"],
         description="Name of the table; by date, prefix of the shards. Default: name.",
     )
-
-    @field_validator("name", "dataset", "table")
-    @classmethod
-    def _is_a_name(cls, value: str) -> str:
-        if not NAME.fullmatch(value):
-            raise ValueError(
-                f"{value!r} must be of letters, digits and _, and not start with a digit"
-            )
-        return value
 
     @field_validator("name")
     @classmethod
@@ -183,52 +181,29 @@ class Feed(FrozenModel):
         ],
         description="Bearer tokens by OAuth 2.0 client credentials, instead of basic_auth.",
     )
-    query_env: Mapping[str, str] = Field(
+    query_env: Annotated[Mapping[str, str], AfterValidator(check_parameters)] = Field(
         default_factory=dict,
         examples=[{"api_key": "CRM_KEY"}],
         description="Parameters of the query, each with the environment variable of its value.",
     )
 
-    @field_validator("query_env")
-    @classmethod
-    def _are_parameters(cls, value: Mapping[str, str]) -> Mapping[str, str]:
-        check_parameters(value)
-        return value
-
-    client_certificate_env: str | None = Field(
+    client_certificate_env: Annotated[str, AfterValidator(check_variable)] | None = Field(
         None,
         examples=["CRM_CERTIFICATE"],
         description="Environment variable with the path of a client certificate and its key (PEM).",
     )
 
-    @field_validator("client_certificate_env")
-    @classmethod
-    def _is_a_variable(cls, value: str | None) -> str | None:
-        return value if value is None else check_variable(value)
-
-    headers_env: Mapping[str, str] = Field(
+    headers_env: Annotated[Mapping[str, str], AfterValidator(check_headers)] = Field(
         default_factory=dict,
         examples=[{"X-Api-Key": "CRM_KEY"}],
         description="Request headers, each with the environment variable of its value.",
     )
 
-    @field_validator("headers_env")
-    @classmethod
-    def _are_headers(cls, value: Mapping[str, str]) -> Mapping[str, str]:
-        check_headers(value)
-        return value
-
-    headers: Mapping[str, str] = Field(
+    headers: Annotated[Mapping[str, str], AfterValidator(check_fixed_headers)] = Field(
         default_factory=dict,
         examples=[{"Accept": "application/json"}],
         description="Request headers with fixed values that are not secret.",
     )
-
-    @field_validator("headers")
-    @classmethod
-    def _are_fixed_headers(cls, value: Mapping[str, str]) -> Mapping[str, str]:
-        check_fixed_headers(value)
-        return value
 
     allow_insecure: bool = Field(
         False, examples=[True], description="Allow credentials over plain http."
@@ -268,20 +243,12 @@ class Feed(FrozenModel):
             raise ValueError("names a column twice")
         return value
 
-    types: Mapping[str, str] = Field(
+    types: Annotated[Mapping[str, str], AfterValidator(_canonical_types)] = Field(
         default_factory=dict,
         json_schema_extra={"additionalProperties": type_schema()},
         examples=[{"total": "NUMERIC", "customer.id": "STRING"}],
         description="Types of columns, instead of inferred ones: {total: NUMERIC}.",
     )
-
-    @field_validator("types")
-    @classmethod
-    def _are_types(cls, value: Mapping[str, str]) -> Mapping[str, str]:
-        try:
-            return parse_types(value)
-        except SettingError as mistake:
-            raise ValueError(str(mistake)) from None
 
     column_descriptions: Mapping[str, str] = Field(
         default_factory=dict,
@@ -357,24 +324,18 @@ class Feed(FrozenModel):
         examples=[["key", "updated_at"]],
         description="Checks whose failure fails the import: [key, updated_at].",
     )
-    connect_timeout: float = Field(
+    connect_timeout: Timeout = Field(
         10,
-        ge=SHORTEST_WAIT,
-        le=LONGEST_WAIT,
         examples=[30],
         description="Seconds to wait for a connection.",
     )
-    read_timeout: float = Field(
+    read_timeout: Timeout = Field(
         300,
-        ge=SHORTEST_WAIT,
-        le=LONGEST_WAIT,
         examples=[60],
         description="Seconds to wait for the next bytes.",
     )
-    download_timeout: float = Field(
+    download_timeout: Timeout = Field(
         7200,
-        ge=SHORTEST_WAIT,
-        le=LONGEST_WAIT,
         examples=[600],
         description="Seconds for the whole download, retries included.",
     )
@@ -385,17 +346,13 @@ class Feed(FrozenModel):
         examples=[3],
         description="Requests per download, retries included.",
     )
-    retry_wait: float = Field(
+    retry_wait: Wait = Field(
         1,
-        ge=0,
-        le=LONGEST_WAIT,
         examples=[5],
         description="Seconds before the first retry; doubled for each later one.",
     )
-    max_retry_wait: float = Field(
+    max_retry_wait: Wait = Field(
         300,
-        ge=0,
-        le=LONGEST_WAIT,
         examples=[900],
         description="Longest wait in seconds; a longer Retry-After fails the download.",
     )
@@ -428,10 +385,8 @@ class Feed(FrozenModel):
         examples=[0],
         description="Number of run retries after a temporary failure.",
     )
-    run_retry_wait: float = Field(
+    run_retry_wait: Wait = Field(
         60,
-        ge=0,
-        le=LONGEST_WAIT,
         examples=[300],
         description="Seconds before the first run retry; doubled for each later one, to an hour.",
     )

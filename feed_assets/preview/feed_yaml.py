@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from feed_assets.config.feed import NAME, RESERVED
+from feed_assets.config.feed import RESERVED
+from feed_assets.config.model import NAME
 from feed_assets.config.yaml_writer import yaml_line
 from feed_assets.errors import SettingError
 from feed_assets.preview.preview import Preview

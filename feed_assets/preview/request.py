@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from feed_assets.config.feed import NAME, RESERVED, Feed
+from feed_assets.config.feed import RESERVED, Feed
+from feed_assets.config.model import NAME
 from feed_assets.errors import SettingError
 from feed_assets.urls import PLACEHOLDER, Url
 

@@ -188,7 +188,7 @@ def test_the_command_takes_options_or_json(project: Path) -> None:
     assert mistaken.exit_code == 1
     assert mistaken.stderr.strip() == (
         "Error: url: is not an http or https URL; write https://example.com/feed.ndjson, and "
-        "credentials by basic_auth; dataset: 'a b' must be of letters, digits and _, "
+        "credentials by basic_auth; dataset: 'a b' must consist of letters, digits and _, "
         "and not start with a digit"
     )
 
