@@ -1,4 +1,4 @@
-"""DataFrames that are read only when they are stored: what an IO manager asks of an asset."""
+"""DataFrames that are read only when they are stored: the interface of assets to the IO manager."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Log = Logger | LoggerAdapter[Any]
 
 
 class LazyFrame:
-    """A DataFrame to store, read when its table is at hand. Only `read` has to be written."""
+    """A DataFrame to store, read once its table is known. Subclasses must define `read` only."""
 
     declared: Collection[str] = ()
     """Paths, as sent, of columns whose type is declared."""
@@ -48,16 +48,16 @@ class LazyFrame:
         raise NotImplementedError
 
     def check(self, warehouse: Warehouse, table: Table) -> None:
-        """Compare the rows last read with the table; an error leaves everything as it is."""
+        """Compare the rows last read with the table; an error leaves everything unchanged."""
 
     def before_load(self, warehouse: Warehouse, attempt: str) -> None:
-        """Store what belongs beside the rows; an error leaves the table as it is."""
+        """Store rows of other tables, such as bad lines; an error leaves the table unchanged."""
 
     def explain(self, conflict: TypeConflict, known: Columns) -> None:
         """Add the first line that conflicts with the known columns, if there are lines."""
 
     def after_load(self, warehouse: Warehouse, stored: Stored) -> None:
-        """Look at the table while the warehouse is still open."""
+        """Inspect the stored table while the warehouse is still open."""
 
 
 class GivenFrame(LazyFrame):
@@ -94,7 +94,7 @@ class LazyFrames(Mapping[Key, "pd.DataFrame"]):
         """
 
     def running(self) -> AbstractContextManager[None]:
-        """Enter for as long as frames are stored."""
+        """Enter before the first frame is stored; exit after the last."""
         return nullcontext()
 
     def stored_before(self) -> Collection[Key]:

@@ -97,7 +97,7 @@ class TableWriter:
         )
 
     def finish(self, loaded: Loaded) -> Stored:
-        """Migrate the other shards to columns that this one brought."""
+        """Migrate the other shards to the new columns of this one."""
         known, now = loaded.known, loaded.now
         # With newer columns than this shard's, loads may run that were read for these. The shards
         # are migrated after the last of them, or else by the next run.

@@ -45,7 +45,7 @@ FINISHED_BACKFILL = ("COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "CANC
 
 
 class AlertAttributes(Alerts):
-    """Where alerts go and what they link to."""
+    """Addresses of alerts, and the URL of the UI that they link to."""
 
     @model_validator(mode="wrap")
     @classmethod

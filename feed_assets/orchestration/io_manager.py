@@ -74,7 +74,7 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
         failed: Collection[Key],
         warehouse: Warehouse,
     ) -> Failures:
-        """Store all frames but those that have failed for good, or that are stored already."""
+        """Store all frames except permanent failures and those already stored."""
         from feed_assets.importing.table_writer import TableWriter
         from feed_assets.warehouse.store import finish_pending
 

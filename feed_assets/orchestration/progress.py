@@ -18,20 +18,20 @@ class Progress:
     def __init__(self, log: Log, days: int) -> None:
         self._log, self._days = log, days
         self._done = self._failed = self._rows = 0
-        self._began, self._said = time.monotonic(), float("-inf")
+        self._began, self._logged = time.monotonic(), float("-inf")
 
-    def stored(self, rows: int, said: str) -> None:
+    def stored(self, rows: int, summary: str) -> None:
         """Count a day that is stored; log a line, unless there are many."""
         self._done, self._rows = self._done + 1, self._rows + rows
         now = time.monotonic()
-        if self._days <= FEW or not self._left or now - self._said >= EVERY:
-            self._said = now
-            self._log.info(self._so_far(now) + said)
+        if self._days <= FEW or not self._left or now - self._logged >= EVERY:
+            self._logged = now
+            self._log.info(self._so_far(now) + summary)
 
-    def failed(self, said: str) -> None:
+    def failed(self, summary: str) -> None:
         """Count a day that failed, and always log it."""
         self._failed += 1
-        self._log.error(self._so_far(time.monotonic()) + said)
+        self._log.error(self._so_far(time.monotonic()) + summary)
 
     @property
     def _left(self) -> int:

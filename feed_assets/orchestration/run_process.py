@@ -38,7 +38,7 @@ class RunProcess:
 
     @property
     def exists(self) -> bool | None:
-        """None for a process of another host, which cannot be looked up here."""
+        """Return whether it exists; None for a process of another host."""
         return _started(self.pid) == self.started if self.host == _host() else None
 
     def __str__(self) -> str:

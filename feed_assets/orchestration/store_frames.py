@@ -1,4 +1,4 @@
-"""Store the DataFrames of a run, several at once; one that fails leaves the others alone."""
+"""Store the DataFrames of a run, several at once. A failure affects only its own frame."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def store_frames(
 
 
 class _Loads:
-    """Frames whose loads have started, in order: so they are recorded, and so errors are named."""
+    """Frames whose loads have started, in the order in which they are recorded."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class _Loads:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Finish what has started; if the run is cancelled, what is loaded after GRACE_SECONDS."""
+        """Finish the loads that have started; after a cancellation wait GRACE_SECONDS at most."""
         cancelled = kind is not None and not issubclass(kind, Exception)
         try:
             if cancelled:

@@ -1,1 +1,1 @@
-"""Tables: one interface, the rules of shards and snapshots, and two warehouses that keep them."""
+"""Tables: one interface, the rules of shards and snapshots, and two warehouses."""

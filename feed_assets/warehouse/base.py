@@ -1,4 +1,4 @@
-"""Interface of a warehouse: few operations, each whole or not at all; the rules are elsewhere."""
+"""Interface of a warehouse: few atomic operations, without the rules of shards."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ NO_ORIGIN = Origin()
 
 @dataclass(frozen=True)
 class Load:
-    """Result of a load: rows, whether it made the table, and the warehouse's own figures."""
+    """Result of a load: rows, whether it created the table, and the warehouse's own figures."""
 
     rows: int
     created: bool

@@ -1,4 +1,4 @@
-"""How rows become a shard or a snapshot, the same way in every warehouse."""
+"""Store rows as a shard or a snapshot, the same way in every warehouse."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from feed_assets.warehouse.conform import columns_in, conform
 
 @dataclass(frozen=True)
 class Stored:
-    """A table as an import left it. `table` is None for an empty day without known columns."""
+    """Result of storing rows. `table` is None for an empty day without known columns."""
 
     table: Table | None
     rows: int
@@ -47,10 +47,10 @@ def store_snapshot(
     attempt: str,
     origin: Origin = NO_ORIGIN,
 ) -> Stored:
-    """Replace `table` whole. Without any column there is nothing to store, and it stays.
+    """Replace the whole `table`. Without any column, nothing is stored and the table stays.
 
-    `named` has every column of the rows, those without a value as null; by default as `rows` do.
-    Without rows, nothing is named, so the columns stay.
+    `named` has every column of the feed, those without a value as null. Default: the columns of
+    `rows`. Without rows the columns stay.
     """
     started = time.monotonic()
     before = warehouse.columns(table)
@@ -68,7 +68,7 @@ def store_snapshot(
 
 @dataclass(frozen=True)
 class Loaded:
-    """A table that is loaded; of a shard, the columns known when it was read and after its load."""
+    """Result of a load; for a shard, the known columns before its rows were read and after it."""
 
     stored: Stored
     known: KnownColumns | None = None
@@ -87,10 +87,10 @@ def load_shard(
     attempt: str,
     origin: Origin = NO_ORIGIN,
 ) -> Loaded:
-    """Replace `table_YYYYMMDD` by the day's rows, under the known columns, which have theirs.
+    """Replace `table_YYYYMMDD` by the day's rows. The known columns include those of the rows.
 
-    `before` are the columns that were known before this day's were added. If another import adds
-    more meanwhile, the shard gets them too. Call `finish_migration` then if `now` is pending.
+    `before` are the known columns without the new ones of this day. If another import adds columns
+    meanwhile, the shard gets them too. Call `finish_migration` afterwards if `now` is pending.
     """
     started = time.monotonic()
     if not known.columns:
@@ -107,8 +107,8 @@ def load_shard(
 def _nothing(table: Table, rows: pa.Table) -> Stored:
     if rows.num_rows:
         raise UnsupportedColumn(
-            f"{rows.num_rows} rows for {table} have no value in any column, so there is no column "
-            f"to make"
+            f"{rows.num_rows} rows for {table} have no value in any column, so the table would "
+            f"have no column"
         )
     return Stored(None, 0, ())
 
@@ -133,7 +133,7 @@ def known_columns(
 ) -> KnownColumns:
     """Return the known columns of a table's shards; for shards of another tool, their own.
 
-    Raises TypeConflict where those do not agree on a column that is not `declared`.
+    Raises TypeConflict if they disagree on a column that is not `declared`.
     """
     known = warehouse.known(table)
     if known.etag is not None:
@@ -154,7 +154,7 @@ def add_columns(
 ) -> KnownColumns | None:
     """Record the columns of a day's rows; None if another import has changed the record meanwhile.
 
-    `declared` are the paths, as sent, of columns whose type their user decides. Raises
+    `declared` are the paths, as in the feed, of columns with a declared type. Raises
     TypeConflict if a type of the rows cannot be merged, UnsupportedColumn for too many columns.
     """
     columns = schema_evolution.merge_schemas(table, known.columns, columns_in(rows), declared)
@@ -174,8 +174,8 @@ def finish_migration(
 ) -> KnownColumns | None:
     """Migrate all shards in types, and the one created last in columns; record that it is done.
 
-    That one need not be looked for if this import has `created` its shard, with every column. A
-    shard that is created still later is migrated by its own import, after its load.
+    Skip the latter if this import has `created` its shard, which has every column. The import of
+    a shard that is created later migrates that one after its load.
 
     BigQuery gives `table_*` the columns of the shard created last.
     https://cloud.google.com/bigquery/docs/querying-wildcard-tables#schema_used_for_query_evaluation
@@ -199,7 +199,7 @@ def finish_pending(warehouse: Warehouse, table: Table) -> None:
 
 
 def _unmeasured(column: Column) -> Column:
-    """A column of a table that is not ours: its integers may be of any size."""
+    """Mark the integers of another tool's table as long: they may have any size."""
     fields = tuple(_unmeasured(field) for field in column.fields)
     return replace(column, long=column.type == "INTEGER", fields=fields)
 
