@@ -127,7 +127,7 @@ def test_a_snapshot_is_retried_too(project: Callable[..., Project]) -> None:
 
 
 @pytest.mark.parametrize("answer", [Answer(status=401), MISSING, lines("{oops")])
-def test_what_fails_for_good_is_not_retried(once: Project, answer: Answer) -> None:
+def test_permanent_failures_are_not_retried(once: Project, answer: Answer) -> None:
     once.server.answer = lambda path: answer
 
     run = once.run("2020-01-01")
@@ -179,7 +179,7 @@ def _asked(request: Any, most: int, wait: float, waits: list[float]) -> None:
     request.max_retries, request.seconds_to_wait = most, 0
 
 
-def test_a_run_that_resumes_another_does_only_what_that_did_not(once: Project) -> None:
+def test_a_resuming_run_imports_only_the_missing_days(once: Project) -> None:
     answering(once.server, d20200102=[MISSING, MISSING], d20200103=[MISSING])
     first = once.run(DAYS[0], DAYS[-1])
     assert not first.success
@@ -374,7 +374,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return told
 
 
-def test_the_log_says_how_far_a_run_is(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_shows_the_progress_of_a_run(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     few = Progress(logging.getLogger("few"), 3)
     clock.now += 10
@@ -416,7 +418,7 @@ def test_of_many_days_the_log_has_a_line_every_few_seconds_and_each_failure(
     assert caplog.messages[-1].startswith("100 of 100 days, 1 failed, 99 rows")
 
 
-def test_one_import_is_said_without_counting(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_single_import_is_logged_without_a_count(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     Progress(logging.getLogger("one"), 1).stored(5, "crm.orders: 5 rows")
 
@@ -436,7 +438,7 @@ class Held:
         self.held -= 1
 
 
-def test_a_warehouse_is_held_for_a_turn_and_then_let_go_for_an_import(clock: Clock) -> None:
+def test_a_warehouse_stays_open_for_a_lease_and_is_then_closed_for_an_import(clock: Clock) -> None:
     warehouse, held = Held(), []
     with WarehouseLease(warehouse) as taken:  # type: ignore[arg-type]
         for _ in range(9):

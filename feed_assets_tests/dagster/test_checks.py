@@ -187,7 +187,7 @@ def test_in_bigquery_days_are_checked_alike(
     assert not found["updated_at"].passed
 
 
-def test_a_snapshot_that_is_unchanged_is_still_what_was_checked(
+def test_an_unchanged_snapshot_repeats_its_last_checks(
     project: Callable[..., Project],
 ) -> None:
     orders = project(key=["id"])
@@ -202,7 +202,7 @@ def test_a_snapshot_that_is_unchanged_is_still_what_was_checked(
     assert not check.passed
 
 
-def test_what_a_resumed_run_had_imported_is_checked_in_the_new_run_too(
+def test_days_of_a_resumed_run_are_checked_in_the_new_run_too(
     project: Callable[..., Project],
 ) -> None:
     orders = project(**LATEST, max_attempts=1)
@@ -318,7 +318,7 @@ def test_the_day_is_that_of_the_feeds_time_zone(day: str, at: str, passes: bool)
     ],
     ids=str,
 )
-def test_an_updated_at_that_tells_no_day_says_what_would(values: list[Any], says: str) -> None:
+def test_an_updated_at_without_a_day_gives_advice(values: list[Any], says: str) -> None:
     declared = feed(partition_by_date=BY_DATE, updated_at="at")
     check = of("updated_at", declared, *({"at": value} for value in values))
 

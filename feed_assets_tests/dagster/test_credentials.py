@@ -255,7 +255,7 @@ def test_a_cookie_goes_back_to_the_server_that_set_it_and_to_no_other(
         assert later == [f"session={setter}-hunter7" if name == setter else None] * len(later)
 
 
-def test_a_cookie_of_one_day_is_not_sent_for_another_one(faulty: FaultyServer) -> None:
+def test_a_cookie_of_one_day_is_not_used_for_the_next(faulty: FaultyServer) -> None:
     faulty.arm(partly(BODY, Content_Length=len(BODY), Set_Cookie="day=1; Path=/"))
     by_date = feed(faulty, partition_by_date={"start_date": "2020-01-01"}, parallel_requests=1)
 
@@ -479,7 +479,7 @@ ECHOES: dict[str, tuple[Answer, ...]] = {
 
 
 @pytest.mark.parametrize("echo", ECHOES)
-def test_what_a_server_sends_back_of_secrets_is_masked_in_a_run(
+def test_secrets_that_a_server_sends_back_are_masked_in_a_run(
     faulty: FaultyServer, tmp_path: Path, capfd: pytest.CaptureFixture[str], echo: str
 ) -> None:
     """Return whether it occurs in the event log, metadata, output, or text of alerts."""

@@ -260,7 +260,7 @@ def test_no_number_is_so_large_or_small_that_each_run_would_fail(value: float) -
     ],
     ids=lambda attributes: min(attributes),
 )
-def test_what_each_run_can_do_is_taken(attributes: dict[str, Any]) -> None:
+def test_attributes_that_runs_can_use_are_accepted(attributes: dict[str, Any]) -> None:
     feed = FeedAttributes.model_validate({**BASE, **attributes})
     dg.Definitions.validate_loadable(
         dg.Definitions([feed_asset(feed)], resources=RESOURCES, schedules=[feed_schedule(feed)])
@@ -366,7 +366,9 @@ def test_two_of_one_name_are_refused_with_their_files(
     assert str(refused.value) == f"{says}; rename one"
 
 
-def test_a_warehouse_that_is_none_is_left_to_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_warehouse_does_not_stop_the_code_location(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv(VARIABLE, "postgres://localhost")
     defs()
 
@@ -400,7 +402,7 @@ def test_on_bigquery_a_table_among_the_shards_is_refused_with_both_feeds(
         ("postgres://me:hunter2@host/db", r"'postgres://\*\*\*@host/db', which is not a warehouse"),
     ],
 )
-def test_a_warehouse_that_is_none_is_named_with_what_to_write(url: str, says: str) -> None:
+def test_an_invalid_warehouse_is_an_error_with_the_right_form(url: str, says: str) -> None:
     with pytest.raises(SettingError, match=says), WarehouseResource(url=url).open():
         pass
 

@@ -156,7 +156,7 @@ FAILURES: Sequence[tuple[str, Answer, str]] = [
 @pytest.mark.parametrize(
     ("answer", "says"), [case[1:] for case in FAILURES], ids=[c[0] for c in FAILURES]
 )
-def test_a_failed_import_says_why_in_a_sentence_and_leaves_the_table(
+def test_a_failed_import_gives_its_reason_in_one_sentence_and_leaves_the_table(
     snapshot: Project, answer: Answer, says: str
 ) -> None:
     snapshot.run()
@@ -451,7 +451,7 @@ def test_a_missing_credential_fails_the_run_with_its_variable(
     assert orders.server.requests == []
 
 
-def test_what_a_run_records_holds_no_secret_and_no_row(
+def test_the_records_of_a_run_have_no_secret_and_no_row(
     project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CRM_USER", "me")
@@ -491,7 +491,7 @@ def test_a_table_that_would_shrink_by_more_than_allowed_stays(
 
 
 @pytest.mark.parametrize("asset", ["orders", "orders_latest"])
-def test_a_run_finishes_what_a_killed_one_left_even_if_it_fails_itself(
+def test_a_run_finishes_the_migration_of_a_killed_one_even_if_it_fails_itself(
     project: Callable[..., Project], asset: str
 ) -> None:
     """INTEGER was to become FLOAT in all shards, without which `table_*` fails in BigQuery."""

@@ -95,7 +95,7 @@ def test_a_dataframe_of_numpy_columns_becomes_the_table_its_key_names(
         ]
 
 
-def test_times_bytes_wide_decimals_and_what_is_called_json_are_stored_as_such(
+def test_times_bytes_wide_decimals_and_declared_json_are_stored_as_such(
     run: Any, tables: DuckDBWarehouse
 ) -> None:
     @dg.asset(key_prefix="mart")
@@ -135,7 +135,7 @@ def test_times_bytes_wide_decimals_and_what_is_called_json_are_stored_as_such(
             }
 
 
-def test_categories_and_nanoseconds_are_stored_as_what_they_are(
+def test_categories_and_nanoseconds_are_stored_as_their_values(
     run: Any, tables: DuckDBWarehouse
 ) -> None:
     @dg.asset(key_prefix="mart")
@@ -281,7 +281,7 @@ def one_for_all() -> pd.DataFrame:
     ],
     ids=lambda value: value.key.to_user_string() if isinstance(value, dg.AssetsDefinition) else "",
 )
-def test_what_cannot_be_stored_is_refused_in_a_sentence(
+def test_a_frame_that_cannot_be_stored_is_refused_in_one_sentence(
     run: Any, tables: DuckDBWarehouse, asset: Any, days: tuple[str, ...], says: str
 ) -> None:
     assert says in reason(run(asset, *days))
@@ -386,7 +386,7 @@ def test_the_view_of_the_latest_state_is_loaded_like_a_table(
     assert loaded[0]["at"].dt.day.tolist() == [3]
 
 
-def test_loading_what_was_never_stored_names_the_table(run: Any) -> None:
+def test_loading_a_missing_table_is_an_error_with_its_name(run: Any) -> None:
     @dg.asset(key_prefix="mart")
     def totals() -> pd.DataFrame:
         return pd.DataFrame({"n": [1]})

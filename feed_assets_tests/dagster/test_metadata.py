@@ -65,13 +65,13 @@ def test_kinds_and_place_are_those_of_the_warehouse_that_the_environment_names(
         assert UriMetadataSet.extract(spec.metadata).uri == uri
 
 
-def test_an_asset_says_where_its_feed_is_and_no_secret() -> None:
+def test_an_asset_shows_its_url_without_secrets() -> None:
     for spec in specs(**LATEST):
         assert "hunter2" not in str(spec)
     assert specs()[0].metadata["feed"] == "https://example.com/feed?token=***"
 
 
-def test_an_asset_is_described_by_its_user_or_else_by_what_it_is() -> None:
+def test_an_asset_without_a_description_gets_a_default() -> None:
     assert specs()[0].description == ("The feed's rows in crm.orders, replaced by each import.")
     orders, latest = specs(**LATEST)
     assert orders.description == "The feed's rows of each day in crm.orders_YYYYMMDD."
@@ -106,7 +106,7 @@ def test_an_asset_is_described_by_its_user_or_else_by_what_it_is() -> None:
         ({"column_descriptions": {"id": {"a": 1}}}, "Input should be a valid string"),
     ],
 )
-def test_what_the_ui_cannot_show_is_refused_by_its_field(
+def test_a_value_that_the_ui_cannot_show_is_refused_with_its_field(
     attributes: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(ValueError, match=says):
@@ -136,7 +136,7 @@ def test_what_the_ui_cannot_show_is_refused_by_its_field(
     ],
     ids=str,
 )
-def test_the_code_version_changes_with_what_decides_of_the_rows(
+def test_the_code_version_changes_with_attributes_that_decide_the_rows(
     attributes: dict[str, Any], which: str
 ) -> None:
     before, after = version(), version(**attributes)
@@ -172,7 +172,7 @@ def columns(schema: dg.TableSchema) -> Mapping[str, tuple[str, str | None]]:
     return {column.name: (column.type, column.description) for column in schema.columns}
 
 
-def test_the_schema_of_an_import_has_what_is_said_of_its_columns(
+def test_the_schema_of_an_import_has_the_columns_descriptions(
     project: Callable[..., Project],
 ) -> None:
     said = {"order-id": "Its number.", "customer.id": "Whose.", "totl": "Mistyped.", "at": ""}

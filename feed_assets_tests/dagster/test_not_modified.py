@@ -195,9 +195,7 @@ def test_it_is_asked_for_whole_where_that_is_declared(
     assert known.conditional == [False, False]
 
 
-def test_the_last_change_serves_where_there_is_no_tag(
-    snapshot: Project, server: FeedServer
-) -> None:
+def test_last_modified_is_used_without_an_etag(snapshot: Project, server: FeedServer) -> None:
     known = VersionedFeed(server, headers={"Last-Modified": "Mon, 20 Jan 2020 10:00:00 GMT"})
     snapshot.run()
 
@@ -246,9 +244,7 @@ def test_a_transfer_is_resumed_by_a_strong_tag_only(
     assert validators.strong == strong
 
 
-def test_a_file_that_is_moved_away_is_no_table_as_it_was(
-    snapshot: Project, server: FeedServer
-) -> None:
+def test_a_moved_file_counts_as_a_changed_table(snapshot: Project, server: FeedServer) -> None:
     known = VersionedFeed(server)
     snapshot.run()
     Path(snapshot.url.removeprefix("duckdb://")).unlink()

@@ -70,7 +70,7 @@ def test_a_feed_is_written_valid_and_named_after_its_folder(folder: str) -> None
     assert feed.name in {"shop_orders", "_2020_orders"}
 
 
-def test_each_attribute_is_explained_and_shown_with_a_value_that_may_stand_there() -> None:
+def test_each_attribute_has_an_explanation_and_a_valid_example() -> None:
     text = feed_yaml("shop_orders")
     for attribute, field in FeedAttributes.model_fields.items():
         assert f"  # {field.description}\n" in text
@@ -88,7 +88,7 @@ def test_alerts_are_written_valid_with_each_attribute() -> None:
     assert yaml.safe_load(uncommented(text))["attributes"].keys() == Alerts.model_fields.keys()
 
 
-def test_what_is_given_is_set_and_nothing_else(tmp_path: Path) -> None:
+def test_only_the_given_attributes_are_set(tmp_path: Path) -> None:
     given = {
         **NEEDED,
         "name": "orders",
@@ -100,7 +100,7 @@ def test_what_is_given_is_set_and_nothing_else(tmp_path: Path) -> None:
     assert scaffolded(tmp_path / "shop", given) == given
 
 
-def test_what_is_not_given_and_needed_is_there_to_be_filled_in(tmp_path: Path) -> None:
+def test_required_attributes_that_are_not_given_are_there_to_fill_in(tmp_path: Path) -> None:
     assert scaffolded(tmp_path / "shop", {"key": ["id"]}) == {
         "name": "shop",
         "url": "https://example.com/feed.ndjson",
@@ -141,7 +141,7 @@ def test_alerts_are_written_as_given(tmp_path: Path) -> None:
         ({"owners": ["wilma"], "min_rows": -1}, "min_rows: .*; owners: 'wilma' is not an owner"),
     ],
 )
-def test_what_cannot_be_declared_is_a_sentence_and_leaves_nothing(
+def test_an_invalid_declaration_is_one_sentence_and_leaves_no_file(
     tmp_path: Path, given: Mapping[str, Any], says: str
 ) -> None:
     folder = tmp_path / "shop"
@@ -150,7 +150,7 @@ def test_what_cannot_be_declared_is_a_sentence_and_leaves_nothing(
     assert not folder.exists()
 
 
-def test_a_feed_in_python_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_feed_in_python_is_refused_with_advice(tmp_path: Path) -> None:
     folder = tmp_path / "shop"
     with pytest.raises(click.ClickException, match="declared in YAML; leave out --format"):
         scaffold_object(folder, JSON_FEED, None, "python", None)
@@ -205,7 +205,7 @@ def schema(project: Path) -> Mapping[str, Any]:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_schema_tells_of_each_attribute_what_it_means_and_may_be(
+def test_the_schema_has_meaning_and_values_of_each_attribute(
     schema: Mapping[str, Any], model: type[BaseModel]
 ) -> None:
     described = schema["$defs"][model.__name__]
@@ -217,7 +217,7 @@ def test_the_schema_tells_of_each_attribute_what_it_means_and_may_be(
         assert attribute.keys() & {"type", "anyOf", "$ref"}, name
 
 
-def test_the_examples_are_ones_that_may_stand_there(schema: Mapping[str, Any]) -> None:
+def test_the_examples_are_valid(schema: Mapping[str, Any]) -> None:
     base: dict[str, Any] = {"name": "orders", **NEEDED, "key": ["id"], "updated_at": "at"}
     base["partition_by_date"] = {"start_date": "2020-01-01"}
     for name, field in FeedAttributes.model_fields.items():
@@ -250,13 +250,13 @@ def flattened(errors: Any) -> Iterator[Any]:
     ],
     ids=str,
 )
-def test_an_editor_takes_what_is_right_and_marks_a_mistake(
+def test_an_editor_accepts_valid_attributes_and_marks_mistakes(
     schema: Mapping[str, Any], attributes: Mapping[str, Any], expected: list[str]
 ) -> None:
     refusals(schema, {"name": "orders", **NEEDED, **attributes}, expected)
 
 
-def test_an_editor_marks_a_type_that_is_none(schema: Mapping[str, Any]) -> None:
+def test_an_editor_marks_an_unknown_type(schema: Mapping[str, Any]) -> None:
     with pytest.raises(AssertionError, match=r"'NUMERC' is not one of .*'NUMERIC'"):
         refusals(schema, {"name": "orders", **NEEDED, "types": {"total": "NUMERC"}}, [])
 

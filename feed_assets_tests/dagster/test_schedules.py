@@ -95,7 +95,7 @@ def test_a_day_is_imported_with_those_before_it(
         ({"refetch_days": 0}, "Imports the day of orders, and what was missed meanwhile."),
     ],
 )
-def test_a_schedule_says_what_it_imports(by_date: dict[str, Any] | None, said: str) -> None:
+def test_a_schedule_describes_its_imports(by_date: dict[str, Any] | None, said: str) -> None:
     declared = None if by_date is None else {"start_date": "2020-01-01", **by_date}
     feed = Feed(
         name="orders",
@@ -214,7 +214,7 @@ def test_when_clocks_change_at_the_schedules_hour_no_day_is_left_out_nor_twice(
     assert found == [(day, day, day) for day in days]
 
 
-def test_what_was_missed_while_the_daemon_was_down_is_imported_once() -> None:
+def test_days_missed_while_the_daemon_was_down_are_imported_once() -> None:
     found = walk("2020-02-24", "2020-03-05", down=("2020-02-26", "2020-03-04"))
 
     assert found == [
@@ -248,7 +248,7 @@ def test_days_missed_before_the_feeds_end_are_imported_after_it() -> None:
     ]
 
 
-def test_a_tick_makes_up_for_a_month_and_says_what_it_leaves(
+def test_a_tick_catches_up_a_month_and_reports_the_days_it_leaves(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     found = walk("2020-01-10", "2020-06-01", down=("2020-01-10", "2020-06-01"), refetch_days=0)
@@ -299,7 +299,7 @@ def test_what_would_never_run_is_refused_by_its_field(
 
 
 @pytest.mark.parametrize("cron", ["0 5 * * *", "@daily", "0 5 29 2 *", "0 5 * * MON-FRI"])
-def test_what_dagster_can_run_is_taken(cron: str) -> None:
+def test_a_schedule_that_dagster_can_run_is_accepted(cron: str) -> None:
     declared = {
         "name": "orders",
         "url": "https://example.com/f",

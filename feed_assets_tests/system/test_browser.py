@@ -126,7 +126,7 @@ def test_of_a_backfill_the_good_days_are_green_and_the_bad_one_is_red(page: Page
 
 
 @pytest.mark.usefixtures("backfilled")
-def test_the_bad_day_leads_to_the_sentence_that_says_why(page: Page) -> None:
+def test_the_failed_day_leads_to_the_reason(page: Page) -> None:
     open_day(page, BAD)
     expect(page.get_by_text("failed, and did not materialize this asset")).to_be_visible()
     page.get_by_text("View logs").click()
@@ -141,7 +141,7 @@ def test_the_backfills_page_counts_its_days(page: Page, backfilled: str) -> None
     expect(page.get_by_text("100% completed")).to_be_visible()
 
 
-def test_the_alert_is_received_and_its_tick_says_so(
+def test_the_alert_is_received_and_its_tick_reports_it(
     page: Page, backfilled: str, alerted: str
 ) -> None:
     assert alerted.startswith(BAD_LINE.removeprefix("shop_orders "))
@@ -154,7 +154,7 @@ def test_the_alert_is_received_and_its_tick_says_so(
     assert waited_for("its tick", lambda: said_by_a_tick(page, f"sent: {ALERT}"))
 
 
-def test_what_failed_and_is_missing_is_run_again_alone(page: Page, mended: list[date]) -> None:
+def test_only_failed_and_missing_days_run_again(page: Page, mended: list[date]) -> None:
     assert mended == [BAD]
     open_day(page, BAD)
     expect(page.get_by_text("Materialized", exact=True).first).to_be_visible()
@@ -182,7 +182,7 @@ def test_the_checks_tab_shows_each_check_passed_for_each_day(page: Page) -> None
 
 
 @pytest.mark.usefixtures("mended")
-def test_that_all_is_well_again_is_told_too(running_dagster: RunningDagster) -> None:
+def test_a_recovery_is_reported(running_dagster: RunningDagster) -> None:
     recovery = waited_for("the message", lambda: message(running_dagster, "shop_orders: recovered"))
     assert recovery.startswith(f"shop_orders: {BAD}, which had failed, is now imported.")
 

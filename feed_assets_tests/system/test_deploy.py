@@ -75,7 +75,7 @@ def environment_of(config: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("service", OF_DAGSTER)
-def test_a_service_is_given_what_the_instance_reads_and_no_more(service: str) -> None:
+def test_a_service_gets_exactly_the_variables_that_the_instance_reads(service: str) -> None:
     more = {"FEED_ASSETS_WAREHOUSE"} if service == "code" else set()
     assert set(SERVICES[service]["environment"]) == set(environment_of(INSTANCE)) | more
 
@@ -87,7 +87,7 @@ def test_only_the_code_location_is_given_the_feeds_secrets() -> None:
     assert ".env" in ignored
 
 
-def test_the_example_of_the_environment_has_what_the_compose_file_asks_for() -> None:
+def test_the_example_environment_has_all_variables_of_the_compose_file() -> None:
     example = (DEPLOY / "env.example").read_text()
     given = set(re.findall(r"^(\w+)=", example, re.MULTILINE))
     asked = set(re.findall(r"\$\{(\w+):\?", (DEPLOY / "docker-compose.yaml").read_text()))
@@ -95,7 +95,7 @@ def test_the_example_of_the_environment_has_what_the_compose_file_asks_for() -> 
     assert asked <= given
 
 
-def test_what_the_image_is_made_of_is_sent_to_its_builder() -> None:
+def test_the_builder_gets_all_files_of_the_image() -> None:
     ignore = (DEPLOY / "Dockerfile.dockerignore").read_text().split()
     sent = [pattern[1:] for pattern in ignore if pattern.startswith("!")]
     copied = {

@@ -135,7 +135,7 @@ def test_an_env_file_that_cannot_be_read_is_a_sentence(
     assert capsys.readouterr().err == expected
 
 
-def test_a_failure_is_told_once_and_not_repeated_by_dagster(
+def test_a_failure_is_reported_once_and_not_repeated_by_dagster(
     shell: Shell, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shell.server.answer = lambda path: Answer(b"not JSON\n")
@@ -159,7 +159,7 @@ def test_a_failure_is_told_once_and_not_repeated_by_dagster(
         (["ended", "--days", "2020-01-30..2020-02-02"], "ended has no day 2020-02-02"),
     ],
 )
-def test_what_cannot_be_imported_is_a_sentence(
+def test_an_impossible_import_is_one_sentence(
     shell: Shell, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
     assert main(["import", *arguments]) == 1

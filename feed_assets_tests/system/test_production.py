@@ -111,7 +111,7 @@ def test_the_wheel_has_the_project_and_nothing_else(image: Image) -> None:
     assert {"feed_assets/py.typed", "feed_assets/defs/shop_a/defs.yaml"} <= names
 
 
-def test_of_the_lock_only_what_production_needs_is_installed(image: Image) -> None:
+def test_only_production_packages_of_the_lock_are_installed(image: Image) -> None:
     (packages,) = image.root.glob("installed/lib/python*/site-packages")
     installed = {path.name.partition("-")[0].lower() for path in packages.glob("*.dist-info")}
     assert {"feed_assets", "dagster_postgres", "dagster_k8s"} <= installed

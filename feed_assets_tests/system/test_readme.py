@@ -193,7 +193,7 @@ def test_dg_check_points_at_a_mistake_by_file_line_and_attribute(project_copy: P
     assert "datset" in said
 
 
-def test_dg_scaffold_writes_what_dg_finds_valid(project_copy: Path) -> None:
+def test_dg_scaffold_writes_yaml_that_dg_accepts(project_copy: Path) -> None:
     scaffold = " && ".join(command for command in COMMANDS if "scaffold" in command)
     with start_command(
         f"{scaffold} && .venv/bin/dg check yaml && .venv/bin/dg check defs", project_copy
@@ -212,7 +212,7 @@ def test_dg_scaffold_writes_what_dg_finds_valid(project_copy: Path) -> None:
 
 
 @pytest.mark.parametrize("block", blocks("yaml"))
-def test_each_yaml_declares_what_it_says(block: str) -> None:
+def test_each_yaml_block_is_valid(block: str) -> None:
     document = yaml.safe_load(block)
     if "type" not in document:  # lines of the instance's configuration
         instance = yaml.safe_load((PROJECT / "deploy" / "local" / "dagster.yaml").read_text())

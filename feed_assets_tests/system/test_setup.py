@@ -200,7 +200,7 @@ UNKNOWN_TO_BASH_3_2 = (r"declare -A", r"mapfile|readarray", r"\$\{\w+,,", r"\$\{
     "construct", [*UNKNOWN_TO_MAKE_3_81, *UNKNOWN_TO_BSD, *UNKNOWN_TO_BASH_3_2]
 )
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_scripts_keep_to_what_macos_has(script: str, construct: str) -> None:
+def test_scripts_use_only_tools_of_macos(script: str, construct: str) -> None:
     """Imitate macOS by its documentation: GNU make 3.81, BSD tools and bash 3.2."""
     assert not re.search(construct, (PROJECT / script).read_text())
 
@@ -253,7 +253,7 @@ def test_the_ui_takes_another_port_where_its_own_is_taken(monkeypatch: pytest.Mo
     assert _free_port() == port
 
 
-def test_a_browser_that_does_not_open_is_named_with_what_to_install(
+def test_a_browser_that_does_not_open_is_an_error_with_the_package_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("FEED_ASSETS_TEST_BROWSER", str(tmp_path / "none"))

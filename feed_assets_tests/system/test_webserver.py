@@ -193,7 +193,7 @@ def test_the_view_of_the_latest_state_comes_by_itself_and_by_hand(
     assert before.columns["orders"] == after.columns["orders"] == TYPES
 
 
-def test_what_fails_is_told_to_the_chat_and_by_mail(running_dagster: RunningDagster) -> None:
+def test_a_failure_is_reported_to_the_chat_and_by_mail(running_dagster: RunningDagster) -> None:
     running_dagster.answers[date(2020, 1, 15)] = [{"orderId": "N4", "total": float("nan")}]
     backfill_id = running_dagster.client.launch_backfill("crm_orders", ["2020-01-15"])
     run_id = running_dagster.client.launch_run("crm_leads")

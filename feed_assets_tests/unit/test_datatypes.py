@@ -63,6 +63,6 @@ def test_a_feed_has_one_code_version_however_a_type_is_written(written: str) -> 
     assert feed.fingerprint == canonical.fingerprint
 
 
-def test_there_is_no_type_of_another_name() -> None:
+def test_other_names_are_not_types() -> None:
     assert find_datatype("MONEY") is None
     assert find_datatype("RECORD") is None

@@ -104,7 +104,7 @@ BASIC = {"basic_auth": {"username_env": "CRM_USER", "password_env": "CRM_PASSWOR
         ({}, {"url": "https://e.com/f?date=20200120"}, "of 20200120", "of 20200120"),
     ],
 )
-def test_secrets_are_what_a_feed_sends_and_no_plain_words(
+def test_secrets_are_a_feeds_credentials_and_not_plain_words(
     monkeypatch: pytest.MonkeyPatch,
     environment: dict[str, str],
     attributes: dict[str, Any],

@@ -228,5 +228,5 @@ def test_credentials_follow_a_redirect_within_one_server_only(
         ("https://example.com/f?key=&secret#x", "https://example.com/f?key=&***"),
     ],
 )
-def test_a_url_is_shown_without_what_may_be_secret(url: str, shown: str) -> None:
+def test_a_url_is_shown_without_secrets(url: str, shown: str) -> None:
     assert redact(url) == str(Url.parse(url)) == repr(Url.parse(url)) == shown

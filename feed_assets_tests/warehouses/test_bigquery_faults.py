@@ -534,7 +534,7 @@ def test_a_dataset_in_another_location_is_named_with_both_and_nothing_is_touched
     ("kind", "of"),
     [("EXTERNAL", "external"), ("MATERIALIZED_VIEW", "materialized view"), ("VIEW", "view")],
 )
-def test_what_is_no_table_is_not_replaced(
+def test_views_and_external_tables_are_not_replaced(
     kind: str, of: str, bigquery: Emulator, proxy: FaultProxy, dataset: str
 ) -> None:
     scene = Scene("snapshot", bigquery, dataset)

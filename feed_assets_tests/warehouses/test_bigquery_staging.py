@@ -60,7 +60,7 @@ def orders(dataset: str) -> Table:
     return Table(dataset, "orders")
 
 
-def test_a_large_load_is_staged_and_what_was_staged_is_gone(
+def test_a_large_load_is_staged_and_the_staged_file_is_deleted(
     before: FaultProxy, storage: CloudStorage, orders: Table
 ) -> None:
     tables = warehouse(before)
@@ -96,7 +96,7 @@ def test_a_load_that_fails_leaves_nothing_in_the_bucket_and_the_table_as_it_was(
     assert storage.objects(BUCKET) == []
 
 
-def test_what_a_killed_import_of_the_table_has_left_is_deleted_by_a_later_one(
+def test_a_later_import_deletes_the_staged_files_of_a_killed_one(
     before: FaultProxy, storage: CloudStorage, orders: Table
 ) -> None:
     folder = storage.folder / BUCKET / "feed_assets" / f"test-project.{orders}"

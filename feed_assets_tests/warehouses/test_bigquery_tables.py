@@ -58,7 +58,7 @@ def test_a_new_table_and_its_job_say_which_feed_and_day_they_are_of(
     assert client.get_job(str(stored.figures["job"]), location="EU").labels == labels
 
 
-def test_what_its_owner_has_set_of_a_table_stays_when_a_day_is_imported_again(
+def test_properties_set_by_others_stay_when_a_day_is_imported_again(
     client: bigquery.Client, warehouse: BigQueryWarehouse, orders: Table
 ) -> None:
     store(warehouse, orders)
@@ -87,7 +87,7 @@ def test_what_its_owner_has_set_of_a_table_stays_when_a_day_is_imported_again(
     ]
 
 
-def test_shards_expire_as_the_dataset_says_and_what_is_known_of_them_does_not(
+def test_shards_expire_by_the_datasets_default_and_known_columns_do_not(
     client: bigquery.Client, warehouse: BigQueryWarehouse, orders: Table
 ) -> None:
     place = bigquery.Dataset(f"{client.project}.{orders.dataset}")
@@ -115,7 +115,7 @@ def test_a_missing_dataset_is_made_in_the_location_of_the_warehouse(
     assert client.get_dataset(orders.dataset).location == "asia-northeast1"
 
 
-def test_a_dataset_that_stands_is_left_as_it_is(
+def test_an_existing_dataset_is_not_changed(
     client: bigquery.Client, warehouse: BigQueryWarehouse, orders: Table
 ) -> None:
     place = bigquery.Dataset(f"{client.project}.{orders.dataset}")
@@ -128,14 +128,14 @@ def test_a_dataset_that_stands_is_left_as_it_is(
     assert (found.description, found.labels) == ("Wilma's", {"owner": "wilma"})
 
 
-def test_the_figures_of_a_load_are_told(warehouse: BigQueryWarehouse, orders: Table) -> None:
+def test_the_figures_of_a_load_are_reported(warehouse: BigQueryWarehouse, orders: Table) -> None:
     figures = store(warehouse, orders).figures
 
     assert set(figures) == {"bytes loaded", "slot ms", "job"}
     assert str(figures["job"]).startswith("feed_assets-")
 
 
-def test_a_table_that_others_alter_again_and_again_is_no_success(
+def test_an_import_fails_if_others_alter_the_table_again_and_again(
     warehouse: BigQueryWarehouse, orders: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store(warehouse, orders)

@@ -239,7 +239,7 @@ def test_an_integer_day_in_a_column_of_fractions_is_stored_as_fractions(
     ],
     ids=str,
 )
-def test_what_cannot_widen_without_loss_is_refused_before_anything_is_touched(
+def test_a_widening_with_loss_is_refused_before_any_change(
     warehouse: Warehouse, orders: Table, known: dict[str, Any], today: dict[str, Any]
 ) -> None:
     store(warehouse, orders, DAYS[0], [known])

@@ -94,7 +94,7 @@ def test_a_column_is_described_by_its_path_as_sent_or_else_as_stored() -> None:
     assert described(columns, {"order_id": "x"}) == {"order_id": "x"}
 
 
-def test_bigquerys_tables_and_view_have_what_is_said_of_their_columns(
+def test_bigquerys_tables_and_view_have_the_columns_descriptions(
     bigquery: Emulator, orders: Table
 ) -> None:
     client = bigquery.client()
@@ -117,7 +117,7 @@ def test_bigquerys_tables_and_view_have_what_is_said_of_their_columns(
     assert client.get_table(f"{orders}").description == "The newest of each."
 
 
-def test_what_the_yaml_does_not_say_stays_in_bigquery_as_it_was_said_there(
+def test_descriptions_made_in_bigquery_stay_unless_the_yaml_has_one(
     bigquery: Emulator, orders: Table
 ) -> None:
     client = bigquery.client()
@@ -131,7 +131,7 @@ def test_what_the_yaml_does_not_say_stays_in_bigquery_as_it_was_said_there(
     assert held == {"at": "When.", "customer": "Who has ordered."}
 
 
-def test_the_view_is_described_anew_when_more_is_said(bigquery: Emulator, orders: Table) -> None:
+def test_the_view_gets_new_descriptions(bigquery: Emulator, orders: Table) -> None:
     client = bigquery.client()
     warehouse = BigQueryWarehouse(client)
     store(warehouse, orders, {})

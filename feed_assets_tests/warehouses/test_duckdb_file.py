@@ -97,7 +97,7 @@ def test_an_existing_file_keeps_its_mode_and_its_log_has_it(
     assert found == {"duckdb": oct(of_file), "wal": oct(of_file), "tmp": of_folder}
 
 
-def test_what_does_not_fit_in_memory_is_as_private(path: Path) -> None:
+def test_duckdbs_temporary_files_are_as_private(path: Path) -> None:
     store_snapshot(DuckDBWarehouse(path), ORDERS, ROWS, attempt="1")
     with DuckDBWarehouse(path) as warehouse:
         assert warehouse._connection

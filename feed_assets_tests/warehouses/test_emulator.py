@@ -272,7 +272,7 @@ def test_strings_load_as_geographies_and_wide_decimals_as_bignumeric(
         (pa.table({"j": ["1"]}), [SchemaField("j", "JSON")], BOTH, "Unsupported field type: JSON"),
     ],
 )
-def test_what_parquet_cannot_bring_changes_nothing(
+def test_a_type_that_parquet_cannot_load_changes_nothing(
     client: bigquery.Client,
     dataset: str,
     data: pa.Table,
@@ -450,7 +450,7 @@ def test_a_load_needs_a_dataset(client: bigquery.Client) -> None:
         load(client, "nowhere.t", pa.table({"a": [1]}), [SchemaField("a", "INTEGER")])
 
 
-def test_a_job_tells_how_many_rows_it_wrote(client: bigquery.Client, dataset: str) -> None:
+def test_a_job_reports_its_number_of_rows(client: bigquery.Client, dataset: str) -> None:
     rows: Rows = [{"a": i} for i in range(7)]
     assert shard(client, f"{dataset}.t", rows, a="INTEGER").output_rows == 7
 
@@ -625,7 +625,7 @@ def protections(client: bigquery.Client, table: str) -> list[object]:
     return [found.schema[0].policy_tags, found.table_constraints is not None, bool(applied)]
 
 
-def test_truncating_removes_what_the_load_does_not_repeat(
+def test_truncating_removes_properties_that_the_load_does_not_repeat(
     client: bigquery.Client, dataset: str
 ) -> None:
     table = protected_table(client, dataset)
@@ -765,7 +765,9 @@ def test_an_update_remembers_columns_that_sql_added(client: bigquery.Client, dat
     assert read(client, f"{dataset}.t") == [{"a": 1, "b": [], "c": None, "d": None}]
 
 
-def test_a_table_tells_when_its_rows_were_changed(client: bigquery.Client, dataset: str) -> None:
+def test_each_statement_updates_the_time_of_modification(
+    client: bigquery.Client, dataset: str
+) -> None:
     orders = f"{dataset}.orders"
     client.query_and_wait(f"CREATE TABLE {orders} (id INT64, total FLOAT64)")
     changed = [client.get_table(orders).modified]
@@ -848,7 +850,7 @@ def test_a_wildcard_cannot_read_flexible_names(client: bigquery.Client, dataset:
     assert query(client, f"SELECT `Straße` FROM {dataset}.t_2") == [{"Straße": "x"}]
 
 
-def test_a_wildcard_tells_the_suffix(client: bigquery.Client, dataset: str) -> None:
+def test_a_wildcard_has_the_table_suffix(client: bigquery.Client, dataset: str) -> None:
     for day in ("01", "02", "03"):
         shard(client, f"{dataset}.t_202401{day}", [{"a": int(day)}], a="INTEGER")
     source = f"`{client.project}.{dataset}.t_*`"
@@ -1024,7 +1026,7 @@ def test_a_views_columns_are_described_by_an_update(client: bigquery.Client, dat
     assert query(client, f"SELECT * FROM {dataset}.v") == [{"a": 1}]
 
 
-def test_a_view_is_said_to_have_the_columns_it_had_when_its_query_last_changed(
+def test_a_view_reports_the_columns_of_the_last_change_of_its_query(
     client: bigquery.Client, dataset: str
 ) -> None:
     shard(client, f"{dataset}.t", [{"a": 1}], a="INTEGER")

@@ -216,9 +216,7 @@ def test_a_feed_that_does_not_fit(
         (errno.EIO, "Input/output error.*look at that folder", False),
     ],
 )
-def test_an_error_of_the_disk_is_named_as_what_it_is(
-    number: int, says: str, transient: bool
-) -> None:
+def test_an_error_of_the_disk_is_named_as_one(number: int, says: str, transient: bool) -> None:
     failed = disk_failed(
         "the feed could not be written", OSError(number, os.strerror(number), "/t/x")
     )

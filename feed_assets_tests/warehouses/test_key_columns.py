@@ -180,7 +180,7 @@ def test_the_way_out_for_an_integer_key_with_a_fraction_of_zero_works(
     ],
     ids=str,
 )
-def test_what_bigquery_cannot_partition_by_is_no_key_from_the_first_day_on(
+def test_a_type_that_bigquery_cannot_partition_by_is_refused_as_key_from_the_first_day(
     warehouse: Warehouse, dataset: str, row: Row, key: str, says: str
 ) -> None:
     table = Table(dataset, "orders")
@@ -252,7 +252,7 @@ TEXTS: Sequence[tuple[Sequence[Any], str, str, dict[str, Any] | None]] = [
 
 @pytest.mark.parametrize(("values", "where", "advice", "declared"), TEXTS, ids=str)
 @pytest.mark.parametrize("path", ["at", "r.at"])
-def test_text_that_tells_no_time_makes_no_latest_state_and_the_advice_works(
+def test_text_without_a_time_has_no_latest_state_and_the_advice_works(
     tables: DuckDBWarehouse,
     path: str,
     values: Sequence[Any],
@@ -283,7 +283,9 @@ def test_text_in_the_shards_so_far_asks_for_a_backfill(tables: DuckDBWarehouse) 
 
 
 @pytest.mark.parametrize(("at", "kind"), [([1], "REPEATED INTEGER"), ({"a": 1}, "RECORD")])
-def test_what_has_no_order_is_no_updated_at(tables: DuckDBWarehouse, at: Any, kind: str) -> None:
+def test_a_type_without_an_order_is_refused_as_updated_at(
+    tables: DuckDBWarehouse, at: Any, kind: str
+) -> None:
     with pytest.raises(ContentError, match=f"at is updated_at and is {kind} in the feed"):
         import_day(tables, ORDERS, FIRST, {"id": 1, "at": at}, **latest())
 

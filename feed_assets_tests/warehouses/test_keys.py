@@ -139,7 +139,7 @@ def test_a_key_keeps_its_column_and_no_other_key_gets_it(
         assert held(warehouse, orders, day) == leaves_sent([row])
 
 
-def test_a_renaming_is_told_on_every_day_that_has_the_key(
+def test_a_renamed_key_is_reported_on_each_day_that_has_it(
     warehouse: Warehouse, orders: Table
 ) -> None:
     days: list[tuple[Row, Row]] = [
@@ -172,7 +172,7 @@ def test_keys_too_long_to_be_kept_are_known_again(warehouse: Warehouse, orders: 
         assert row["r"][name] == 1
 
 
-def test_a_key_that_reads_like_a_digest_is_no_long_key() -> None:
+def test_a_key_that_looks_like_a_digest_is_hashed_too() -> None:
     long = "x" * 2000
     assert shorten_key(shorten_key(long)) != shorten_key(long)
     assert shorten_key("x" * 898) == "x" * 898
@@ -300,7 +300,7 @@ def test_a_column_whose_key_was_never_kept_was_sent_under_its_name(
 
 
 @pytest.mark.parametrize("name", ["known_columns", "Known_Columns"])
-def test_what_is_kept_is_never_replaced(tmp_path: Path, name: str) -> None:
+def test_the_bookkeeping_is_never_replaced(tmp_path: Path, name: str) -> None:
     warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
     with pytest.raises(NotOurs, match="use another name"):
         store_snapshot(warehouse, Table("Feed_Assets", name), pa.table({"id": [1]}), attempt="1")

@@ -21,7 +21,7 @@ DAYS = {
 NAMES = ("orderId", "updatedAt", "total", "status")
 
 
-def test_the_copy_of_all_years_says_what_the_view_says(bigquery: Emulator, dataset: str) -> None:
+def test_the_copy_of_all_years_equals_the_view(bigquery: Emulator, dataset: str) -> None:
     client = bigquery.client()
     orders = Table(dataset, "orders")
     warehouse = BigQueryWarehouse(client)

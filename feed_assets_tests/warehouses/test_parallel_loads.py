@@ -346,7 +346,7 @@ def test_the_rows_of_a_day_are_forgotten_once_it_is_stored(
     assert max(most) <= 4
 
 
-def test_a_cancelled_run_records_what_is_loaded_and_waits_for_nothing_that_hangs(
+def test_a_cancelled_run_records_finished_loads_and_does_not_wait_for_hung_ones(
     proxy: FaultProxy, orders: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storing, "GRACE_SECONDS", 0.5)

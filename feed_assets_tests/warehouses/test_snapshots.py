@@ -47,7 +47,7 @@ def without(*gone: str) -> dict[str, str]:
     ],
     ids=str,
 )
-def test_what_the_feed_names_stays_and_what_it_does_not_goes(
+def test_columns_that_the_feed_names_stay_and_others_disappear(
     tmp_path: Path, today: dict[str, Any], columns: dict[str, str]
 ) -> None:
     tables = DuckDBWarehouse(tmp_path / "warehouse.duckdb")

@@ -222,7 +222,7 @@ def test_a_column_is_not_json_on_one_day_and_text_on_the_next(
         store(warehouse, orders, DAYS[1], pa.table({"c": ["x"]}))
 
 
-def test_a_frame_keeps_what_its_text_is_through_pandas() -> None:
+def test_a_frame_keeps_its_text_types_through_pandas() -> None:
     rows = rows_of_all_types()
 
     frame = to_frame(rows)
@@ -248,7 +248,7 @@ def test_a_frame_keeps_what_its_text_is_through_pandas() -> None:
         ),
     ],
 )
-def test_text_that_is_not_what_a_frame_calls_it_is_refused(
+def test_text_that_does_not_fit_its_declared_type_in_a_frame_is_refused(
     types: dict[str, str], message: str
 ) -> None:
     rows = pa.table({"c": ["{"], "r": pa.array([[{"c": "1"}, {"c": "nul"}]])})
@@ -294,7 +294,7 @@ def test_columns_of_any_asset_have_them_too(kind: pa.DataType, column: str) -> N
     [pa.decimal256(76, 37), pa.decimal256(76, 39), pa.decimal256(40, 0), pa.duration("s")],
     ids=str,
 )
-def test_what_may_not_fit_is_refused(kind: pa.DataType) -> None:
+def test_arrow_types_beyond_every_column_type_are_refused(kind: pa.DataType) -> None:
     with pytest.raises(UnsupportedColumn, match=r"^column c has the type "):
         columns_of(pa.schema([("c", kind)]))
 
@@ -325,7 +325,7 @@ def test_in_duckdb_json_can_be_queried_and_wide_numbers_are_plain_digits(
     assert comments == [('{"": "JSON"}',), ('{"": "BIGNUMERIC"}',)]
 
 
-def test_a_comment_of_somebody_elses_is_no_type(
+def test_a_comment_by_others_declares_no_type(
     duckdb_tables: DuckDBWarehouse, tmp_path: Path
 ) -> None:
     table = Table("crm", "orders")
@@ -338,7 +338,7 @@ def test_a_comment_of_somebody_elses_is_no_type(
         assert duckdb_tables.columns(table) == (Column("a", "STRING"), Column("b", "STRING"))
 
 
-def test_a_view_over_a_shard_from_before_a_declaration_says_what_to_do(
+def test_reading_a_view_over_a_shard_from_before_a_declaration_gives_advice(
     duckdb_tables: DuckDBWarehouse,
 ) -> None:
     """In BigQuery `table_*` fails then, too."""

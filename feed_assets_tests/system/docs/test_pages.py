@@ -34,7 +34,7 @@ def page_runner(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Page
 
 
 @each_page
-def test_what_a_page_shows_is_so(page: Page, page_runner: PageRunner) -> None:
+def test_the_output_in_each_page_is_true(page: Page, page_runner: PageRunner) -> None:
     for block in page.blocks:
         if page.name in RUN_ELSEWHERE:
             assert page.name in (Path(__file__).parents[1] / RUN_ELSEWHERE[page.name]).read_text()

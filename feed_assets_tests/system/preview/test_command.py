@@ -133,7 +133,7 @@ def test_credentials_come_from_the_environment(
     assert "is not set" in said
 
 
-def test_what_stands_in_a_query_is_hidden_where_the_url_is_told(server: FeedServer) -> None:
+def test_query_values_are_hidden_wherever_the_url_appears(server: FeedServer) -> None:
     url = f"{server.url}?token={SECRET}"
     done = feed_assets("preview", url)
     shown, _, declared = done.stdout.partition("# feed_assets/defs")
@@ -157,7 +157,7 @@ def test_what_stands_in_a_query_is_hidden_where_the_url_is_told(server: FeedServ
         (zipped(Answer(ROWS), cut=9), "broke off inside its gzip; try again later (3 attempts)"),
     ],
 )
-def test_what_is_no_feed_ends_in_one_sentence(
+def test_an_input_that_is_not_a_feed_ends_in_one_sentence(
     server: FeedServer, answer: Answer, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Transfer, "wait", lambda self, seconds: None)
@@ -265,7 +265,7 @@ def test_output_that_cannot_be_written_ends_in_one_sentence() -> None:
     assert said.decode() == "feed-assets: the output cannot be written: No space left on device\n"
 
 
-def test_bad_lines_are_told_and_are_no_failure() -> None:
+def test_accepted_bad_lines_are_reported_and_do_not_fail_the_import() -> None:
     bad = [
         '{"id": "N1"}',
         "",
@@ -317,7 +317,7 @@ def test_control_c_ends_it_soon_and_in_a_word(answer: Answering) -> None:
     assert (it.returncode, shown, said) == (130, b"", b"feed-assets: interrupted\n")
 
 
-def test_help_tells_all_options_with_examples() -> None:
+def test_help_shows_all_options_with_examples() -> None:
     done = feed_assets("preview", "--help")
     assert done.returncode == 0
     assert "feed-assets preview https://example.com/feed.ndjson --date 2020-01-20" in done.stdout

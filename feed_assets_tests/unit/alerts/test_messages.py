@@ -114,7 +114,7 @@ def test_the_alert_for_a_late_feed_says_when_it_was_due_and_last_imported() -> N
         ({"check rows"}, False, "Checks that pass again: rows."),
     ],
 )
-def test_a_recovery_names_what_is_resolved(items: set[str], was_late: bool, says: str) -> None:
+def test_a_recovery_lists_the_resolved_items(items: set[str], was_late: bool, says: str) -> None:
     message = recovered("orders", items, LINK, was_late=was_late)
     assert (message.title, message.kind) == ("orders: recovered", "success")
     assert message.body.startswith(says)

@@ -32,7 +32,7 @@ def feed(**attributes: Any) -> Feed:
         ("https://example.com/?a=1#part", "https://example.com/?a=1&date=20200120"),
     ],
 )
-def test_a_day_is_added_to_whatever_query_the_url_has(url: str, requested: str) -> None:
+def test_the_day_is_added_to_the_query_of_the_url(url: str, requested: str) -> None:
     assert feed(url=url, partition_by_date=BY_DATE).url_for(DAY).full == requested
 
 
@@ -108,7 +108,9 @@ def test_the_url_of_a_redirect_shows_the_day_too() -> None:
         ("/f?a=%zz{date}", "%25"),
     ],
 )
-def test_anything_else_in_braces_is_refused_with_what_is_known(url: str, complaint: str) -> None:
+def test_other_text_in_braces_is_refused_with_the_known_placeholders(
+    url: str, complaint: str
+) -> None:
     with pytest.raises(ValidationError, match=complaint):
         feed(url=f"https://example.com{url}", partition_by_date=BY_DATE)
 
@@ -120,7 +122,7 @@ def test_a_placeholder_is_refused_in_a_host_and_in_a_snapshots_url() -> None:
         feed(url="https://example.com/{date}")
 
 
-def test_a_snapshot_is_requested_as_its_url_stands() -> None:
+def test_a_snapshot_is_requested_at_its_url() -> None:
     url = "https://example.com/feed?a=1"
     assert feed(url=url).url_for(None).full == url
 

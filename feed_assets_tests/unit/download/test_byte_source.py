@@ -19,7 +19,7 @@ ROWS = b"".join(b'{"n":%d,"text":"%d"}\n' % (number, number) for number in range
 
 
 @pytest.mark.parametrize("chunk", [999, 1 << 20])
-def test_what_is_read_while_it_arrives_is_what_was_sent(chunk: int) -> None:
+def test_the_bytes_read_while_a_body_arrives_are_its_bytes(chunk: int) -> None:
     with unnamed_temp_file() as file:
         arriving = GrowingByteSource(file)
 
@@ -47,7 +47,7 @@ def test_a_feed_that_breaks_off_is_never_read_as_whole() -> None:
             read(arriving)
 
 
-def test_the_first_bad_line_is_told_before_the_rest_has_arrived() -> None:
+def test_the_first_bad_line_is_reported_before_the_rest_has_arrived() -> None:
     with unnamed_temp_file() as file:
         arriving = GrowingByteSource(file)
         arriving.write(b"<html>" + bytes(1 << 20))

@@ -46,7 +46,7 @@ def test_a_gzip_body_of_several_members_is_one_body(server: FeedServer) -> None:
     assert fetched(feed(server.url)) == b'{"a": 1}\n{"a": 2}\n'
 
 
-def test_the_request_names_the_day_itself_and_what_is_expected(
+def test_the_request_has_the_day_and_the_accepted_types(
     server: FeedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CRM_USER", "me")
@@ -125,7 +125,7 @@ def test_a_fixed_header_can_replace_accept(server: FeedServer) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_anything_but_a_complete_body_is_an_error_that_says_what_to_do(
+def test_an_incomplete_body_is_an_error_with_advice(
     server: FeedServer,
     answer: Answer,
     error: type[FeedAssetsError],
@@ -187,7 +187,7 @@ def test_the_days_of_a_backfill_go_over_as_many_connections_as_requests_at_once(
     assert len(set(server.connections)) <= 2
 
 
-def test_a_long_download_tells_how_far_it_is(
+def test_a_long_download_logs_its_progress(
     server: FeedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("feed_assets.download.body_file.LOG_INTERVAL", 0.0)
@@ -199,7 +199,7 @@ def test_a_long_download_tells_how_far_it_is(
     assert re.search(r"^orders: [\d,]+ bytes so far, [\d.]+ MB/s$", caplog.messages[-1])
 
 
-def test_a_bad_line_is_told_while_the_rest_is_still_being_sent() -> None:
+def test_a_bad_line_is_reported_while_the_rest_still_arrives() -> None:
     answer = (
         b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n" + b"{}\n[]\n" + b"{}\n" * 500_000
     )

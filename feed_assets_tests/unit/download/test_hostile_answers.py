@@ -109,7 +109,7 @@ LENGTHS = ["5_0", "-5", "+5", "0x10", "nonsense", MANY, "\u0663".encode().decode
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-def test_a_nonsensical_length_is_no_length(length: str, faulty: FaultyServer) -> None:
+def test_an_invalid_content_length_is_ignored(length: str, faulty: FaultyServer) -> None:
     faulty.arm(partly(BODY, Content_Length=length))
     assert fetched(feed(faulty.url)) == BODY
 

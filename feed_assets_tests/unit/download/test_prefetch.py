@@ -175,7 +175,7 @@ def test_a_wrong_password_is_sent_once_and_is_one_reason_for_all_days(
 @pytest.mark.parametrize(
     "answer", [status("401 Unauthorized"), refuse], ids=["no password", "no answer"]
 )
-def test_what_concerns_all_days_is_one_reason(answer: Answer, faulty: FaultyServer) -> None:
+def test_a_cause_common_to_all_days_is_one_reason(answer: Answer, faulty: FaultyServer) -> None:
     faulty.arm(answer)
     assert len(ImportFailed("orders", reasons(outcomes(faulty.url))).by_reason) == 1
 

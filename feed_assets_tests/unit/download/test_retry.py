@@ -75,7 +75,7 @@ def test_it_is_given_up_after_max_attempts_with_their_number() -> None:
     assert len(waits.waits) == 2
 
 
-def test_what_no_second_try_can_mend_is_not_tried_again() -> None:
+def test_an_error_that_a_retry_cannot_solve_is_not_retried() -> None:
     waits = Waits()
     with pytest.raises(AccessRefused):
         attempts(waits).wait_before_next(AccessRefused("no", url="", status=401))

@@ -80,7 +80,7 @@ def stored(values: list[Any]) -> tuple[str, list[Any]]:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_no_column_type_holds_is_refused_by_column_row_and_type(
+def test_values_without_a_column_type_are_refused_with_column_row_and_type(
     values: list[Any], says: str
 ) -> None:
     with pytest.raises(UnsupportedColumn) as refused:
@@ -114,7 +114,7 @@ def test_what_no_column_type_holds_is_refused_by_column_row_and_type(
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_one_column_type_holds_is_stored(values: list[Any], kind: str, read: Any) -> None:
+def test_values_of_one_column_type_are_stored(values: list[Any], kind: str, read: Any) -> None:
     assert stored(values) == (kind, read)
 
 

@@ -53,7 +53,7 @@ OBJECTS = st.recursive(
 
 
 @given(st.lists(OBJECTS, max_size=4), st.sampled_from([":", ": ", " :"]))
-def test_all_keys_are_found_whatever_stands_in_keys_and_strings(
+def test_all_keys_are_found_next_to_any_keys_and_strings(
     rows: list[dict[str, object]], colon: str
 ) -> None:
     lines = [json.dumps(row, separators=(",", colon)) for row in rows]

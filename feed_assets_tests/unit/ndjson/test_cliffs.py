@@ -134,7 +134,7 @@ line = st.tuples(space, st.sampled_from([b"", b"", b"{}", b"[\xff"]), space).map
 
 @made_up
 @given(st.lists(line, max_size=9), st.sampled_from([b"", BOM]), st.booleans(), st.integers(2, 9))
-def test_lines_are_numbered_and_bounded_whatever_blank_ones_are_between(
+def test_lines_are_numbered_and_limited_with_blank_ones_between(
     given_lines: list[bytes], mark: bytes, ends: bool, most: int
 ) -> None:
     data = mark + b"\n".join(given_lines) + b"\n" * ends

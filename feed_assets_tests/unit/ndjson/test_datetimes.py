@@ -84,7 +84,7 @@ def test_a_date_alone_is_a_day() -> None:
 
 @made_up
 @given(st.datetimes(timezones=st.none() | st.just(UTC)), st.sampled_from("T "))
-def test_what_python_writes_is_read_back(meant: datetime, between: str) -> None:
+def test_values_written_by_python_are_read_back(meant: datetime, between: str) -> None:
     assert parse_datetime(meant.isoformat(between)) == meant
     epoch = datetime(1970, 1, 1, tzinfo=meant.tzinfo)
     assert epoch + timedelta(microseconds=microseconds(meant)) == meant

@@ -556,7 +556,7 @@ def test_a_time_is_the_one_that_was_sent(at: time, twice: bool) -> None:
 
 @made_up
 @given(st.text(alphabet="0123456789+-.eE _x", max_size=8))
-def test_what_a_number_type_stores_is_what_was_quoted(text: str) -> None:
+def test_a_number_type_stores_quoted_numbers_exactly(text: str) -> None:
     for name in ("INTEGER", "FLOAT", "NUMERIC", "BIGNUMERIC"):
         reading = read_column(f'"{text}"', types={"c": name}, max_bad_lines=1)
         for value in values_of(reading):

@@ -80,7 +80,7 @@ def test_a_bad_line_says_what_is_wrong_with_it(line: bytes, reason: str) -> None
         '{"a":\u0661}'.encode(),
     ],
 )
-def test_what_is_nearly_json_is_a_bad_line(line: bytes) -> None:
+def test_a_line_that_is_almost_json_is_bad(line: bytes) -> None:
     (bad,) = read_bytes(b"{}\n" + line, max_bad_lines=1).bad_lines
     assert bad.reason.startswith("is not JSON (")
 

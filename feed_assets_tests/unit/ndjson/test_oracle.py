@@ -105,7 +105,7 @@ def test_declared_types_only_ever_refuse_whole_lines(data: bytes, types: dict[st
 
 @pytest.mark.parametrize("seed", range(9))
 @pytest.mark.parametrize("name", TYPES)
-def test_a_declared_column_stores_and_refuses_what_the_oracle_does(name: str, seed: int) -> None:
+def test_a_declared_column_accepts_the_same_values_as_the_oracle(name: str, seed: int) -> None:
     assert_stored(declared_feed(name, seed, 100))
 
 

@@ -39,9 +39,7 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize(("data", "what"), FOREIGN)
-def test_it_says_what_the_feed_sent_what_was_expected_and_what_to_do(
-    data: bytes, what: str
-) -> None:
+def test_the_error_names_the_content_the_expectation_and_the_remedy(data: bytes, what: str) -> None:
     with pytest.raises(
         NotNdjson, match=rf"^the feed is .*{what}.*, not NDJSON\. A feed .* per line, in UTF-8: \w"
     ):

@@ -152,7 +152,7 @@ SCALARS: list[tuple[list[str], str, list[Any]]] = [
 
 
 @pytest.mark.parametrize(("values", "type_", "stored"), SCALARS)
-def test_what_was_seen_in_a_column_gives_its_type_and_values(
+def test_the_observed_kinds_of_a_column_give_its_type_and_values(
     values: list[str], type_: str, stored: list[Any]
 ) -> None:
     reading = read_column(*values)

@@ -135,7 +135,7 @@ def test_a_day_that_has_not_begun_starts_no_feed_in_the_future(
         ([{"id": f"{n % 70_000}"} for n in range(70_001)], (), None),  # in different batches
     ],
 )
-def test_guesses_are_what_the_rows_show(
+def test_suggestions_follow_from_the_rows(
     server: FeedServer,
     capsys: pytest.CaptureFixture[str],
     rows: list[Any],
@@ -149,7 +149,7 @@ def test_guesses_are_what_the_rows_show(
     assert (feed.key, feed.updated_at) == (key, updated_at)
 
 
-def test_what_the_rows_want_stands_as_a_comment(
+def test_suggestions_from_the_rows_are_comments(
     server: FeedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.answer = lambda _: lines(
@@ -233,7 +233,7 @@ def test_write_says_why_it_cannot(
     assert why in capsys.readouterr().err
 
 
-def test_nothing_is_written_of_what_has_no_row(
+def test_no_yaml_is_written_for_an_input_without_rows(
     tmp_path: Path, server: FeedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.answer = lambda _: lines("a;b", "1;2")

@@ -223,7 +223,7 @@ def test_characters_of_all_languages_are_printed_unchanged() -> None:
 
 
 @pytest.mark.parametrize("day", [None, date(2020, 1, 20)])
-def test_a_preview_tells_what_an_import_then_does(
+def test_an_import_does_what_the_preview_showed(
     project: Callable[..., Project], day: date | None, tmp_path: Path
 ) -> None:
     by_date = {"partition_by_date": {"start_date": "2020-01-01"}} if day else {}
@@ -263,7 +263,7 @@ def test_a_preview_tells_what_an_import_then_does(
         (["a;b", "1;2"], "no line is a row; the input may not be NDJSON"),
     ],
 )
-def test_a_preview_warns_of_what_an_import_would_refuse_or_omit(
+def test_a_preview_warns_of_rows_and_columns_that_an_import_would_refuse_or_omit(
     tmp_path: Path, rows: list[Any], text: str
 ) -> None:
     assert any(text in each for each in previewed(tmp_path, *rows).warnings)

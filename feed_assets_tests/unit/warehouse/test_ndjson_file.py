@@ -85,7 +85,7 @@ def test_only_json_needs_it() -> None:
 
 @made_up
 @given(st.lists(st.text(max_size=9) | st.none(), min_size=1, max_size=4), st.floats())
-def test_what_is_written_is_json_of_the_same_values(texts: list[str | None], number: float) -> None:
+def test_the_written_json_has_the_same_values(texts: list[str | None], number: float) -> None:
     columns = (Column("s", "STRING"), Column("f", "FLOAT"))
     file = io.BytesIO()
     rows = pa.Table.from_pylist([{"s": s, "f": number} for s in texts], arrow_schema(columns))

@@ -54,7 +54,7 @@ def column(described: str) -> Column:
         ("REPEATED STRING", "REPEATED RECORD", "REPEATED STRING"),
     ],
 )
-def test_what_a_known_column_becomes(known: str, today: str, then: str) -> None:
+def test_the_merged_type_of_a_known_column(known: str, today: str, then: str) -> None:
     assert merge_schemas(ORDERS, (column(known),), (column(today),)) == (column(then),)
 
 
@@ -87,7 +87,7 @@ def test_what_a_known_column_becomes(known: str, today: str, then: str) -> None:
         ("REPEATED STRING", "STRING"),
     ],
 )
-def test_what_cannot_join_is_refused_unless_it_is_declared(known: str, today: str) -> None:
+def test_types_that_cannot_be_merged_are_refused_unless_declared(known: str, today: str) -> None:
     with pytest.raises(TypeConflict) as refused:
         merge_schemas(ORDERS, (column(known),), (column(today),))
 
@@ -106,7 +106,9 @@ def test_what_cannot_join_is_refused_unless_it_is_declared(known: str, today: st
         ("REPEATED DATE", "DATE", "(types: {x: STRING}, say) and backfill the days before, or fix"),
     ],
 )
-def test_a_conflict_says_the_declaration_that_ends_it(known: str, today: str, says: str) -> None:
+def test_a_type_conflict_suggests_the_declaration_that_resolves_it(
+    known: str, today: str, says: str
+) -> None:
     with pytest.raises(TypeConflict) as refused:
         merge_schemas(ORDERS, (column(known),), (column(today),))
 
@@ -208,7 +210,7 @@ def test_a_type_that_was_declared_otherwise_waits_for_its_day_to_be_imported_aga
     assert migrated((A,), (Column("a", "STRING"),)) == (A,)
 
 
-def test_what_is_new_and_what_changed_are_told_by_path() -> None:
+def test_new_columns_and_changed_types_are_listed_by_path() -> None:
     before, after = (A, record(A)), (A_FLOAT, record(A, B), C)
 
     assert added(before, after) == {"r.b": B, "c": C}
@@ -228,7 +230,7 @@ def test_what_is_new_and_what_changed_are_told_by_path() -> None:
     ],
     ids=ascii,
 )
-def test_a_table_of_known_columns_tells_the_keys_exactly(key: str) -> None:
+def test_a_table_of_known_columns_records_keys_exactly(key: str) -> None:
     inner = Column("a", "INTEGER", long=True, key=key)
     before = (Column("r", "RECORD", True, (inner,), key=key), Column("t", "INTEGER", key=key))
     after = (*before[:1], Column("t", "TIMESTAMP", True, long=True, key=key), Column("b", "STRING"))
@@ -240,9 +242,7 @@ def test_a_table_of_known_columns_tells_the_keys_exactly(key: str) -> None:
     assert all(len(field["description"]) <= 1024 for field in [*schema, *schema[0]["fields"]])
 
 
-def test_a_table_of_known_columns_tells_all_that_is_known_though_its_columns_keep_their_types() -> (
-    None
-):
+def test_a_table_of_known_columns_records_type_changes_in_descriptions() -> None:
     """BigQuery does not let a schema's column change its type, so a description tells."""
     history: list[Columns] = [
         (A, record(A), Column("t", "INTEGER", repeated=True)),
@@ -301,13 +301,13 @@ def test_a_path_finds_a_column_or_a_field_as_it_is_sent_or_stored(
         ("lines.b", r"use lines\.b, because lines is REPEATED RECORD"),
     ],
 )
-def test_a_path_to_what_cannot_be_compared_is_refused(path: str, reason: str) -> None:
+def test_a_path_to_a_column_without_an_order_is_refused(path: str, reason: str) -> None:
     for find in (key_path, order_path):
         with pytest.raises(TableError, match=reason):
             find(ORDERS, LATEST, path)
 
 
-def test_a_fraction_tells_which_row_is_newest_and_is_no_key() -> None:
+def test_a_fraction_can_order_rows_but_cannot_be_a_key() -> None:
     """BigQuery does not partition by floating point numbers."""
     assert order_path(ORDERS, LATEST, "total") == ("total",)
     with pytest.raises(TableError, match="because total is FLOAT"):
