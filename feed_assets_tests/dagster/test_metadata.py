@@ -123,6 +123,8 @@ def test_a_value_that_the_ui_cannot_show_is_refused_with_its_field(
         ({"empty_as_null": True}, "orders"),
         ({"max_bad_lines": 1}, "orders"),
         ({"max_line_bytes": 1000}, "orders"),
+        ({"headers": {"X-Shop": "eu"}}, "orders"),
+        ({"empty_statuses": [404]}, "orders"),
         ({"key": ["id"]}, "latest"),
         ({"updated_at": "changed"}, "latest"),
         ({"table": "orders"}, "none"),  # as it is called anyway
@@ -155,14 +157,21 @@ def test_each_attribute_is_one_that_decides_of_the_rows_or_not() -> None:
     """A new attribute wants a line in the table above."""
     described = {
         *{"name", "url", "dataset", "table", "partition_by_date", "types", "empty_as_null"},
-        *{"max_bad_lines", "max_line_bytes", "key", "updated_at"},
+        *{"max_bad_lines", "max_line_bytes", "key", "updated_at", "headers", "empty_statuses"},
     }
     others = {
         *{"basic_auth", "bearer_auth", "headers_env", "allow_insecure", "schedule"},
         *{"column_descriptions", "max_feed_bytes", "allow_empty", "min_rows", "max_shrink"},
         *{"blocking_checks", "connect_timeout", "read_timeout", "download_timeout"},
         *{"max_attempts", "retry_wait", "max_retry_wait", "conditional_requests"},
-        *{"parallel_requests", "days_per_run", "run_retries", "run_retry_wait", "labels"},
+        *{
+            "parallel_requests",
+            "parallel_loads",
+            "days_per_run",
+            "run_retries",
+            "run_retry_wait",
+            "labels",
+        },
         *{"description", "group", "owners", "tags"},
     }
     assert set(Feed.model_fields) == described | others
