@@ -28,7 +28,7 @@ class LazyFrame:
     """A DataFrame to store, read once its table is known. Subclasses must define `read` only."""
 
     declared: Collection[str] = ()
-    """Paths, as sent, of columns whose type is declared."""
+    """Paths, by the keys of the feed, of columns whose type is declared."""
     origin: Origin | None = None
     schema: pa.Schema | None = None
     """Arrow schema of the last DataFrame, with what pandas cannot express. Texts are valid."""
