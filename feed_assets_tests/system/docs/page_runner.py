@@ -148,6 +148,10 @@ class PageRunner:
             here.chdir(self.path)
             for name, value in self.environment.items():
                 here.setenv(name, value)
+            if block.text.startswith("# BigQuery\n"):
+                self.in_bigquery("SELECT 1")  # imports the example
+                client = self._emulator().client(project=self._project)
+                here.setattr("google.cloud.bigquery.Client", lambda project: client)
             if not block.text.startswith(">>> "):
                 exec(compile(block.text, str(block), "exec"), self.names)
                 return
