@@ -100,7 +100,7 @@ class PageRunner:
                 self._command(block, command, output)
 
     def _command(self, block: Block, command: str, output: str) -> None:
-        if re.search(r"dg launch|demo", command):
+        if re.search(r"dg launch|feed-assets import|demo", command):
             self.serve_example()
         background = command.endswith(" &")
         process = start_command(self._here(command).removesuffix(" &"), self.path, self.environment)
