@@ -20,14 +20,16 @@ from dagster_dg_cli.cli import create_dg_cli
 from pydantic import BaseModel
 
 from feed_assets.alerts.config import Alerts
-from feed_assets.config.auth import BasicAuth, BearerAuth
+from feed_assets.config.auth import BasicAuth, BearerAuth, OAuth2
+from feed_assets.config.pages import Pages
 from feed_assets.config.partition import PartitionByDate
+from feed_assets.orchestration.alert_sensor import AlertAttributes
 from feed_assets.orchestration.feed_attributes import FeedAttributes
 from feed_assets.orchestration.scaffold import alerts_yaml, feed_yaml
 
 PROJECT = Path(__file__).parents[2]
 JSON_FEED, ALERTS = "feed_assets.JsonFeed", "feed_assets.ImportAlerts"
-MODELS = (FeedAttributes, PartitionByDate, BasicAuth, BearerAuth, Alerts)
+MODELS = (FeedAttributes, PartitionByDate, BasicAuth, BearerAuth, OAuth2, Pages, AlertAttributes)
 NEEDED = {"url": "https://example.com/f", "dataset": "crm"}
 
 
@@ -79,6 +81,7 @@ def test_each_attribute_has_an_explanation_and_a_valid_example() -> None:
     assert declared.keys() == FeedAttributes.model_fields.keys()
     assert declared["partition_by_date"].keys() == PartitionByDate.model_fields.keys()
     assert BearerAuth(**declared.pop("bearer_auth"))  # in the place of basic_auth
+    assert OAuth2(**declared.pop("oauth2"))
     FeedAttributes(**declared)
 
 
@@ -219,7 +222,7 @@ def test_the_schema_has_meaning_and_values_of_each_attribute(
 
 def test_the_examples_are_valid(schema: Mapping[str, Any]) -> None:
     base: dict[str, Any] = {"name": "orders", **NEEDED, "key": ["id"], "updated_at": "at"}
-    base["partition_by_date"] = {"start_date": "2020-01-01"}
+    base |= {"partition_by_date": {"start_date": "2020-01-01"}, "format": "json"}
     for name, field in FeedAttributes.model_fields.items():
         for example in field.examples or ():
             FeedAttributes(**{**base, name: example})

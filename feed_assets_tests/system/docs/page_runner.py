@@ -79,6 +79,7 @@ class PageRunner:
         kinds = {
             "console": self._console,
             "yaml": self._yaml,
+            "yml": self._of_another_tool,
             "sql": self._sql,
             "python": self._python,
             "javascript": self._file,
@@ -190,6 +191,10 @@ class PageRunner:
             models[document["type"]](**document.get("attributes", {}))
         else:
             declared(document)
+
+    def _of_another_tool(self, block: Block) -> None:
+        """Parse the YAML of another tool, which is not installed."""
+        assert yaml.safe_load(block.text)
 
     # Queries
 

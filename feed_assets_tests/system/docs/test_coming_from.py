@@ -44,8 +44,8 @@ Declaration = Callable[..., Feed]
 @pytest.fixture
 def deals(server: FeedServer, dataset: str) -> Declaration:
     """The page's feed, with changed attributes."""
-    (block,) = COMING.of("yaml")
-    attributes = yaml.safe_load(block.text)["attributes"]
+    declared_feeds = [yaml.safe_load(block.text)["attributes"] for block in COMING.of("yaml")]
+    (attributes,) = (each for each in declared_feeds if each["name"] == "deals")
     server.answer = lambda path: lines(SENT)
 
     def declared(**changed: Any) -> Feed:

@@ -74,7 +74,7 @@ def url(
 
 
 def feed(url: str, **attributes: object) -> Feed:
-    (block,) = FORMAT.of("yaml")
+    (block,) = (each for each in FORMAT.of("yaml") if each.text.startswith("type:"))
     return Feed(**{**yaml.safe_load(block.text)["attributes"], "url": url, **attributes})
 
 
