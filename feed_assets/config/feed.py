@@ -187,11 +187,16 @@ class Feed(FrozenModel):
         description="Parameters of the query, each with the environment variable of its value.",
     )
 
-    client_certificate_env: Annotated[str, AfterValidator(check_variable)] | None = Field(
+    client_certificate_env: str | None = Field(
         None,
         examples=["CRM_CERTIFICATE"],
         description="Environment variable with the path of a client certificate and its key (PEM).",
     )
+
+    @field_validator("client_certificate_env")
+    @classmethod
+    def _is_a_variable(cls, value: str | None) -> str | None:
+        return value if value is None else check_variable(value)
 
     headers_env: Annotated[Mapping[str, str], AfterValidator(check_headers)] = Field(
         default_factory=dict,

@@ -208,7 +208,7 @@ def test_a_connection_that_breaks_off_is_tried_again_without_a_word() -> None:
         (["-", "--header-env", "X"], 2, "X is not NAME=ENV"),
         (["-", "--header-env", "Host=A"], 1, "Host is set by feed_assets in each request"),
         (["https://e.com/{date}"], 1, "a snapshot has no days; declare partition_by_date"),
-        (["https://e.com/{day}", "--date", "20200120"], 1, "no placeholder for the day"),
+        (["https://e.com/{day}", "--date", "20200120"], 1, "not a placeholder for the day"),
         (["-", "--set", "datset=crm"], 1, "datset is not an attribute"),
         (["-", "--set", "min_rows"], 2, "--set wants NAME=VALUE"),
         (["-", "--set", "pages={"], 2, "the value of pages is not YAML"),
