@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import IO, TYPE_CHECKING
 
 from feed_assets.ndjson.input.files import open_source
@@ -34,7 +33,9 @@ def read_ndjson(
     frame.attrs |= {
         "rows": reading.rows,
         "bytes": reading.bytes,
-        "bad_lines": [asdict(bad) for bad in reading.bad_lines],
+        "bad_lines": [
+            {"line": bad.line, "reason": bad.reason, "text": bad.text} for bad in reading.bad_lines
+        ],
         "untyped": list(reading.untyped),
         "renamed": dict(reading.renamed),
         "dropped_nulls": dict(reading.dropped_nulls),

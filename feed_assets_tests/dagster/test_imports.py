@@ -517,4 +517,4 @@ def test_a_warehouse_that_cannot_be_opened_is_the_days_own_failure(
     by_date.url = f"duckdb://{tmp_path}/missing/warehouse.duckdb"
     reason = by_date.reason(by_date.run("2020-01-01"))
     assert reason.startswith("orders 2020-01-01: DuckDB file ")
-    assert "make the folder, or correct FEED_ASSETS_WAREHOUSE" in reason
+    assert "create the folder, or correct FEED_ASSETS_WAREHOUSE" in reason

@@ -436,7 +436,7 @@ def test_only_the_folder_of_the_default_file_is_made(
 
     monkeypatch.setenv("FEED_ASSETS_WAREHOUSE", f"duckdb://{tmp_path}/typo/crm.duckdb")
     with (
-        pytest.raises(WarehouseFailed, match=r"no folder .*/typo; make the folder"),
+        pytest.raises(WarehouseFailed, match=r"no folder .*/typo; create the folder"),
         WarehouseResource().open() as warehouse,
     ):
         warehouse.count(Table("crm", "orders"))

@@ -125,6 +125,9 @@ def test_a_value_that_the_ui_cannot_show_is_refused_with_its_field(
         ({"max_line_bytes": 1000}, "orders"),
         ({"headers": {"X-Shop": "eu"}}, "orders"),
         ({"empty_statuses": [404]}, "orders"),
+        ({"format": "json"}, "orders"),
+        ({"format": "json", "records": "data.items"}, "orders"),
+        ({"pages": {"link_header": True}}, "orders"),
         ({"key": ["id"]}, "latest"),
         ({"updated_at": "changed"}, "latest"),
         ({"table": "orders"}, "none"),  # as it is called anyway
@@ -158,9 +161,11 @@ def test_each_attribute_is_one_that_decides_of_the_rows_or_not() -> None:
     described = {
         *{"name", "url", "dataset", "table", "partition_by_date", "types", "empty_as_null"},
         *{"max_bad_lines", "max_line_bytes", "key", "updated_at", "headers", "empty_statuses"},
+        *{"format", "records", "pages"},
     }
     others = {
         *{"basic_auth", "bearer_auth", "headers_env", "allow_insecure", "schedule"},
+        *{"oauth2", "query_env", "client_certificate_env"},
         *{"column_descriptions", "max_feed_bytes", "allow_empty", "min_rows", "max_shrink"},
         *{"blocking_checks", "connect_timeout", "read_timeout", "download_timeout"},
         *{"max_attempts", "retry_wait", "max_retry_wait", "conditional_requests"},
