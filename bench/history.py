@@ -85,7 +85,7 @@ def fill(path: Path, days: int, rows: int) -> None:
 
 
 def turns(path: Path, rows: int) -> dict[str, Callable[[int], object]]:
-    """What may happen next, by name; each is called with the number of the round."""
+    """Steps by name; each is called with the number of the round."""
 
     def imported(day: date, *new: str) -> object:
         return store(DuckDBWarehouse(path), day, rows, *new)

@@ -557,7 +557,7 @@ class Feed(FrozenModel):
 
     @property
     def unit(self) -> str:
-        """What an error calls a row by its number: line, or element of a JSON document."""
+        """Return the word for a numbered row in errors: line, or element of a JSON document."""
         return "element" if self.format == "json" else "line"
 
     @property

@@ -29,7 +29,7 @@ def comparable(value: Any) -> tuple[bool, Any]:
 
 @dataclass
 class Oracle:
-    """What the latest state of the shards is to be."""
+    """Expected latest state of the shards, computed in Python."""
 
     key: Sequence[str]
     order: str

@@ -1,4 +1,4 @@
-"""Whether `table_*` answers, asked free of charge."""
+"""The free check that `table_*` answers."""
 
 from __future__ import annotations
 

@@ -214,7 +214,7 @@ def test_in_bigquery_a_wildcard_query_sees_all_of_it(
 
 
 def test_the_question_to_duckdb_is_a_question() -> None:
-    """What `in_duckdb` asks sees a column that one shard alone has."""
+    """The query of `in_duckdb` sees a column that one shard alone has."""
     with duckdb.connect() as connection:
         answer = connection.execute("SELECT 1 AS a UNION ALL BY NAME SELECT 2 AS b").fetchall()
     assert answer == [(1, None), (None, 2)]

@@ -54,7 +54,7 @@ KEYS = st.sampled_from([("id",), ("id", "shop")])
 
 @dataclass(frozen=True)
 class History:
-    """What happens to the shards; after each step the latest state is updated."""
+    """Random steps on shards; the latest state is updated after each."""
 
     key: Sequence[str]
     steps: Sequence[list[tuple[date, list[Row]]] | date | bool]
@@ -205,7 +205,7 @@ def test_on_googles_reference_engine_the_statements_are_the_rule(
 
 
 def merged(rule: Rule, columns: Columns, days: Sequence[date]) -> str:
-    """What `Rule.merge` makes of the table, as a query: the engine evaluates no MERGE."""
+    """Write `Rule.merge` as a query for its result: the engine evaluates no MERGE."""
     source = rule.source("incoming")
     among = ", ".join(f"DATE '{day}'" for day in days)
     names = [*(column.name for column in columns), "_day"]
