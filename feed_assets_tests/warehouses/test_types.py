@@ -350,7 +350,7 @@ def test_reading_a_view_over_a_shard_from_before_a_declaration_gives_advice(
     with duckdb_tables:
         duckdb_tables.define_latest(table, ["id"], "at")
 
-    with pytest.raises(WarehouseFailed, match=r"'n/a'.* import the days again that were stored"):
+    with pytest.raises(WarehouseFailed, match=r"'n/a'.* import the days from before the"):
         read_table(duckdb_tables, table)
 
     store(duckdb_tables, table, DAYS[0], number.set_column(0, "id", pa.array([1])))
