@@ -64,7 +64,7 @@ def fill(path: Path, days: int, rows: int) -> None:
 
 
 def turns(path: Path, rows: int) -> dict[str, Iterator[tuple[float, int]]]:
-    """What may be imported next, by name: each import's seconds and statements."""
+    """Imports by name: each import's seconds and statements."""
 
     def measured(day: Callable[[int], date], *column: str) -> Iterator[tuple[float, int]]:
         for turn in count(1):

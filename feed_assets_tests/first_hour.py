@@ -231,7 +231,7 @@ def seven_wider_columns(hour: Hour) -> str:
 
 
 def protections(hour: Hour) -> str:
-    """What others set on a table survives: policy tag, default value, row access policy, labels"""
+    """Survival of what others set: policy tag, default value, row access policy, labels"""
     feed = hour.feed("protected")
     rows = [{"id": "N1", "email": "a@example.com"}]
     import_snapshot(feed, rows)

@@ -67,7 +67,7 @@ def addresses(variable: str) -> Sequence[Address]:
         token = _statuses.set([])
         try:
             service = apprise.Apprise.instantiate(url, suppress_exceptions=True)
-        except Exception:  # noqa: BLE001  (parsers raise anything, with the URL in the message)
+        except Exception:  # noqa: BLE001  (URL parsers of some hundred services raise anything, with the URL in it)
             service = None
         finally:
             _statuses.reset(token)

@@ -158,7 +158,7 @@ def test_a_view_that_is_no_longer_ours_is_never_replaced(
 
 
 def make_view(warehouse: Warehouse, view: Table, query: str) -> None:
-    """As somebody else would: in place of ours."""
+    """Make the view as somebody else would, in place of ours."""
     if isinstance(warehouse, DuckDBWarehouse):
         with warehouse._session() as run:
             run.execute(f"CREATE OR REPLACE VIEW {view} AS {query}")
@@ -348,7 +348,7 @@ class Dying:
 
 @dataclass(frozen=True)
 class Edit:
-    """What somebody did to an order on a day; to no order: a lead came in, who has no key."""
+    """Change of an order on a day; without an order, a lead, which has no key."""
 
     day: int
     order: tuple[str, int] | None
@@ -423,7 +423,7 @@ IMPORTS = st.lists(st.integers(0, len(DAYS) - 1), max_size=3)
 
 @dataclass(frozen=True)
 class History:
-    """What happened, which days were imported meanwhile, and in which order afterwards."""
+    """Edits, the days imported meanwhile, and the order of the days imported afterwards."""
 
     kind: str
     edits: list[Edit]
@@ -497,6 +497,6 @@ def test_the_view_is_as_the_snapshot_in_duckdb(file: DuckDBWarehouse, history: H
 @given(HISTORIES)
 @settings(max_examples=12)
 def test_the_view_is_as_the_snapshot_in_bigquery(bigquery: Emulator, history: History) -> None:
-    """Where a feed tells of two edits at one moment, BigQuery may take either."""
+    """BigQuery may take either of two edits at one moment."""
     warehouse = BigQueryWarehouse(bigquery.client())
     is_as_the_snapshot(warehouse, history, moments=history.kind != "each edit")
