@@ -261,6 +261,10 @@ NOT_OUR_VIEW = (
     "{table} ({kind}) was not made by feed_assets, so the view of the latest state cannot go "
     "there; drop it or name the feed's table otherwise"
 )
+NOT_OUR_LATEST = (
+    "{table} ({kind}) was not made by feed_assets, so the latest state cannot go there; drop it or "
+    "name the feed's table otherwise"
+)
 
 
 class NotOurs(TableError):

@@ -52,7 +52,7 @@ class NotRun(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a run. Without a `dataset` that exists, one is created and deleted."""
+    """What a person gives. `dataset` is one that exists, else one is created and deleted."""
 
     project: str
     location: str = "EU"
@@ -68,7 +68,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of a step: `ok`, `FAILED` or `not run`."""
+    """What became of a step: `ok`, `FAILED` or `not run`."""
 
     step: str
     result: str

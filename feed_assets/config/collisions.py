@@ -78,11 +78,12 @@ def _collision(one: Feed, other: Feed, said: str) -> SettingError:
 
 def _names(feed: Feed) -> list[Table]:
     table = feed.destination
-    return (
-        [table, table.rejected, table.columns]
-        if feed.partition_by_date
-        else [table, table.rejected]
-    )
+    names = [table, table.rejected]
+    if feed.partition_by_date:
+        names.append(table.columns)
+    if feed.has_latest:
+        names += [table.latest, table.ledger]
+    return names
 
 
 def _among_shards(name: Table, sharded: Sharded, *, wildcards: bool) -> Iterator[tuple[Feed, str]]:

@@ -23,6 +23,7 @@ from feed_assets.config.auth import (
     headers_from_env,
     parameters_from_env,
 )
+from feed_assets.config.deleted_rows import DeletedRows
 from feed_assets.config.model import FrozenModel, Name
 from feed_assets.config.pages import Pages, check_path
 from feed_assets.config.partition import PartitionByDate
@@ -247,6 +248,12 @@ class Feed(FrozenModel):
         if len(set(columns)) < len(columns):
             raise ValueError("names a column twice")
         return value
+
+    deleted: DeletedRows | None = Field(
+        None,
+        examples=[{"column": "status", "values": ["deleted"]}],
+        description="Rows to leave out of the latest state: {column: status, values: [deleted]}.",
+    )
 
     types: Annotated[Mapping[str, str], AfterValidator(_canonical_types)] = Field(
         default_factory=dict,
@@ -480,6 +487,8 @@ class Feed(FrozenModel):
         if self.records and self.format != "json":
             raise ValueError("has records, which only a JSON document has; declare format: json")
         self._have_an_order()
+        if self.deleted and not self.has_latest:
+            raise ValueError("has deleted, which needs partition_by_date, key and updated_at")
         placeholders = has_placeholders(self.url)
         if placeholders and not self.partition_by_date:
             raise ValueError(
@@ -573,7 +582,8 @@ class Feed(FrozenModel):
     @property
     def latest_version(self) -> str:
         """Hash of the attributes that decide the rows of the latest state."""
-        return _hash([self.key, self.updated_at], str(self.destination))
+        hidden = self.deleted.model_dump(mode="json") if self.deleted else None
+        return _hash([self.key, self.updated_at, hidden], str(self.destination))
 
     @property
     def address(self) -> Url:

@@ -1,4 +1,4 @@
-"""The assets of a feed: its table or shards, and the view of the latest state."""
+"""The asset of a feed: its table or its shards."""
 
 from datetime import timedelta
 
@@ -8,13 +8,7 @@ from feed_assets.config.feed import Feed
 from feed_assets.orchestration.asset_checks import check_specs
 from feed_assets.orchestration.freshness import freshness_policy
 from feed_assets.orchestration.import_run import SUPPRESS_FINAL_MATERIALIZATION, ImportRun
-from feed_assets.orchestration.metadata import view_metadata
-from feed_assets.orchestration.resources import (
-    WarehouseResource,
-    as_failure,
-    storage_kinds,
-    table_metadata,
-)
+from feed_assets.orchestration.resources import storage_kinds, table_metadata
 
 WAREHOUSE, IO_MANAGER = "feed_assets_warehouse", "feed_assets_io_manager"
 """Keys of our resources, which a project may have beside its own."""
@@ -54,47 +48,6 @@ def feed_asset(feed: Feed) -> dg.AssetsDefinition:
             yield dg.Output(None, spec.get_python_identifier())
 
     return import_feed
-
-
-def latest_asset(feed: Feed) -> dg.AssetsDefinition:
-    """Build the view with the newest row of each key over all shards of a feed by date.
-
-    The view includes later shards without being materialized again, unless `key` changes.
-    """
-    key, updated_at = feed.key, feed.updated_at
-    assert updated_at is not None
-    view_description = f"Of each {', '.join(key)}, the row with the newest {updated_at}."
-
-    @dg.asset(
-        name=f"{feed.name}_latest",
-        description=f"{view_description}\n\n{feed.description or ''}".rstrip(),
-        deps=[feed.name],
-        group_name=feed.group or feed.dataset,
-        owners=feed.owners,
-        tags=feed.tags,
-        kinds={"view", *storage_kinds()},
-        io_manager_key=IO_MANAGER,  # for downstream assets that load the view
-        metadata=table_metadata(feed.destination),
-        automation_condition=dg.AutomationCondition.any_deps_updated().since_last_handled()
-        & ~dg.AutomationCondition.in_progress(),
-        code_version=feed.latest_version,
-    )
-    def define_latest(
-        context: dg.AssetExecutionContext, feed_assets_warehouse: WarehouseResource
-    ) -> dg.MaterializeResult[None]:
-        from feed_assets.warehouse.base import Origin
-        from feed_assets.warehouse.store import finish_pending
-
-        origin = Origin(description=view_description, columns=feed.column_descriptions)
-        with as_failure(), feed_assets_warehouse.open(context.log) as tables, tables:
-            finish_pending(tables, feed.destination)
-            made = tables.define_latest(feed.destination, key, updated_at, origin=origin)
-            columns = tables.known(feed.destination).columns
-        if not made:
-            return dg.MaterializeResult(metadata={"view": "none yet, as no day has a row"})
-        return dg.MaterializeResult(metadata=view_metadata(feed, columns))
-
-    return define_latest
 
 
 def _default_description(feed: Feed) -> str:

@@ -6,8 +6,9 @@ import dagster as dg
 from pydantic import BaseModel
 
 from feed_assets.config.feed import Feed
-from feed_assets.orchestration.assets import feed_asset, latest_asset
+from feed_assets.orchestration.assets import feed_asset
 from feed_assets.orchestration.feed_attributes import FeedAttributes
+from feed_assets.orchestration.latest_asset import latest_asset
 from feed_assets.orchestration.scaffold import FeedScaffolder
 from feed_assets.orchestration.schedules import feed_schedule
 
@@ -22,7 +23,7 @@ class JsonFeed(dg.Component):
     """Import an NDJSON feed into BigQuery or DuckDB every day.
 
     With `partition_by_date`: an asset partitioned by day, one table `table_YYYYMMDD` per day, and,
-    given `key` and `updated_at`, a view `table` of the latest state. Without: an asset whose table
+    given `key` and `updated_at`, `table` with the latest state. Without: an asset whose table
     every import replaces.
     """
 

@@ -16,6 +16,7 @@ from feed_assets.orchestration.not_modified import held_metadata
 if TYPE_CHECKING:
     from feed_assets.importing.import_feed import Import
     from feed_assets.schema.columns import Columns
+    from feed_assets.warehouse.latest_state import LatestUpdate
     from feed_assets.warehouse.store import Stored
 
 NO_DESCRIPTIONS: Mapping[str, str] = MappingProxyType({})
@@ -80,8 +81,8 @@ def stored_metadata(
     }
 
 
-def view_metadata(feed: Feed, columns: Columns) -> dict[str, Any]:
-    """Return the metadata of the latest state's view, with its columns' lineage."""
+def latest_metadata(feed: Feed, columns: Columns, updated: LatestUpdate) -> dict[str, Any]:
+    """Return the metadata of an update of the latest state, with its columns' lineage."""
     schema = _schema(columns, feed.column_descriptions)
     lineage = {
         column.name: [dg.TableColumnDep(dg.AssetKey(feed.name), column.name)]
@@ -89,8 +90,15 @@ def view_metadata(feed: Feed, columns: Columns) -> dict[str, Any]:
     }
     return {
         "dagster/table_name": str(feed.destination),
+        "dagster/row_count": updated.rows,
         "dagster/column_schema": schema,
         "dagster/column_lineage": dg.TableColumnLineage(lineage),
+        "keys changed": updated.keys_changed,
+        "keys recomputed": updated.keys_recomputed,
+        "days applied": updated.days_applied,
+        "days waiting": updated.days_waiting,
+        **({"rebuilt": True} if updated.rebuilt else {}),
+        **updated.figures,
     }
 
 

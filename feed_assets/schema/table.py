@@ -33,6 +33,22 @@ class Table:
         """The empty table whose columns are those known so far. `name_*` does not match it."""
         return Table(self.dataset, f"columns_{self.name}")
 
+    @property
+    def latest(self) -> Table:
+        """The table of the latest state. `name_*` does not match it."""
+        return Table(self.dataset, f"latest_{self.name}")
+
+    @property
+    def ledger(self) -> Table:
+        """The table of the loads applied to the latest state. `name_*` does not match it."""
+        return Table(self.dataset, f"applied_{self.name}")
+
+    @property
+    def day(self) -> date | None:
+        """The day of a shard, None for another table."""
+        match = SHARD.fullmatch(self.name)
+        return parse_day(match["day"]) if match else None
+
     def is_shard_of(self, table: Table) -> bool:
         """Compare names without case."""
         match = SHARD.fullmatch(str(self).casefold())

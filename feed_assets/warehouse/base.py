@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from feed_assets.schema.columns import Columns
 from feed_assets.schema.table import Table
+from feed_assets.warehouse.latest_state import Deleted, LatestUpdate
 
 
 class PendingMigration(IntEnum):
@@ -137,15 +138,23 @@ class Warehouse(Protocol):
         Touch only shards that need it. After an interruption, call it again.
         """
 
-    def define_latest(
-        self, table: Table, key: Sequence[str], updated_at: str, *, origin: Origin = NO_ORIGIN
-    ) -> bool:
-        """Makes the view `table`: the newest row of each key over all its shards, now and later.
+    def update_latest(
+        self,
+        table: Table,
+        key: Sequence[str],
+        updated_at: str,
+        *,
+        deleted: Deleted | None = None,
+        full_refresh: bool = False,
+        origin: Origin = NO_ORIGIN,
+    ) -> LatestUpdate | None:
+        """Bring `latest_<table>`, the newest row of each key over all shards, up to date.
 
-        Key and updated_at are columns or, by paths in dots, fields of RECORDs. A row whose key
-        has a null is never merged. Of rows of one time, the later shard's is newer; within a shard
-        DuckDB takes the later line, BigQuery any. Nothing is done where the view stands already.
+        Key and updated_at are columns or, by paths in dots, fields of RECORDs. The view `table`
+        shows it without the rows that are `deleted`. A row whose key has a null is never merged.
+        Of rows of one time, the later shard's is newer; within a shard DuckDB takes the later
+        line, BigQuery the one with the greater values. `full_refresh` reads all shards again.
 
-        False where no shard stands yet. Raises NotOurs where a table, or a view that somebody
-        else made, stands in its place, and TableError where nothing to compare is at a path.
+        None if there is no shard yet. Raises NotOurs if something else has one of the names, and
+        TableError if there is nothing to compare at a path.
         """

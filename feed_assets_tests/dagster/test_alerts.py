@@ -16,8 +16,9 @@ from feed_assets.alerts.config import Alerts
 from feed_assets.alerts.state import REMIND_AFTER, RESEND_PERIOD
 from feed_assets.config.feed import Feed
 from feed_assets.orchestration.alert_sensor import BACKFILL_PATIENCE, RETRY_PATIENCE, alert_sensor
-from feed_assets.orchestration.assets import IO_MANAGER, WAREHOUSE, feed_asset, latest_asset
+from feed_assets.orchestration.assets import IO_MANAGER, WAREHOUSE, feed_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
+from feed_assets.orchestration.latest_asset import latest_asset
 from feed_assets.orchestration.resources import WarehouseResource
 from feed_assets.orchestration.run_outcomes import RUNS_PER_TICK
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START

@@ -10,8 +10,9 @@ import pytest
 from feed_assets.config.feed import Feed
 from feed_assets.demo import crm
 from feed_assets.demo.server import PASSWORD, USERNAME, serving
-from feed_assets.orchestration.assets import IO_MANAGER, WAREHOUSE, feed_asset, latest_asset
+from feed_assets.orchestration.assets import IO_MANAGER, WAREHOUSE, feed_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
+from feed_assets.orchestration.latest_asset import latest_asset
 from feed_assets.orchestration.resources import WarehouseResource
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
 from feed_assets_tests.support.bigquery.emulator import Emulator

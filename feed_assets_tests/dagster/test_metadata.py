@@ -10,8 +10,9 @@ import pytest
 from dagster._core.definitions.metadata.metadata_set import TableMetadataSet, UriMetadataSet
 
 from feed_assets.config.feed import Feed
-from feed_assets.orchestration.assets import feed_asset, latest_asset
+from feed_assets.orchestration.assets import feed_asset
 from feed_assets.orchestration.feed_attributes import FeedAttributes
+from feed_assets.orchestration.latest_asset import latest_asset
 from feed_assets_tests.support.dagster.project import Project, metadata_of
 from feed_assets_tests.support.servers.feed import lines
 
@@ -58,7 +59,7 @@ def test_kinds_and_place_are_those_of_the_warehouse_that_the_environment_names(
     monkeypatch.setenv(WAREHOUSE, warehouse)
     orders, latest = specs(**LATEST)
     assert orders.kinds == {"ndjson", *filter(None, [storage])}
-    assert latest.kinds == {"view", *filter(None, [storage])}
+    assert latest.kinds == {"table", *filter(None, [storage])}
     for spec in (orders, latest):
         found = TableMetadataSet.extract(spec.metadata)
         assert (found.table_name, found.storage_kind) == ("crm.orders", storage)
@@ -130,6 +131,7 @@ def test_a_value_that_the_ui_cannot_show_is_refused_with_its_field(
         ({"pages": {"link_header": True}}, "orders"),
         ({"key": ["id"]}, "latest"),
         ({"updated_at": "changed"}, "latest"),
+        ({"deleted": {"column": "status", "values": ["deleted"]}}, "latest"),
         ({"table": "orders"}, "none"),  # as it is called anyway
         ({"partition_by_date": {"start_date": "2020-01-01", "refetch_days": 3}}, "none"),
         ({"partition_by_date": {"start_date": "2019-01-01"}}, "none"),
@@ -160,8 +162,8 @@ def test_each_attribute_is_one_that_decides_of_the_rows_or_not() -> None:
     """A new attribute wants a line in the table above."""
     described = {
         *{"name", "url", "dataset", "table", "partition_by_date", "types", "empty_as_null"},
-        *{"max_bad_lines", "max_line_bytes", "key", "updated_at", "headers", "empty_statuses"},
-        *{"format", "records", "pages"},
+        *{"max_bad_lines", "max_line_bytes", "key", "updated_at", "headers"},
+        *{"empty_statuses", "deleted", "format", "records", "pages"},
     }
     others = {
         *{"basic_auth", "bearer_auth", "headers_env", "allow_insecure", "schedule"},
@@ -211,7 +213,7 @@ def test_the_schema_of_an_import_has_the_columns_descriptions(
     assert any("columns described, but not in the feed so far totl" in message for message in told)
 
 
-def test_a_column_of_the_latest_state_comes_from_the_same_column_of_the_days(
+def test_the_latest_state_has_figures_and_the_lineage_of_its_columns(
     project: Callable[..., Project],
 ) -> None:
     orders = project(**LATEST)
@@ -219,7 +221,15 @@ def test_a_column_of_the_latest_state_comes_from_the_same_column_of_the_days(
     orders.run("2020-01-20")
 
     (shown,) = metadata_of(orders.run(asset="orders_latest")).values()
+    (again,) = metadata_of(orders.run(asset="orders_latest")).values()
+    refresh = {"ops": {"orders_latest": {"config": {"full_refresh": True}}}}
+    (refreshed,) = metadata_of(orders.run(asset="orders_latest", config=refresh)).values()
 
+    figures = ("dagster/row_count", "keys changed", "days applied", "days waiting")
+    assert [shown[name] for name in figures] == [1, 1, 1, 0]
+    assert [again[name] for name in figures] == [1, 0, 0, 0]
+    assert [refreshed[name] for name in figures] == [1, 1, 1, 0]
+    assert [each.get("rebuilt") for each in (shown, again, refreshed)] == [True, None, True]
     assert TableMetadataSet.extract(shown).table_name == "crm.orders"
     assert dict(shown["dagster/column_lineage"].deps_by_column) == {
         name: [dg.TableColumnDep(dg.AssetKey("orders"), name)] for name in ("order_id", "at")

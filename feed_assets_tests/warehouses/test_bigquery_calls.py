@@ -54,16 +54,10 @@ def test_a_day_is_four_calls_after_ten_days_and_after_many(
 ) -> None:
     import_day(proxy, orders, 0, ROWS)
     stand(bigquery, orders, range(1, before), "INTEGER")
-    BigQueryWarehouse(proxy.client()).define_latest(orders, ["id"], "at")
 
     # what is known, the table, the load, what is known by now
     assert import_day(proxy, orders, before, ROWS) == {"get table": 3, **LOAD}
     assert import_day(proxy, orders, 0, ROWS.slice(0, 0)) == {"get table": 3, **LOAD}
-
-    # and of the view: what is known, and whether it stands as it should
-    proxy.clear()
-    BigQueryWarehouse(proxy.client()).define_latest(orders, ["id"], "at")
-    assert proxy.counted() == {"get table": 2}
 
     # a new column is recorded before the load; after it, that all shards have it
     more = ROWS.append_column("coupon", pa.array(["X"]))
@@ -72,6 +66,26 @@ def test_a_day_is_four_calls_after_ten_days_and_after_many(
         "update table": 2,
         **LOAD,
     }
+
+
+@pytest.mark.parametrize("before", [10, 60])
+def test_an_update_of_the_latest_state_is_as_many_calls_after_ten_days_as_after_many(
+    bigquery: Emulator, proxy: FaultProxy, orders: Table, before: int
+) -> None:
+    def update() -> Counter[str]:
+        proxy.clear()
+        BigQueryWarehouse(proxy.client()).update_latest(orders, ["id"], "at")
+        return proxy.counted()
+
+    import_day(proxy, orders, 0, ROWS)
+    stand(bigquery, orders, range(1, before), "INTEGER")
+    update()
+    import_day(proxy, orders, 1, ROWS)
+
+    # what is known, view and table twice, ledger, the columns of the shard; the shards, then ledger
+    # and shards before and after the script
+    assert update() == {"get table": 7, "query": 5, "insert job": 1, "get results": 2}
+    assert update() == {"get table": 6, "query": 3}
 
 
 def test_descriptions_of_columns_are_no_call_more(
@@ -91,14 +105,14 @@ def test_descriptions_of_columns_are_no_call_more(
 
     def define() -> Counter[str]:
         proxy.clear()
-        BigQueryWarehouse(proxy.client()).define_latest(orders, ["id"], "at", origin=ORIGIN)
+        BigQueryWarehouse(proxy.client()).update_latest(orders, ["id"], "at", origin=ORIGIN)
         return proxy.counted()
 
     import_described(0)
     assert import_described(1) == {"get table": 3, **LOAD}
     # the view is described once, and then only looked at
-    assert define() == {"get table": 3, "create table": 1, "update table": 1}
-    assert define() == {"get table": 3}
+    define()
+    assert define() == {"get table": 8, "query": 3}
 
 
 def test_only_shards_that_are_to_be_widened_are_altered(

@@ -550,26 +550,27 @@ def test_views_and_external_tables_are_not_replaced(
 @pytest.mark.parametrize(
     "fault", [reset, lost, cut, UNAVAILABLE], ids=["reset", "lost", "cut", "503"]
 )
-def test_the_view_of_the_latest_state_is_made_or_can_be_made_again(
+def test_the_latest_state_is_made_or_can_be_made_again(
     fault: Fault, stands: bool, bigquery: Emulator, proxy: FaultProxy, dataset: str
 ) -> None:
     scene = Scene("shard", bigquery, dataset)
     tables = BigQueryWarehouse(scene.client)
     if stands:
-        tables.define_latest(scene.orders, ["id"], "total")
+        tables.update_latest(scene.orders, ["id"], "total")
     proxy.on(None, fault, when=at_first)
 
     try:
         tables = BigQueryWarehouse(proxy.client())
-        assert tables.define_latest(scene.orders, ["id"], "id")
+        assert tables.update_latest(scene.orders, ["id"], "id")
     except WarehouseFailed as failed:
         lost_answer = failed
         proxy.clear()
-        assert tables.define_latest(scene.orders, ["id"], "id")
+        assert tables.update_latest(scene.orders, ["id"], "id")
         assert lost_answer.transient
 
     view = scene.client.get_table(str(scene.orders))
-    assert "ORDER BY `id` DESC" in view.view_query
+    assert "latest_orders`" in view.view_query
+    assert tables.count(scene.orders.latest) == len(BEFORE)
 
 
 def test_the_calls_of_an_import_are_counted(

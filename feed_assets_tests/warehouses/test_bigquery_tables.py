@@ -96,7 +96,7 @@ def test_shards_expire_by_the_datasets_default_and_known_columns_do_not(
     client.create_dataset(place)
 
     store(warehouse, orders)
-    warehouse.define_latest(orders, ["id"], "total")
+    warehouse.update_latest(orders, ["id"], "total")
 
     shard = client.get_table(f"{orders}_20200120")
     assert shard.expires is not None

@@ -302,34 +302,22 @@ def test_the_view_has_the_newest_row_of_each_key_and_every_row_without_one(
         rows = [row for day, row in CHANGES if day == number]
         store(warehouse, orders, DAYS[number], rows)
 
-    assert warehouse.define_latest(orders, ["id"], "updated")
+    assert warehouse.update_latest(orders, ["id"], "updated")
 
     states = sorted(row["status"] for row in rows_of(warehouse, orders))
     assert states == ["lost", "lost again", "received", "shipped"]
 
 
-def test_the_view_sees_later_days_and_their_columns_by_itself(
-    warehouse: Warehouse, orders: Table
-) -> None:
-    store(warehouse, orders, DAYS[0], [CHANGES[0][1]])
-    warehouse.define_latest(orders, ["id"], "updated")
-
-    store(warehouse, orders, DAYS[1], [{**CHANGES[3][1], "coupon": "X"}])
-
-    (row,) = rows_of(warehouse, orders)
-    assert row == {**CHANGES[3][1], "coupon": "X"}
-
-
 def test_equal_times_are_settled_by_the_later_day(warehouse: Warehouse, orders: Table) -> None:
     for number in (1, 0):
         store(warehouse, orders, DAYS[number], [{"id": "N1", "at": "2020-01-01", "n": number}])
-    warehouse.define_latest(orders, ["id"], "at")
+    warehouse.update_latest(orders, ["id"], "at")
 
     assert rows_of(warehouse, orders) == [{"id": "N1", "at": "2020-01-01", "n": 1}]
 
 
 def test_before_the_first_day_there_is_no_view(warehouse: Warehouse, orders: Table) -> None:
-    assert not warehouse.define_latest(orders, ["id"], "updated")
+    assert not warehouse.update_latest(orders, ["id"], "updated")
     assert warehouse.columns(orders) is None
 
 
@@ -342,7 +330,7 @@ def test_the_view_can_be_made_after_an_import_that_was_killed(
     columns = (*known.columns, Column("new", "STRING"))
     assert warehouse.record_columns(orders, columns, PendingMigration.COLUMNS, expected=known)
 
-    assert warehouse.define_latest(orders, ["id"], "updated")
+    assert warehouse.update_latest(orders, ["id"], "updated")
 
     assert rows_of(warehouse, orders) == [CHANGES[0][1]]
 
@@ -351,7 +339,7 @@ def test_a_view_needs_its_key_among_the_columns(warehouse: Warehouse, orders: Ta
     store(warehouse, orders, DAYS[0], [{"id": "N1"}])
 
     with pytest.raises(TableError, match="no column orderId"):
-        warehouse.define_latest(orders, ["orderId"], "id")
+        warehouse.update_latest(orders, ["orderId"], "id")
 
 
 def test_a_table_in_the_place_of_the_view_is_never_replaced(
@@ -361,7 +349,7 @@ def test_a_table_in_the_place_of_the_view_is_never_replaced(
     store(warehouse, orders, DAYS[0], [CHANGES[0][1]])
 
     with pytest.raises(NotOurs):
-        warehouse.define_latest(orders, ["id"], "updated")
+        warehouse.update_latest(orders, ["id"], "updated")
 
     assert rows_of(warehouse, orders) == [{"mine": 1}]
 
@@ -370,7 +358,7 @@ def test_a_view_in_the_place_of_a_table_is_never_replaced(
     warehouse: Warehouse, orders: Table
 ) -> None:
     store(warehouse, orders, DAYS[0], [CHANGES[0][1]])
-    warehouse.define_latest(orders, ["id"], "updated")
+    warehouse.update_latest(orders, ["id"], "updated")
 
     with pytest.raises(NotOurs):
         store_snapshot(warehouse, orders, pa.table({"id": ["N9"]}), attempt="1")

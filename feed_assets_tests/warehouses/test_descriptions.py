@@ -109,7 +109,7 @@ def test_bigquerys_tables_and_view_have_the_columns_descriptions(
         origin=Origin(columns=SAID),
     )
     origin = Origin(description="The newest of each.", columns=SAID)
-    warehouse.define_latest(orders, ["order-id"], "at", origin=origin)
+    warehouse.update_latest(orders, ["order-id"], "at", origin=origin)
 
     assert in_bigquery(client, f"{orders}_20200120") == IN_BIGQUERY
     assert in_bigquery(client, f"{orders.dataset}.now") == IN_BIGQUERY
@@ -135,9 +135,9 @@ def test_the_view_gets_new_descriptions(bigquery: Emulator, orders: Table) -> No
     client = bigquery.client()
     warehouse = BigQueryWarehouse(client)
     store(warehouse, orders, {})
-    warehouse.define_latest(orders, ["order-id"], "at")
+    warehouse.update_latest(orders, ["order-id"], "at")
 
-    warehouse.define_latest(orders, ["order-id"], "at", origin=Origin(columns={"at": "When."}))
+    warehouse.update_latest(orders, ["order-id"], "at", origin=Origin(columns={"at": "When."}))
 
     assert in_bigquery(client, f"{orders}") == {"at": "When."}
 
@@ -148,7 +148,7 @@ def test_duckdbs_columns_have_comments_and_keep_their_types(tmp_path: Path, orde
 
     for attempt in ("1", "2"):
         store(warehouse, orders, SAID, attempt)
-        warehouse.define_latest(orders, ["order-id"], "at", origin=Origin(columns=SAID))
+        warehouse.update_latest(orders, ["order-id"], "at", origin=Origin(columns=SAID))
 
     comments = {
         "order_id": SAID["order-id"],

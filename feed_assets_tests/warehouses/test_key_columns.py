@@ -162,7 +162,7 @@ def test_the_way_out_for_an_integer_key_with_a_fraction_of_zero_works(
     import_day(warehouse, table, FIRST, {"id": 1, "at": "2020-01-01"}, **latest())
     import_day(warehouse, table, SECOND, {"id": 1.0, "at": "2020-01-02"}, **declared)
 
-    assert warehouse.define_latest(table, ["id"], "at")
+    assert warehouse.update_latest(table, ["id"], "at")
     (row,) = read_table(warehouse, table).to_pylist()
     assert (row["id"], row["at"].day) == (1, 2)
 
@@ -272,7 +272,7 @@ def test_text_without_a_time_has_no_latest_state_and_the_advice_works(
         if "types" in declared:
             declared = {**declared, "types": {path: declared["types"]["at"]}}
         import_day(tables, ORDERS, FIRST, *rows, **attributes, **declared)
-        assert tables.define_latest(ORDERS, ["id"], path)
+        assert tables.update_latest(ORDERS, ["id"], path)
 
 
 def test_text_in_the_shards_so_far_asks_for_a_backfill(tables: DuckDBWarehouse) -> None:

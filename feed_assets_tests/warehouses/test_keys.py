@@ -225,14 +225,14 @@ def test_the_latest_state_is_made_by_keys_as_they_are_sent(
     assert columns_by_key(warehouse, orders)["id"] == "id_2"
 
     for key, rows in ((["id"], 1), (["id_2"], 1), (["ID"], 2)):
-        assert warehouse.define_latest(orders, key, "at.")
+        assert warehouse.update_latest(orders, key, "at.")
         assert read_table(warehouse, orders).num_rows == rows
-    warehouse.define_latest(orders, ["id"], "at.")
+    warehouse.update_latest(orders, ["id"], "at.")
     assert read_table(warehouse, orders).column("state").to_pylist() == ["shipped"]
 
     for key, at in ((["Id"], "at."), (["id"], "AT.")):
         with pytest.raises(TableError, match="no column"):
-            warehouse.define_latest(orders, key, at)
+            warehouse.update_latest(orders, key, at)
 
 
 # --- imports at once

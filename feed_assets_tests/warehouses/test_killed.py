@@ -165,7 +165,7 @@ def file(had: list[dict[str, Any]] | None, tmp_path: Path) -> Path:
     with made:
         for day in OLDER + [DAY] * bool(had):
             import_day(made, ORDERS, day, BEFORE, "before")
-        assert made.define_latest(ORDERS, ["id"], "total")
+        assert made.update_latest(ORDERS, ["id"], "total")
     return tmp_path / "before/warehouse.duckdb"
 
 
@@ -179,6 +179,7 @@ def test_killed_before_any_statement_to_duckdb(
         tables = DuckDBWarehouse(copy)
         with tables:
             check(tables, ORDERS, had)
+            assert tables.update_latest(ORDERS, ["id"], "total")
             assert len(rows_of(tables, ORDERS) or ()) == 3
         assert list(copy.parent.iterdir()) == [copy]
 

@@ -145,7 +145,7 @@ def test_they_are_known_across_days_and_in_the_latest_state(
     store(warehouse, orders, DAYS[0], rows)
     store(warehouse, orders, DAYS[1], newer)
     store(warehouse, orders, DAYS[2], plain)
-    assert warehouse.define_latest(orders, ["id"], "at")
+    assert warehouse.update_latest(orders, ["id"], "at")
 
     columns = columns_of(rows.schema)
     assert warehouse.known(orders).columns == columns == warehouse.columns(orders)
@@ -348,12 +348,13 @@ def test_reading_a_view_over_a_shard_from_before_a_declaration_gives_advice(
     number = pa.table({"id": [2], "at": ["2021"], "c": pa.array([LEAST], WIDE)})
     store_shard(duckdb_tables, table, DAYS[1], number, attempt="2", declared=["c"])
     with duckdb_tables:
-        duckdb_tables.define_latest(table, ["id"], "at")
+        duckdb_tables.update_latest(table, ["id"], "at")
 
     with pytest.raises(WarehouseFailed, match=r"'n/a'.* import the days from before the"):
         read_table(duckdb_tables, table)
 
     store(duckdb_tables, table, DAYS[0], number.set_column(0, "id", pa.array([1])))
+    duckdb_tables.update_latest(table, ["id"], "at")
     assert read_table(duckdb_tables, table).column("c").to_pylist() == [LEAST, LEAST]
 
 
@@ -364,7 +365,7 @@ def test_equal_wide_numbers_are_one_key_whichever_day_they_came(
     for day, kind in ((DAYS[0], pa.decimal128(38, 9)), (DAYS[1], WIDE)):
         rows = {"id": pa.array([Decimal("1.50"), Decimal(100)], kind), "at": [str(day)] * 2}
         store(warehouse, orders, day, pa.table(rows))
-    assert warehouse.define_latest(orders, ["id"], "at")
+    assert warehouse.update_latest(orders, ["id"], "at")
 
     assert read_table(warehouse, orders).num_rows == 2
 

@@ -25,6 +25,10 @@ Constraints = Mapping[str, Any]
 """`TableConstraints` as BigQuery writes them."""
 
 
+OURS = {"managed_by": "feed_assets"}
+"""Label of every table, view and job that feed_assets creates."""
+
+
 class BigQueryClient:
     """Google's client with timeouts, translated errors and a check of the location."""
 
@@ -102,6 +106,13 @@ class BigQueryClient:
             retry=PATIENT,
             job_retry=PATIENT.with_predicate(lambda why: not given_up(why) and passes(why)),
         )
+
+    def script(self, sql: str) -> tuple[bigquery.QueryJob, Any]:
+        """Run a script to its end. Return its job and the rows of its last statement."""
+        config = bigquery.QueryJobConfig(labels=OURS)
+        config.job_timeout_ms = round(JOB_SECONDS * 1000)
+        job = self.client.query(sql, job_config=config, timeout=CALL_SECONDS)
+        return job, job.result(timeout=JOB_SECONDS + CALL_SECONDS, retry=PATIENT)
 
     def has_row_policies(self, table: Table) -> bool:
         """Return whether row access policies protect the table.

@@ -106,6 +106,11 @@ def _advice(failure: Exception, message: str, project: str) -> str:
         return "check Google's credentials"
     if "bucket does not exist" in message:
         return "name one that does as staging_bucket in FEED_ASSETS_WAREHOUSE"
+    if "DML queries are not allowed" in message:
+        return (
+            "the latest state needs them: enable billing for the project, or take key or "
+            "updated_at out of the feed's YAML"
+        )
     if _reason(failure) == DENIED or "storage." in message:
         return f"give the account that imports the role {_role(message, project)}"
     if _reason(failure) == QUOTA:

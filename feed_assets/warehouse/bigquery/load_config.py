@@ -13,12 +13,10 @@ from feed_assets.schema.columns import Columns
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import Origin
 from feed_assets.warehouse.bigquery import ndjson_file, parquet_file
-from feed_assets.warehouse.bigquery.client import fields_of
+from feed_assets.warehouse.bigquery.client import OURS, fields_of
 from feed_assets.warehouse.bigquery.load_job import CALL_SECONDS, JOB_SECONDS
 from feed_assets.warehouse.bigquery.overwrite import Overwrite
 
-OURS = {"managed_by": "feed_assets"}
-"""Label of every table, view and job that feed_assets creates."""
 DECIMALS = [bigquery.DecimalTargetType.NUMERIC, bigquery.DecimalTargetType.BIGNUMERIC]
 LABEL_LENGTH = 63
 _NO_LABEL = re.compile(r"[^a-z0-9_-]")

@@ -216,10 +216,13 @@ def sql_type(column: Column) -> str:
 
 
 def sql_cast(value: str, before: Column, after: Column) -> str:
-    """Build the SQL that converts `value` to a wider type of the same shape.
+    """Build the SQL that converts `value` to a wider type, with the fields of `after` in its order.
 
     Exact: INTEGER widens to FLOAT only without integers beyond 2^53, NUMERIC to BIGNUMERIC always.
+    Fields that `before` lacks are NULL.
     """
+    if sql_type(before) == sql_type(after):
+        return value
     if before.repeated:
         one, other = (Column("", c.type, fields=c.fields) for c in (before, after))
         element = sql_cast("element", one, other)
@@ -228,13 +231,24 @@ def sql_cast(value: str, before: Column, after: Column) -> str:
             f"WITH OFFSET AS place ORDER BY place)"
         )
     if before.type == "RECORD":
-        to = {field.name: field for field in after.fields}
+        had = {field.name.casefold(): field for field in before.fields}
         inner = ", ".join(
-            f"{sql_cast(f'{value}.{quoted(f.name)}', f, to[f.name])} AS {quoted(f.name)}"
-            for f in before.fields
+            f"{_cast_field(value, had.get(field.name.casefold()), field)} AS {quoted(field.name)}"
+            for field in after.fields
         )
         return f"IF({value} IS NULL, NULL, STRUCT({inner}))"
-    return value if before.type == after.type else f"CAST({value} AS {sql_type(after)})"
+    return f"CAST({value} AS {sql_type(after)})"
+
+
+def _cast_field(value: str, before: Column | None, after: Column) -> str:
+    if before is None:
+        return sql_null(after)
+    return sql_cast(f"{value}.{quoted(before.name)}", before, after)
+
+
+def sql_null(column: Column) -> str:
+    """Build the SQL of a column without values."""
+    return f"CAST(NULL AS {sql_type(column)})"
 
 
 def in_place(before: Column, after: Column) -> bool:
@@ -248,6 +262,11 @@ def in_place(before: Column, after: Column) -> bool:
 def quoted(name: str) -> str:
     """Quote a name for SQL. Column names cannot have a backtick."""
     return f"`{name}`"
+
+
+def sql_text(text: str) -> str:
+    """Quote a text for SQL."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def sql_path(names: Sequence[str]) -> str:

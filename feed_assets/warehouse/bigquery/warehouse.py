@@ -20,14 +20,28 @@ from feed_assets.errors import IN_THE_WAY, NotOurs
 from feed_assets.schema.columns import Columns, arrow_schema, described
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import NO_ORIGIN, KnownColumns, Load, Origin, PendingMigration
-from feed_assets.warehouse.bigquery import alter_tables, latest
-from feed_assets.warehouse.bigquery.client import BigQueryClient, fields_of, kind_of, schema_of
-from feed_assets.warehouse.bigquery.load_config import OURS, load_config, write
+from feed_assets.warehouse.bigquery import alter_tables
+from feed_assets.warehouse.bigquery.client import (
+    OURS,
+    BigQueryClient,
+    fields_of,
+    kind_of,
+    schema_of,
+)
+from feed_assets.warehouse.bigquery.latest import LatestTable
+from feed_assets.warehouse.bigquery.load_config import load_config, write
 from feed_assets.warehouse.bigquery.load_job import CALL_SECONDS, FINDING, run
 from feed_assets.warehouse.bigquery.overwrite import plan_overwrite
-from feed_assets.warehouse.bigquery.schema import fields_for, known_fields, known_from
+from feed_assets.warehouse.bigquery.schema import (
+    fields_for,
+    known_fields,
+    known_from,
+    quoted,
+    sql_text,
+)
 from feed_assets.warehouse.bigquery.wildcard import wildcard_problem
 from feed_assets.warehouse.conform import conform
+from feed_assets.warehouse.latest_state import Deleted, LatestUpdate, Rule, visible
 
 if TYPE_CHECKING:
     from feed_assets.warehouse.bigquery.staging_bucket import StagingBucket
@@ -166,13 +180,26 @@ class BigQueryWarehouse:
     def widen(self, table: Table, columns: Columns) -> None:
         alter_tables.widen_shards(self._api, table, columns)
 
-    def define_latest(
-        self, table: Table, key: Sequence[str], updated_at: str, *, origin: Origin = NO_ORIGIN
-    ) -> bool:
+    def update_latest(
+        self,
+        table: Table,
+        key: Sequence[str],
+        updated_at: str,
+        *,
+        deleted: Deleted | None = None,
+        full_refresh: bool = False,
+        origin: Origin = NO_ORIGIN,
+    ) -> LatestUpdate | None:
         known = self.known(table)
         if known.etag is None and not self.shards(table):
-            return False
-        return latest.define(self._api, table, known.columns, key, updated_at, origin)
+            return None
+        rule = Rule.of(table, known.columns, key, updated_at, quoted)
+        condition = visible(table, known.columns, deleted, rule, sql_text)
+        latest = LatestTable(self._api, table, known.columns, rule)
+        updated = latest.update(origin, full_refresh=full_refresh)
+        if updated is not None:
+            latest.define_view(condition, origin)
+        return updated
 
     def _load(
         self, table: Table, file: IO[bytes], config: bigquery.LoadJobConfig, attempt: str

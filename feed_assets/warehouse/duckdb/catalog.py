@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import duckdb
 
 from feed_assets.errors import NotOurs
@@ -34,6 +36,31 @@ def comment(run: duckdb.DuckDBPyConnection, view: Table) -> str | None:
         [view.dataset, view.name],
     ).fetchone()
     return None if row is None else str(row[0])
+
+
+def table_comment(run: duckdb.DuckDBPyConnection, table: Table) -> str:
+    """Return the comment of a table: "" if it has none or does not exist."""
+    row = run.execute(
+        "SELECT comment FROM duckdb_tables() "
+        "WHERE lower(schema_name) = lower(?) AND lower(table_name) = lower(?)",
+        [table.dataset, table.name],
+    ).fetchone()
+    return str(row[0]) if row and row[0] else ""
+
+
+def loads(run: duckdb.DuckDBPyConnection, table: Table) -> dict[date, str]:
+    """Return what identifies the last load of each shard: the comment that it gave the shard."""
+    rows = run.execute(
+        "SELECT table_name, coalesce(comment, 'unknown') FROM duckdb_tables() "
+        "WHERE lower(schema_name) = lower(?) AND starts_with(lower(table_name), lower(?))",
+        [table.dataset, f"{table.name}_"],
+    ).fetchall()
+    found = {Table(table.dataset, name): str(load) for name, load in rows}
+    return {
+        day: load
+        for shard, load in found.items()
+        if shard.is_shard_of(table) and (day := shard.day)
+    }
 
 
 def shards(run: duckdb.DuckDBPyConnection, table: Table) -> list[Table]:

@@ -1,151 +1,188 @@
-"""The view of the latest state in DuckDB, where no wildcard names all shards.
-
-It is over one view of all rows, `feed_assets."crm.orders"`, which is over one of each year,
-`"crm.orders.2020"`, over one of each month, `"crm.orders.202001"`, over that month's shards. A view
-over a view follows its columns, so for a new shard only its month's view is made anew.
-"""
+"""The latest state in DuckDB: brought up to date in one transaction, and the view over it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
+from uuid import uuid4
 
 import duckdb
 
-from feed_assets.errors import NOT_OUR_VIEW, NotOurs
+from feed_assets.errors import NOT_OUR_LATEST, NOT_OUR_VIEW, NotOurs
 from feed_assets.schema.columns import Columns
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb import catalog
 from feed_assets.warehouse.duckdb.catalog import named
-from feed_assets.warehouse.duckdb.schema import quoted
-from feed_assets.warehouse.schema_evolution import Path, key_path, order_path
+from feed_assets.warehouse.duckdb.schema import quoted, sql_type
+from feed_assets.warehouse.latest_state import (
+    DAY,
+    OLD,
+    ROWS,
+    LatestUpdate,
+    Ledger,
+    Rule,
+    day_column,
+    day_sql,
+    type_conflict,
+)
 
-PLACE = "feed_assets"
-"""The schema of the views in between."""
+LEDGER = """
+CREATE TABLE IF NOT EXISTS feed_assets.applied_loads (
+    table_name VARCHAR, day DATE, load VARCHAR
+);
+"""
 OURS = "Kept by feed_assets "
-"""How the comment of a view of ours begins. CREATE OR REPLACE by somebody else takes it away."""
-DAY = len("20200131")
-SHARD, ROW = "_TABLE_SUFFIX", "_TABLE_ROW"
-"""Columns of the views in between. No feed has such names, which BigQuery reserves."""
+"""Beginning of the comment of our tables and views. CREATE OR REPLACE by others removes it."""
+ROW = "_TABLE_ROW"
+"""Position of a row in its shard. No feed has this name, which BigQuery reserves."""
+SHARDS_AT_ONCE = 200
+INCOMING, LOST = "temp.incoming_rows", "temp.lost_keys"
 
 
-def define(
-    run: duckdb.DuckDBPyConnection,
-    table: Table,
-    known: Columns,
-    key: Sequence[str],
-    updated_at: str,
-) -> bool:
-    """Makes the view, and those under it, where they do not stand as they should.
-
-    False where no shard stands yet. Raises NotOurs and TableError.
-    """
+def check_ours(run: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Raise NotOurs if somebody else's table or view has a name of the latest state."""
     kind, comment = catalog.kind(run, table), catalog.comment(run, table) or ""
     if kind and not comment.startswith(OURS):
         raise NotOurs(NOT_OUR_VIEW.format(table=table, kind=kind.lower()))
-    shards = catalog.shards(run, table)
-    if not shards:
-        return False
-    keys = [_field(key_path(table, known, path)) for path in key]
-    newest = _field(order_path(table, known, updated_at))
-    nulls = " OR ".join(f"{field} IS NULL" for field in keys)
-    _make_all(run, table, shards, known)
-    query = (
-        f"SELECT * EXCLUDE ({SHARD}, {ROW}) FROM {named(_view(table, ''))} "
-        f"QUALIFY {nulls} OR row_number() OVER (PARTITION BY {', '.join(keys)} "
-        f"ORDER BY {newest} DESC NULLS LAST, {SHARD} DESC, {ROW} DESC) = 1"
+    kind = catalog.kind(run, table.latest)
+    if kind and not identity(run, table):
+        raise NotOurs(NOT_OUR_LATEST.format(table=table.latest, kind=kind.lower()))
+
+
+def identity(run: duckdb.DuckDBPyConnection, table: Table) -> str:
+    """Return what identifies our table of the latest state; "" for no table or another's."""
+    comment = catalog.table_comment(run, table.latest)
+    return comment.removeprefix(OURS) if comment.startswith(OURS) else ""
+
+
+def create(run: duckdb.DuckDBPyConnection, table: Table, columns: Columns) -> None:
+    """Create the table of the latest state, without rows."""
+    listed = ", ".join(f"{quoted(c.name)} {sql_type(c)}" for c in (*columns, day_column()))
+    run.execute(f"CREATE OR REPLACE TABLE {named(table.latest)} ({listed})")
+    run.execute(f"COMMENT ON TABLE {named(table.latest)} IS '{OURS}{uuid4().hex}'")
+
+
+def apply(
+    run: duckdb.DuckDBPyConnection, table: Table, rule: Rule, *, full_refresh: bool
+) -> LatestUpdate:
+    """Apply the shards that have changed. Rebuild if asked to, or if the ledger does not match."""
+    run.execute(LEDGER)
+    name, shards = catalog.key(table), catalog.loads(run, table)
+    ledger = Ledger.read(
+        run.execute(
+            "SELECT day, load FROM feed_assets.applied_loads WHERE table_name = ?", [name]
+        ).fetchall()
     )
-    _make(run, table, query, (), comment)
-    return True
-
-
-def follow(run: duckdb.DuckDBPyConnection, shard: Table, known: Columns) -> None:
-    """Has the view, if there is one, see a new shard; or one with a column that `hides_rowid`."""
-    table, part = Table(shard.dataset, shard.name[:-9]), shard.name[-8:]
-    made = _comments(run, table)
-    try:
-        while part and "" in made:
-            above = _above(part)
-            comment = made.get(above, "")
-            parts = _parts(comment) | {part}
-            _make(run, _view(table, above), _union(table, parts, known), parts, comment)
-            part = "" if above in made else above  # which is new to the one above it
-    except duckdb.CatalogException:  # somebody dropped a shard that is named there
-        _make_all(run, table, catalog.shards(run, table), known)
-
-
-def hides_rowid(columns: Columns) -> bool:
-    """Return whether a column is named `rowid`, which hides the place of a row."""
-    return any(column.name.casefold() == "rowid" for column in columns)
-
-
-def _make_all(
-    run: duckdb.DuckDBPyConnection, table: Table, shards: Iterable[Table], known: Columns
-) -> None:
-    """Makes the views in between that do not stand as they should, and drops those of no shard."""
-    wanted: dict[str, set[str]] = defaultdict(set)
-    for shard in shards:
-        part = shard.name[-8:]
-        while part:
-            wanted[_above(part)].add(part)
-            part = _above(part)
-    made = _comments(run, table)
-    for above in sorted(wanted, key=len, reverse=True):
-        parts = wanted[above]
-        query = _union(table, parts, known)
-        _make(run, _view(table, above), query, parts, made.get(above, ""))
-    for above in made.keys() - wanted:
-        run.execute(f"DROP VIEW {named(_view(table, above))}")
-
-
-def _union(table: Table, parts: Iterable[str], known: Columns) -> str:
-    """All rows of shards, with the shard's day and the row's place in it; or of views of such."""
-    row = "row_number() OVER ()" if hides_rowid(known) else "rowid"
-    return " UNION ALL BY NAME ".join(
-        f"SELECT *, '{part}' AS {SHARD}, {row} AS {ROW} "
-        f"FROM {named(Table(table.dataset, f'{table.name}_{part}'))}"
-        if len(part) == DAY
-        else f"SELECT * FROM {named(_view(table, part))}"
-        for part in sorted(parts)
+    basis = f"{rule.basis}-{identity(run, table)}"
+    rebuild = full_refresh or ledger.basis != basis
+    changes = shards if rebuild else ledger.changes(shards)
+    if rebuild:
+        run.execute(f"DELETE FROM {named(table.latest)}")
+        run.execute("DELETE FROM feed_assets.applied_loads WHERE table_name = ?", [name])
+    changed = recomputed = 0
+    for days in _slices(changes):
+        run.execute(
+            f"CREATE OR REPLACE TEMP TABLE incoming_rows AS FROM {named(table.latest)} LIMIT 0"
+        )
+        _read(run, table, rule, days)
+        if not rebuild:
+            lost = rule.lost(named(table.latest), INCOMING, days)
+            run.execute(f"CREATE OR REPLACE TEMP TABLE lost_keys AS {lost}")
+            if count := _count(run, LOST):
+                recomputed += count
+                for others in _slices(shards.keys() - set(days)):
+                    _read(run, table, rule, others, rule.is_lost(ROWS, LOST))
+        merge = rule.merge(named(table.latest), INCOMING, () if rebuild else days)
+        row = run.execute(merge).fetchone()
+        changed += int(row[0]) if row else 0
+    for temporary in (INCOMING, LOST):
+        run.execute(f"DROP TABLE IF EXISTS {temporary}")
+    if changes or rebuild:
+        _record(run, name, basis, changes)
+    return LatestUpdate(
+        rows=_count(run, named(table.latest)),
+        keys_changed=changed,
+        days_applied=len(changes),
+        keys_recomputed=recomputed,
+        rebuilt=rebuild,
     )
 
 
-def _make(
-    run: duckdb.DuckDBPyConnection, view: Table, query: str, parts: Iterable[str], comment: str
+def define_view(
+    run: duckdb.DuckDBPyConnection, table: Table, columns: Columns, condition: str
 ) -> None:
-    """Makes a view unless it is of that query; its comment tells, and what parts are in it."""
-    told = " ".join([OURS + hashlib.sha256(query.encode()).hexdigest()[:16], *sorted(parts)])
-    if comment != told:
-        run.execute(f"CREATE OR REPLACE VIEW {named(view)} AS {query}")
-        run.execute(f"COMMENT ON VIEW {named(view)} IS '{told}'")
+    """Create the view `table`, or replace an old one of ours."""
+    query = f"SELECT * EXCLUDE ({DAY}) FROM {named(table.latest)} AS {OLD} WHERE {condition}"
+    mark = hashlib.sha256(f"{query} {columns}".encode()).hexdigest()[:16]
+    if catalog.comment(run, table) != OURS + mark:
+        _drop_old_views(run, table)
+        run.execute(f"CREATE OR REPLACE VIEW {named(table)} AS {query}")
+        run.execute(f"COMMENT ON VIEW {named(table)} IS '{OURS}{mark}'")
 
 
-def _parts(comment: str) -> set[str]:
-    return set(comment.removeprefix(OURS).split()[1:])
-
-
-def _comments(run: duckdb.DuckDBPyConnection, table: Table) -> Mapping[str, str]:
-    """The comments of the views in between that stand, by what they are of: `202001`, `2020`."""
-    whole = _view(table, "").name
-    rows = run.execute(
-        "SELECT view_name, coalesce(comment, '') FROM duckdb_views() "
-        "WHERE schema_name = ? AND (view_name = ? OR starts_with(view_name, ?))",
-        [PLACE, whole, f"{whole}."],
-    ).fetchall()
-    return {name[len(whole) + 1 :]: comment for name, comment in rows}
-
-
-def _view(table: Table, part: str) -> Table:
+def _drop_old_views(run: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Drop the views of all rows, of years and of months, which version 0.1 had."""
     name = catalog.key(table)
-    return Table(PLACE, f"{name}.{part}" if part else name)
+    rows = run.execute(
+        "SELECT view_name FROM duckdb_views() WHERE schema_name = 'feed_assets' "
+        "AND (view_name = ? OR regexp_full_match(view_name, regexp_escape(?) || '\\.[0-9]{4,6}'))",
+        [name, name],
+    ).fetchall()
+    for (view,) in rows:
+        run.execute(f"DROP VIEW {named(Table('feed_assets', view))}")
 
 
-def _above(part: str) -> str:
-    """The month of a day, the year of a month, and of a year what is above all."""
-    return {DAY: part[:6], 6: part[:4]}.get(len(part), "")
+def _read(
+    run: duckdb.DuckDBPyConnection, table: Table, rule: Rule, days: Iterable[date], join: str = ""
+) -> None:
+    """Insert the newest row of each key over these days' shards into the incoming rows."""
+    hidden = any(column.name.casefold() == "rowid" for column in rule.columns)
+    row = "row_number() OVER ()" if hidden else "rowid"
+    parts = [f"SELECT *, 0 AS {ROW} FROM {INCOMING} WHERE FALSE"]  # has every column
+    for day in days:
+        shard = named(table.shard(day))
+        parts.append(f"SELECT *, {day_sql(day)} AS {DAY}, {row} AS {ROW} FROM {shard}")
+    rows = f"({' UNION ALL BY NAME '.join(parts)})"
+    _check_types(run, table, rows)
+    newest = rule.newest(ROWS, f"{ROWS}.{DAY} DESC", f"{ROWS}.{ROW} DESC")
+    run.execute(
+        f"INSERT INTO {INCOMING} BY NAME SELECT {ROWS}.* EXCLUDE ({ROW}) "
+        f"FROM {rows} AS {ROWS} {join} WHERE TRUE QUALIFY {newest}"
+    )
 
 
-def _field(path: Path) -> str:
-    column, *fields = map(quoted, path)
-    return ".".join([f"({column})", *fields])
+def _check_types(run: duckdb.DuckDBPyConnection, table: Table, rows: str) -> None:
+    """Raise TableError if shards have a column in a type that its latest state cannot have."""
+    wanted = {name: kind for name, kind, *_ in run.execute(f"DESCRIBE {INCOMING}").fetchall()}
+    for name, kind, *_ in run.execute(f"DESCRIBE SELECT * EXCLUDE ({ROW}) FROM {rows}").fetchall():
+        if name in wanted and kind != wanted[name]:
+            raise type_conflict(table, name, kind, wanted[name])
+
+
+def _record(
+    run: duckdb.DuckDBPyConnection, name: str, basis: str, changes: Mapping[date, str]
+) -> None:
+    run.execute(
+        "DELETE FROM feed_assets.applied_loads WHERE table_name = ? "
+        "AND (day IS NULL OR day IN (SELECT unnest(?::DATE[])))",
+        [name, list(changes)],
+    )
+    days: list[date | None] = [None, *changes]
+    loads = [f"{basis} {uuid4().hex}", *changes.values()]
+    run.execute(
+        "INSERT INTO feed_assets.applied_loads SELECT ?, unnest(?::DATE[]), unnest(?::VARCHAR[])",
+        [name, days, loads],
+    )
+
+
+def _slices(days: Iterable[date]) -> Iterator[list[date]]:
+    ordered = sorted(days)
+    for start in range(0, len(ordered), SHARDS_AT_ONCE):
+        yield ordered[start : start + SHARDS_AT_ONCE]
+
+
+def _count(run: duckdb.DuckDBPyConnection, table: str) -> int:
+    row = run.execute(f"SELECT count(*) FROM {table}").fetchone()
+    assert row is not None
+    return int(row[0])

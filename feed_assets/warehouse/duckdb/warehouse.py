@@ -39,7 +39,8 @@ from feed_assets.warehouse.duckdb.schema import (
     updated_comment,
     with_commented_types,
 )
-from feed_assets.warehouse.schema_evolution import migrated, with_wider_types
+from feed_assets.warehouse.latest_state import Deleted, LatestUpdate, Rule, check_types, visible
+from feed_assets.warehouse.schema_evolution import changed, migrated, with_wider_types
 
 BOOKKEEPING = """
 CREATE SCHEMA IF NOT EXISTS feed_assets;
@@ -51,7 +52,7 @@ FORMAT = "v1.4.0"
 """Format of the file. DuckDB's default can be read by v1.0.0, but its statistics of each column are
 slow: a file of 3,000 tables takes three times as long to open, and twice as long to write.
 """
-KEPT_HERE = ("feed_assets.known_columns",)
+KEPT_HERE = ("feed_assets.known_columns", "feed_assets.applied_loads")
 FULL = ("No space left on device", "File too large", "Disk quota exceeded")  # the system's words
 LOCK_SECONDS = 120.0
 """Longest wait for another process: DuckDB allows one process at a time to write."""
@@ -157,10 +158,11 @@ class DuckDBWarehouse:
                 )
             finally:
                 run.unregister("incoming_rows")
-            descriptions = described(columns, origin.columns)
-            self._comment(run, table, {column: comment(column, descriptions) for column in columns})
-            if before is None or latest.hides_rowid(columns):
-                latest.follow(run, table, columns)
+            said = described(columns, origin.columns)
+            self._comment(run, table, {column: comment(column, said) for column in columns})
+            if table.day:
+                load = hashlib.sha256(attempt.encode()).hexdigest()[:32]
+                run.execute(f"COMMENT ON TABLE {named(table)} IS 'Load {load}'")
             return Load(_one(run, f"SELECT count(*) FROM {named(table)}"), created=before is None)
 
     def read(self, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
@@ -234,21 +236,22 @@ class DuckDBWarehouse:
 
     def alter(self, table: Table, columns: Columns) -> None:
         with self._transaction() as run:
-            current = self.columns(table) or ()
-            wanted = migrated(current, columns)
-            for before, after in zip_longest(current, wanted):
-                name = quoted(after.name)
-                if before is None:
-                    run.execute(f"ALTER TABLE {named(table)} ADD COLUMN {name} {sql_type(after)}")
-                elif before != after:
-                    run.execute(
-                        f"ALTER TABLE {named(table)} ALTER {name} {set_type_sql(before, after)}"
-                    )
-            comments = catalog.column_comments(run, table)
-            news = [column for column in wanted if column not in current]
-            self._comment(run, table, {c: updated_comment(comments.get(c.name), c) for c in news})
-            if latest.hides_rowid(wanted):
-                latest.follow(run, table, wanted)
+            self._alter(run, table, columns)
+
+    def _alter(self, run: duckdb.DuckDBPyConnection, table: Table, columns: Columns) -> None:
+        current = self.columns(table) or ()
+        wanted = migrated(current, columns)
+        for before, after in zip_longest(current, wanted):
+            name = quoted(after.name)
+            if before is None:
+                run.execute(f"ALTER TABLE {named(table)} ADD COLUMN {name} {sql_type(after)}")
+            elif before != after:
+                run.execute(
+                    f"ALTER TABLE {named(table)} ALTER {name} {set_type_sql(before, after)}"
+                )
+        if news := [column for column in wanted if column not in current]:
+            stands = catalog.column_comments(run, table)
+            self._comment(run, table, {c: updated_comment(stands.get(c.name), c) for c in news})
 
     def widen(self, table: Table, columns: Columns) -> None:
         with self:
@@ -257,18 +260,39 @@ class DuckDBWarehouse:
                 if (wanted := with_wider_types(current, columns)) != current:
                     self.alter(shard, wanted)
 
-    def define_latest(
-        self, table: Table, key: Sequence[str], updated_at: str, *, origin: Origin = NO_ORIGIN
-    ) -> bool:
+    def update_latest(
+        self,
+        table: Table,
+        key: Sequence[str],
+        updated_at: str,
+        *,
+        deleted: Deleted | None = None,
+        full_refresh: bool = False,
+        origin: Origin = NO_ORIGIN,
+    ) -> LatestUpdate | None:
         with self._transaction() as run:
             known = self.known(table).columns
-            made = latest.define(run, table, known, key, updated_at)
-            if made and (descriptions := described(known, origin.columns)):
-                comments = catalog.column_comments(run, table)
-                texts = {column: comment(column, descriptions) for column in known}
-                news = {c: text for c, text in texts.items() if text != comments.get(c.name)}
-                self._comment(run, table, news)
-            return made
+            if not catalog.shards(run, table):
+                return None
+            rule = Rule.of(table, known, key, updated_at, quoted)
+            condition = visible(table, known, deleted, rule, literal)
+            latest.check_ours(run, table)
+            current = self.columns(table.latest)
+            if current is None or (full_refresh and changed(migrated(current, known), known)):
+                latest.create(run, table, known)
+                self._comment(run, table.latest, {column: comment(column) for column in known})
+            else:
+                self._alter(run, table.latest, known)
+            check_types(table, self.columns(table.latest) or (), known)
+            result = latest.apply(run, table, rule, full_refresh=full_refresh)
+            latest.define_view(run, table, known, condition)
+            if said := described(known, origin.columns):
+                for target in (table.latest, table):
+                    stands = catalog.column_comments(run, target)
+                    texts = {column: comment(column, said) for column in known}
+                    news = {c: text for c, text in texts.items() if text != stands.get(c.name)}
+                    self._comment(run, target, news)
+            return result
 
     def _comments(
         self, run: duckdb.DuckDBPyConnection, table: Table, kind: str

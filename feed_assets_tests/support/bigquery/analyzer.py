@@ -89,6 +89,20 @@ INFORMATION_SCHEMA = {
         "policy_tags": "STRING",
     },
 }
+LISTING = {
+    "project_id": "STRING",
+    "dataset_id": "STRING",
+    "table_id": "STRING",
+    "creation_time": "INTEGER",
+    "last_modified_time": "INTEGER",
+    "row_count": "INTEGER",
+    "size_bytes": "INTEGER",
+    "type": "INTEGER",
+}
+"""Columns of `__TABLES__`, as BigQuery's console shows them.
+
+https://github.com/googleapis/google-cloud-go/issues/1103
+"""
 SUFFIX = "_TABLE_SUFFIX"
 # Parts of ZetaSQL that BigQuery does not have: no type has them in
 # https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#data_type_properties and
@@ -181,6 +195,7 @@ def evaluate(sql: str, contents: Mapping[str, tuple[Fields, Sequence[Row]]]) -> 
             raise TableMissing(name)
         _add_table(catalog, path, found[0])
         data = request.table_content[path[-1]].table_data
+        data.SetInParent()  # also without a row
         columns = [*found[0], *_pseudo_columns(name)]
         for row in found[1]:
             cells = data.row.add().cell
@@ -324,6 +339,8 @@ def _full(path: Sequence[str], project: str) -> str:
 
 def _information_schema(name: str) -> Fields | None:
     *_, of, view = ["", *name.split(".")]
+    if view == "__TABLES__":
+        return [{"name": n, "type": kind} for n, kind in LISTING.items()]
     if of != "INFORMATION_SCHEMA":
         return None
     return [{"name": n, "type": kind} for n, kind in INFORMATION_SCHEMA[view].items()]

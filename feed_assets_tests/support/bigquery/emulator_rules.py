@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from bqemulator.api.dependencies import AppContext
 from bqemulator.api.routes import jobs as job_routes
 from bqemulator.api.routes.tabledata import list_tabledata
 from bqemulator.api.routes.tables import _anonymous_result_table_to_rest, _table_to_rest
-from bqemulator.catalog.models import JobMeta, TableMeta, TableSchema
+from bqemulator.catalog.models import Clustering, JobMeta, TableMeta, TableSchema
 from bqemulator.config import LogLevel, Settings
 from bqemulator.domain.errors import (
     AlreadyExistsError,
@@ -32,6 +33,7 @@ from bqemulator.domain.errors import (
 )
 from bqemulator.jobs import executor
 from bqemulator.row_access.identity import CallerIdentity
+from bqemulator.scripting.exceptions import ScriptRaise
 from bqemulator.sql import inner_query
 from sqlglot import TokenType, exp
 from starlette.requests import Request
@@ -87,6 +89,9 @@ ENCRYPTION = "encryptionConfiguration"
 EXTRAS = (ENCRYPTION, "resourceTags")
 """Properties of tables that the emulator forgets."""
 build_job_response = job_routes._build_job_response
+_LISTING = re.compile(r"`(?P<project>[^`.]+)\.(?P<dataset>[^`.]+)\.__TABLES__`")
+_GEOGRAPHY_TEXT = re.compile(r"ST_ASTEXT\((_table_rows\.[`\w.]+)\)")
+"""The text of a column that is a geography; here it is boxed, and is text."""
 ANYONE = CallerIdentity(principal="user:test@example.com", is_authenticated=True)
 
 
@@ -194,6 +199,7 @@ class Rules:
         # https://cloud.google.com/bigquery/docs/updating-datasets#table-expiration
         milliseconds = dataset.default_table_expiration_ms
         default = now + timedelta(milliseconds=milliseconds) if milliseconds else None
+        clustering = body.get("clustering")
         return TableMeta(
             project_id=key.project,
             dataset_id=key.dataset,
@@ -202,6 +208,7 @@ class Rules:
             friendly_name=body.get("friendlyName"),
             description=body.get("description"),
             labels=body.get("labels") or {},
+            clustering=clustering and Clustering(fields=tuple(clustering["fields"])),
             expiration_time=instant(body.get("expirationTime")) or default,
             creation_time=now,
             last_modified_time=now,
@@ -702,12 +709,19 @@ class Rules:
     ) -> JobMeta:
         """Run a query job; what changes columns or views is done here."""
         self.check_sql(project_id, bq_sql)
+        bq_sql = _GEOGRAPHY_TEXT.sub(r"TO_JSON_STRING(\1)", self.with_listings(bq_sql))
         try:
             statements = [s for s in sqlglot.parse(bq_sql, read="bigquery") if s is not None]
         except sqlglot.errors.SqlglotError:
             statements = []
         if not any(changes_schema(statement) for statement in statements):
-            job = await executor.execute_query_job(project_id, job_id, bq_sql, *args, **kwargs)
+            try:
+                job = await executor.execute_query_job(project_id, job_id, bq_sql, *args, **kwargs)
+            except ScriptRaise as raised:  # which the emulator would answer as its own failure
+                # https://cloud.google.com/bigquery/docs/reference/standard-sql/procedural-language#raise
+                raise InvalidQueryError(f"Query error: {raised.message}") from None
+            finally:
+                self.drop_temporary()
             for statement in statements:
                 self.touch(project_id, statement)
             return job
@@ -733,6 +747,42 @@ class Rules:
             now=datetime.now(UTC),
             ctx=self.context,
         )
+
+    def drop_temporary(self) -> None:
+        """Drop the temporary tables of a script, which end with it.
+
+        https://cloud.google.com/bigquery/docs/multi-statement-queries#temporary_tables
+        """
+        for (name,) in self.sql("SELECT table_name FROM duckdb_tables() WHERE temporary"):
+            self.sql(f"DROP TABLE temp.{quoted(name)}")
+
+    def with_listings(self, sql: str) -> str:
+        """Put what it lists in the place of each `__TABLES__`: the tables of a dataset.
+
+        Its columns are those that BigQuery's console and client libraries have always shown:
+        https://github.com/googleapis/google-cloud-go/issues/1103
+        """
+
+        def listing(match: re.Match[str]) -> str:
+            parts = [
+                f"({literal(meta.table_id)} AS table_id, "
+                f"{milliseconds(meta.creation_time)} AS creation_time, "
+                f"{milliseconds(meta.last_modified_time)} AS last_modified_time, "
+                f"{self.rows_of(meta)} AS row_count)"
+                for meta in self.catalog.list_tables(match["project"], match["dataset"])
+            ]
+            if not parts:
+                raise NotFoundError(f"Not found: Dataset {match['project']}:{match['dataset']}")
+            return f"UNNEST([{', '.join(f'STRUCT{part}' for part in parts)}])"
+
+        return _LISTING.sub(listing, sql)
+
+    def rows_of(self, meta: TableMeta) -> int:
+        if meta.view_query is not None:
+            return 0
+        key = Key(meta.project_id, meta.dataset_id, meta.table_id)
+        [(rows,)] = self.sql(f"SELECT count(*) FROM {key.sql}")
+        return int(rows)
 
     def touch(self, project: str, statement: exp.Expr) -> None:
         """A table whose rows a statement has changed says so.
@@ -956,6 +1006,11 @@ def one_at_a_time(app: ASGIApp) -> ASGIApp:
             await app(scope, again, send)
 
     return handle
+
+
+def milliseconds(moment: datetime) -> int:
+    """A time as the API has it, in milliseconds since 1970."""
+    return round(moment.timestamp() * 1000)
 
 
 def instant(milliseconds: str | None) -> datetime | None:

@@ -9,8 +9,9 @@ from typing import Any
 import dagster as dg
 
 from feed_assets.config.feed import Feed
-from feed_assets.orchestration.assets import IO_MANAGER, WAREHOUSE, feed_asset, latest_asset
+from feed_assets.orchestration.assets import IO_MANAGER, WAREHOUSE, feed_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
+from feed_assets.orchestration.latest_asset import latest_asset
 from feed_assets.orchestration.resources import WarehouseResource
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
 from feed_assets.schema.table import Table
@@ -48,7 +49,11 @@ class Project:
             self.tables = BigQueryWarehouse(bigquery.client())
 
     def run(
-        self, *days: str, asset: str = "orders", tags: Mapping[str, str] | None = None
+        self,
+        *days: str,
+        asset: str = "orders",
+        tags: Mapping[str, str] | None = None,
+        config: Mapping[str, Any] | None = None,
     ) -> dg.ExecuteInProcessResult:
         range_of_days = {RANGE_START: days[0], RANGE_END: days[-1]} if days else {}
         warehouse = WarehouseResource(url=self.url)
@@ -62,7 +67,10 @@ class Project:
             asset_selection=[dg.AssetKey(asset)],
             tags={**(tags or {}), **range_of_days},
             raise_on_error=False,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            run_config={
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                **(config or {}),
+            },
         )
 
     def rows(self, table: Table = SNAPSHOT) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -83,6 +83,8 @@ def _kind(field: FieldInfo) -> str:
 
 def _name(annotation: Any) -> str:
     origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _name(inner[0])
     if origin in (Union, UnionType):
         return " or ".join(_name(each) for each in inner if each is not type(None))
     if origin is tuple:

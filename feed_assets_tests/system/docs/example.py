@@ -52,7 +52,7 @@ def import_example(warehouse: Warehouse) -> None:
         )
         import_days(feed, DAYS, warehouse)
     with warehouse:
-        warehouse.define_latest(feed.destination, feed.key, feed.updated_at or "")
+        warehouse.update_latest(feed.destination, feed.key, feed.updated_at or "")
 
 
 def import_days(feed: Feed, days: Iterable[Any], warehouse: Warehouse) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from feed_assets.alerts.config import Alerts
 from feed_assets.config.auth import BasicAuth, BearerAuth, OAuth2
+from feed_assets.config.deleted_rows import DeletedRows
 from feed_assets.config.feed import Feed
 from feed_assets.config.pages import Pages
 from feed_assets.config.partition import PartitionByDate
@@ -36,6 +37,7 @@ WHOLE: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
             "client_secret_env": "CRM_CLIENT_SECRET",
         },
     ),
+    "deleted": (DeletedRows, {"column": "status", "values": ["deleted"]}),
     "partition_by_date": (PartitionByDate, BY_DATE["partition_by_date"]),
     "Alerts": (Alerts, {}),
 }

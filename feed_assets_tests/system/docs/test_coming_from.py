@@ -74,7 +74,7 @@ def test_imports_continue_with_existing_shards_once_types_are_declared(
 
     import_days(deals(), [NEW], warehouse)
     with warehouse:
-        warehouse.define_latest(table, ["dealId"], "createdAt")
+        warehouse.update_latest(table, ["dealId"], "createdAt")
         columns = [f"{c.name} {c}" for c in warehouse.columns(table.shard(NEW)) or ()]
         (row,) = warehouse.read(table).to_pylist()
     assert columns == [

@@ -8,8 +8,9 @@ from typing import Any
 import dagster as dg
 
 from feed_assets.config.feed import Feed
-from feed_assets.orchestration.assets import IO_MANAGER, WAREHOUSE, feed_asset, latest_asset
+from feed_assets.orchestration.assets import IO_MANAGER, WAREHOUSE, feed_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
+from feed_assets.orchestration.latest_asset import latest_asset
 from feed_assets.orchestration.resources import WarehouseResource
 from feed_assets_tests.system.docs.example import BY_DATE, LATEST, SHORTEST
 from feed_assets_tests.system.docs.pages import page

@@ -135,11 +135,7 @@ def test_a_page_that_is_another_one_the_second_time_is_taken_as_it_is_then(
         (Answer(b'{"data": ['), Truncated, "/2 broke off inside its JSON document"),
         (document(ROWS[1], following=7), RequestRefused, "has a paging.next that is not a URL"),
         (document(ROWS[1], following="http://["), RequestRefused, "next page whose address cannot"),
-        (
-            document(ROWS[1], following="ftp://x/"),
-            RequestRefused,
-            "address is not an http or",
-        ),
+        (document(ROWS[1], following="ftp://x/"), RequestRefused, "address is not an http or"),
         (document(ROWS[1], following="/2"), RequestRefused, "page 2 of .* that was read before"),
         (
             document(ROWS[1], following="http://example.com/3"),
