@@ -28,10 +28,10 @@ from feed_assets.config.model import FrozenModel, Name
 from feed_assets.config.pages import Pages, check_path
 from feed_assets.config.partition import PartitionByDate
 from feed_assets.config.url_template import has_placeholders, parse_template, url_of_day
-from feed_assets.errors import SettingError
-from feed_assets.schema.datatypes import BY_NAME, parents, type_schema
+from feed_assets.config.values import NO_EMPTY_AS_NULL, NullValues, Types
+from feed_assets.schema.datatypes import BY_NAME, parents
 from feed_assets.schema.table import Table
-from feed_assets.schema.type_declarations import parse_types
+from feed_assets.schema.type_declarations import declaration_schema, declared_name
 from feed_assets.urls import Url, is_private
 
 COUNT = 2**63 - 1
@@ -82,22 +82,22 @@ STORED_BY = (
     "headers",
     "empty_statuses",
     "types",
-    "empty_as_null",
+    "null_values",
     "max_bad_lines",
     "max_line_bytes",
 )
 """Attributes that decide which rows are stored."""
 
 
-def _canonical_types(types: Mapping[str, str]) -> Mapping[str, str]:
-    try:
-        return parse_types(types)
-    except SettingError as mistake:
-        raise ValueError(str(mistake)) from None
-
-
 class Feed(FrozenModel):
     """A feed: the URL of its NDJSON, and the table for its rows."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_old_attribute(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and "empty_as_null" in value:
+            raise ValueError(NO_EMPTY_AS_NULL)
+        return value
 
     name: Name = Field(
         examples=["crm_orders"], description="Name of the asset; also of the table, by default."
@@ -255,11 +255,14 @@ class Feed(FrozenModel):
         description="Rows to leave out of the latest state: {column: status, values: [deleted]}.",
     )
 
-    types: Annotated[Mapping[str, str], AfterValidator(_canonical_types)] = Field(
+    types: Types = Field(
         default_factory=dict,
-        json_schema_extra={"additionalProperties": type_schema()},
-        examples=[{"total": "NUMERIC", "customer.id": "STRING"}],
-        description="Types of columns, instead of inferred ones: {total: NUMERIC}.",
+        json_schema_extra={"additionalProperties": declaration_schema()},
+        examples=[
+            {"total": "NUMERIC", "updatedAt": {"type": "DATETIME", "format": "%d.%m.%Y %H:%M"}}
+        ],
+        description="Types of columns, instead of inferred ones: {total: NUMERIC}. With a format: "
+        '{updatedAt: {type: DATETIME, format: "%d.%m.%Y"}}, or epoch_s or epoch_ms.',
     )
 
     column_descriptions: Mapping[str, str] = Field(
@@ -279,7 +282,11 @@ class Feed(FrozenModel):
                 )
         return value
 
-    empty_as_null: bool = Field(False, examples=[True], description='Read "" as null.')
+    null_values: NullValues = Field(
+        (),
+        examples=[["", "N/A", "0000-00-00"]],
+        description="Strings to read as null, wherever they are values.",
+    )
     max_bad_lines: int = Field(
         0,
         ge=0,
@@ -536,7 +543,7 @@ class Feed(FrozenModel):
 
         https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#comparable_data_types
         """
-        types = {path: BY_NAME[name] for path, name in self.types.items()}
+        types = {path: BY_NAME[declared_name(each)] for path, each in self.types.items()}
         for name in self.key:
             if name in types and not types[name].can_be_key:
                 raise ValueError(

@@ -11,13 +11,18 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from feed_assets.byte_source import ByteSource
 from feed_assets.errors import BadLine, ContentError
-from feed_assets.ndjson.columnar.arrow_json import Hints, read_inferring, read_with_schema
+from feed_assets.ndjson.columnar.arrow_json import (
+    Hints,
+    hints_from,
+    read_inferring,
+    read_with_schema,
+)
 from feed_assets.ndjson.columnar.cell_limits import (
     TooManyColumns,
     check_column_count,
@@ -59,6 +64,8 @@ class BlockResult:
     """Numbers of all bad lines, also after `bad_lines` has been dropped to free memory."""
     batch: pa.RecordBatch | None = None
     """Rows in provisional types from the columnar reader; None from the row-wise reader."""
+    hints: Hints = field(default_factory=dict)
+    """Types in which Arrow parsed the columns."""
     dropped_nulls: Mapping[KeyPath, int] | None = None
     long_line: int | None = None
     """Number of the line over max_line_bytes at which reading stopped."""
@@ -99,12 +106,12 @@ class BlockReader:
             block.data,
             first_of_file=block.start == 0,
             max_line_bytes=options.max_line_bytes,
-            empty_as_null=options.empty_as_null,
+            null_values=options.null_values,
         )
         if not len(rows):
             return BlockResult(block.extent, rows.count_of_lines, 0, Observed())
         table = _table(rows, hints)
-        witnesses = WitnessRows(rows, empty_as_null=options.empty_as_null)
+        witnesses = WitnessRows(rows, options.null_values)
         batch = witnesses.collect(table, known, self.declared_types)
         observer = Observer(self.declared_types)
         for witness in sorted(witnesses.indexes):
@@ -119,6 +126,7 @@ class BlockReader:
             len(rows),
             observer.observed,
             batch=batch,
+            hints=hints_from(table.schema),
             dropped_nulls=witnesses.dropped_nulls,
         )
 
@@ -133,7 +141,7 @@ class BlockReader:
         for key in observed.fields.keys() & self.declared_types.by_key.keys():
             declared, kinds = self.declared_types.by_key[key], observed.fields[key].kinds.keys()
             doubtful = kinds - declared.accepted_kinds
-            if not doubtful:
+            if not doubtful or declared.format:
                 continue
             if kinds <= _STRINGS:
                 fits = self._all_fit(table.column(key), declared)
@@ -148,7 +156,7 @@ class BlockReader:
     def _all_fit(self, strings: pa.ChunkedArray, declared: DeclaredType) -> bool:
         try:
             for each in strings.to_pylist():
-                if each is not None and not (self.options.empty_as_null and each == ""):
+                if each is not None and each not in self.options.null_values:
                     declared.convert(each)
         except DoesNotFit:
             return False
@@ -162,7 +170,7 @@ class BlockReader:
         try:
             for number, line in block_lines(block, options):
                 try:
-                    _, row = parse(line, empty_as_null=options.empty_as_null)
+                    _, row = parse(line, null_values=options.null_values)
                     self.declared_types.check(row)
                 except InvalidLine as invalid:
                     text = line.decode(errors="backslashreplace")
@@ -230,7 +238,7 @@ def _accepts(
     return all(
         observed.fields[key].kinds.keys() - proven.get(key, set()) <= declared.accepted_kinds
         for key, declared in types.by_key.items()
-        if key in observed.fields
+        if key in observed.fields and not declared.format  # cast by WitnessRows
     ) and all(
         _accepts(observed.fields[key], inside)
         for key, inside in types.nested.items()

@@ -87,7 +87,7 @@ class Converter:
             and self._try_cast(result, array, column, converted, minus_zero=False)
         ):
             return True
-        if self.options.empty_as_null or result.dropped_nulls:
+        if self.options.null_values or result.dropped_nulls:
             return False
         again = reread_numbers_as_text(block.data, column, array.type)
         return again is not None and self._try_cast(
@@ -125,7 +125,7 @@ class Converter:
         for number, line in block_lines(result.extent.read(self.source), self.options):
             if number in skipped:
                 continue
-            text, row = parse(line, empty_as_null=self.options.empty_as_null)
+            text, row = parse(line, null_values=self.options.null_values)
             if paths is not None:
                 keep_raw_text(text, row, paths)
             objects += line.count(b"{")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from feed_assets.errors import SettingError
 from feed_assets.ndjson.inference.declared_types import DeclaredTypes, parse_declared_types
+from feed_assets.schema.type_declarations import Declared
 
 _LONGEST_LINE = 1 << 30  # a column's text in one batch must stay below Arrow's 2 GiB
 
@@ -17,9 +18,10 @@ _LONGEST_LINE = 1 << 30  # a column's text in one batch must stay below Arrow's 
 class Options:
     """Options of reading a feed. `types` are by dotted path: {"customer.id": "STRING"}."""
 
-    types: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, Declared] = field(default_factory=dict)
     max_bad_lines: int = 0
-    empty_as_null: bool = False
+    null_values: Collection[str] = ()
+    """Strings that are read as null, wherever they are values."""
     max_line_bytes: int = 64 << 20
     flexible_names: bool = True
     kept_bad_lines: int = sys.maxsize

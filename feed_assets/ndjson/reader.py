@@ -20,7 +20,7 @@ import pyarrow as pa
 from feed_assets.byte_source import ByteSource
 from feed_assets.errors import BadLine, BadLines
 from feed_assets.ndjson.block_reader import BlockReader, BlockResult
-from feed_assets.ndjson.columnar.arrow_json import Hints, hints_from, merge_hints
+from feed_assets.ndjson.columnar.arrow_json import Hints, merge_hints
 from feed_assets.ndjson.columnar.cell_limits import CellLimit, count_columns
 from feed_assets.ndjson.convert import Converted, Converter
 from feed_assets.ndjson.inference.conflicts import first_conflicting_line
@@ -197,7 +197,7 @@ def _first_pass(
             lines += result.lines
             at = None
             if result.batch is not None:
-                hints = merge_hints(hints, hints_from(result.batch.schema))
+                hints = merge_hints(hints, result.hints)
                 at = spill_file.write(result.batch)
             spilled.append(
                 _SpilledBlock(replace(result, observed=Observed(), bad_lines=(), batch=None), at)

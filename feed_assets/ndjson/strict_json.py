@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Collection, Iterable
 from itertools import accumulate
 from typing import Any
 
@@ -49,8 +50,11 @@ class InvalidLine(ValueError):
     """Reason why a line is bad, worded to follow `line 812`."""
 
 
-def parse(line: bytes, *, empty_as_null: bool = False) -> tuple[str, Row]:
-    """Return text and row of a line without white space around it. Raise InvalidLine."""
+def parse(line: bytes, *, null_values: Collection[str] = ()) -> tuple[str, Row]:
+    """Return text and row of a line without white space around it. Raise InvalidLine.
+
+    Strings that are `null_values` become null in the row.
+    """
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
@@ -65,8 +69,8 @@ def parse(line: bytes, *, empty_as_null: bool = False) -> tuple[str, Row]:
             json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             raise InvalidLine("contains half a character (a lone surrogate)") from None
-    if empty_as_null and '""' in text:
-        _empty_to_null(row)
+    if null_values and may_contain(text, null_values):
+        _to_null(row, null_values)
     return text, row
 
 
@@ -142,11 +146,18 @@ def _not_json(message: str, position: int) -> str:
     return f"is not JSON ({message[0].lower()}{message[1:]} at character {position + 1})"
 
 
-def _empty_to_null(row: Row | list[Any]) -> None:
+def may_contain(text: str | bytes, strings: Iterable[str]) -> bool:
+    """Return False if JSON surely has none of the strings as a value."""
+    if isinstance(text, str):
+        return "\\" in text or any(f'"{each}"' in text for each in strings)
+    return b"\\" in text or any(f'"{each}"'.encode() in text for each in strings)
+
+
+def _to_null(row: Row | list[Any], null_values: Collection[str]) -> None:
     places: Any = row.items() if type(row) is dict else enumerate(row)
     holder: Any = row
     for place, value in places:
-        if value == "":
+        if type(value) is str and value in null_values:
             holder[place] = None
         elif type(value) is dict or type(value) is list:
-            _empty_to_null(value)
+            _to_null(value, null_values)

@@ -31,7 +31,7 @@ def classify_strings(strings: pa.Array) -> tuple[FirstIndexByKind, pa.Array]:
         return {ValueKind.TEXT: int(valid[0])}, strings
     candidates = strings if len(shaped) == len(valid) else strings.take(indexes(shaped))
     kind = kind_of_value(strings[int(shaped[0])].as_py())
-    times = _parse_times(candidates, kind)
+    times = parse_times(candidates, kind)
     if times is None:
         return _classify_each(strings, valid), strings
     firsts = {kind: int(shaped[0])}
@@ -61,7 +61,7 @@ def _find_time_shaped(strings: pa.Array) -> Numbers:
     return found
 
 
-def _parse_times(strings: pa.Array, kind: ValueKind) -> pa.Array | None:
+def parse_times(strings: pa.Array, kind: ValueKind) -> pa.Array | None:
     """Parse strings of one kind, or null, to timestamps; None if one is of another kind."""
     to = _TYPES.get(kind)
     if to is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,12 @@ class Rows:
     """Rows of a block with one object per line, whatever its white space."""
 
     def __init__(
-        self, data: bytes, *, first_of_file: bool, max_line_bytes: int, empty_as_null: bool
+        self,
+        data: bytes,
+        *,
+        first_of_file: bool,
+        max_line_bytes: int,
+        null_values: Collection[str],
     ) -> None:
         """Raise FallBackToRows for any other block."""
         self.count_of_lines, self.numbers = 0, np.arange(0)
@@ -47,7 +53,7 @@ class Rows:
             raise FallBackToRows("there is a NUL, which may end it all for Arrow")
         self._check_depth()
         self._check_utf8()
-        self._empty_as_null = empty_as_null
+        self._null_values = null_values
         self._parsed: dict[int, Row] = {}
         self._texts: pa.Array | None = None
 
@@ -61,7 +67,7 @@ class Rows:
                 raise FallBackToRows("too many rows would have to be looked at")
             try:
                 line = self.data[self._starts[index] : self._ends[index]]
-                self._parsed[index] = parse(line, empty_as_null=self._empty_as_null)[1]
+                self._parsed[index] = parse(line, null_values=self._null_values)[1]
             except InvalidLine as invalid:
                 raise FallBackToRows("a line is bad") from invalid
         return self._parsed[index]

@@ -32,10 +32,15 @@ def reread_numbers_as_text(data: bytes, column: Column, of: pa.DataType) -> pa.A
 def decimals_fit(data: bytes, key: str, declared: DeclaredType) -> bool:
     """Return whether a decimal type represents all numbers of a key exactly."""
     try:
-        cast_strings(read_column(_quote_numbers(data, {key}), key, pa.string()), declared)
+        cast_strings(read_numbers_as_text(data, key), declared)
     except (pa.ArrowInvalid, DoesNotFit):
         return False
     return True
+
+
+def read_numbers_as_text(data: bytes, key: str) -> pa.Array:
+    """Read the numbers of a key as their source text. Raise ArrowInvalid if it has others."""
+    return read_column(_quote_numbers(data, {key}), key, pa.string())
 
 
 def _with_text(column: Column, of: pa.DataType) -> pa.DataType:

@@ -7,11 +7,12 @@ arrays. For objects and arrays that are not empty, the first row with a key or a
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 import numpy as np
 import pyarrow as pa
 
-from feed_assets.ndjson.buffers import Numbers, distinct, positions, without_empty
+from feed_assets.ndjson.buffers import Numbers, distinct, positions
 from feed_assets.ndjson.columnar import row_patterns
 from feed_assets.ndjson.columnar.classify import (
     Doubles,
@@ -20,21 +21,27 @@ from feed_assets.ndjson.columnar.classify import (
     classify_strings,
 )
 from feed_assets.ndjson.columnar.guards import FallBackToRows, Rows
+from feed_assets.ndjson.columnar.null_values import without_null_values
+from feed_assets.ndjson.columnar.requote import read_numbers_as_text
 from feed_assets.ndjson.columnar.row_patterns import KeyPath
+from feed_assets.ndjson.columnar.time_formats import cast_formatted
+from feed_assets.ndjson.datatypes.kinds import DeclaredType, DoesNotFit
 from feed_assets.ndjson.inference.declared_types import DeclaredTypes
 from feed_assets.ndjson.inference.observed import Observed, ValueKind
 from feed_assets.ndjson.rowwise.observe import kind_of_value
+from feed_assets.ndjson.strict_json import may_contain
 
 
 class WitnessRows:
     """Witness rows of one block. Kinds and keys `known` from earlier blocks need none."""
 
-    def __init__(self, rows: Rows, *, empty_as_null: bool) -> None:
+    def __init__(self, rows: Rows, null_values: Collection[str] = ()) -> None:
         self.indexes: set[int] = set()
         self.dropped_nulls: Counter[KeyPath] = Counter()
         """Number of null elements dropped, by the array's path."""
         self._rows = rows
-        self._empty_as_null = empty_as_null and b'""' in rows.data
+        occur = null_values and may_contain(rows.data, null_values)
+        self._null_values = null_values if occur else ()
 
     def collect(self, table: pa.Table, known: Observed, types: DeclaredTypes) -> pa.RecordBatch:
         """Collect the witnesses and return the columns in provisional types."""
@@ -71,7 +78,26 @@ class WitnessRows:
             self._add_first(rows, _first(array), Observed())
             return array
         # Witnesses for all its kinds in this block, to check that they fit.
-        return self._value(array, path, rows, Observed(), types.for_key(key))
+        found = self._value(array, path, rows, Observed(), types.for_key(key))
+        if types.by_key[key].format is None:
+            return found
+        return self._formatted(array, path, types.by_key[key])
+
+    def _formatted(self, array: pa.Array, path: KeyPath, declared: DeclaredType) -> pa.Array:
+        """Cast to a declared type with a format, which proves that every value fits."""
+        key, of = path[-1], array.type
+        if pa.types.is_null(of) or array.null_count == len(array):
+            return array
+        if pa.types.is_floating(of) and len(path) == 1 and key is not None:
+            array = read_numbers_as_text(self._rows.data, key)
+        elif pa.types.is_string(of):
+            array = without_null_values(array, self._null_values)
+        elif not pa.types.is_int64(of):
+            raise FallBackToRows("it is no text and no number")
+        try:
+            return cast_formatted(array, declared)
+        except DoesNotFit:
+            raise FallBackToRows("a value is not of its declared format") from None
 
     def _value(
         self, array: pa.Array, path: KeyPath, rows: Numbers, known: Observed, types: DeclaredTypes
@@ -85,7 +111,9 @@ class WitnessRows:
         elif pa.types.is_list(of):
             array = self._array(array, path, rows, known, types)
         elif pa.types.is_string(of):
-            firsts, array = classify_strings(self._without_empty(array))
+            if self._null_values:
+                array = without_null_values(array, self._null_values)
+            firsts, array = classify_strings(array)
         elif pa.types.is_int64(of):
             firsts = classify_integers(array)
         elif pa.types.is_floating(of):
@@ -134,11 +162,6 @@ class WitnessRows:
         buffers = [array.buffers()[0], pa.py_buffer(offsets)]
         to = pa.list_(elements.type)
         return pa.Array.from_buffers(to, len(array), buffers, children=[elements])
-
-    def _without_empty(self, strings: pa.Array) -> pa.Array:
-        if not self._empty_as_null:
-            return strings
-        return without_empty(strings)
 
     def _add_first(self, rows: Numbers, firsts: FirstIndexByKind, known: Observed) -> None:
         self.indexes.update(

@@ -7,8 +7,9 @@ import json
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -36,6 +37,8 @@ from feed_assets.ndjson.strict_json import (
     nested_too_deep,
 )
 from feed_assets.schema import datatypes
+from feed_assets.schema.time_formats import TimeFormat
+from feed_assets.schema.type_declarations import Declared, declared_format, declared_name
 
 _NUMERAL = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _INT64_DIGITS = 19
@@ -55,6 +58,13 @@ class DeclaredType:
     convert: Callable[[Any], Any]
     accepted_kinds: frozenset[ValueKind]
     """Kinds of value that all fit; a value of another kind has to be converted to know."""
+    format: TimeFormat | None = None
+    """Format of its values, in place of ISO 8601."""
+
+    @property
+    def label(self) -> str:
+        """The name with the format, for messages."""
+        return self.name if self.format is None else f"{self.name} {self.format.text}"
 
     @property
     def keeps_empty(self) -> bool:
@@ -257,3 +267,24 @@ TYPES = tuple(
 BY_NAME = {each.name: each for each in TYPES}
 """Types by canonical name."""
 JSON = BY_NAME["JSON"]
+
+
+def declared_type(declared: Declared) -> DeclaredType:
+    """Return the type of a parsed declaration."""
+    found, time_format = BY_NAME[declared_name(declared)], declared_format(declared)
+    return found if time_format is None else _with_format(found, time_format)
+
+
+@lru_cache(1024)
+def _with_format(declared: DeclaredType, time_format: TimeFormat) -> DeclaredType:
+    unit = 86_400_000_000 if declared.name == "DATE" else 1  # Arrow stores days of a date
+
+    def convert(value: Any) -> int:
+        found = time_format.parse(value) if isinstance(value, str) else None
+        if found is None:
+            raise DoesNotFit
+        return found // unit
+
+    return replace(
+        declared, convert=convert, accepted_kinds=frozenset[ValueKind](), format=time_format
+    )

@@ -7,10 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from feed_assets.ndjson.datatypes.kinds import BY_NAME, DeclaredType, DoesNotFit, is_empty
+from feed_assets.ndjson.datatypes.kinds import (
+    DeclaredType,
+    DoesNotFit,
+    declared_type,
+    is_empty,
+)
 from feed_assets.ndjson.strict_json import FloatText, IntText, InvalidLine, Row, json_type_name
 from feed_assets.schema.datatypes import parents
-from feed_assets.schema.type_declarations import parse_types
+from feed_assets.schema.type_declarations import Declared, parse_types
 
 _QUOTED_IN_REASON = 40  # characters
 
@@ -39,7 +44,7 @@ class DeclaredTypes:
             except DoesNotFit as misfit:
                 text = _quote(misfit.args[0] if misfit.args else value)
                 raise InvalidLine(
-                    f"has {text} in column {path}, declared {declared.name}"
+                    f"has {text} in column {path}, declared {declared.label}"
                 ) from None
 
     def _declared_values(self, row: Row, prefix: str) -> Iterator[tuple[str, DeclaredType, Any]]:
@@ -58,9 +63,11 @@ class DeclaredTypes:
 NO_DECLARED_TYPES = DeclaredTypes()
 
 
-def parse_declared_types(types: Mapping[str, str], *, flexible_names: bool = True) -> DeclaredTypes:
-    """Build the tree for a whole row from type names by path. Raise SettingError."""
-    by_path = {path: BY_NAME[name] for path, name in parse_types(types).items()}
+def parse_declared_types(
+    types: Mapping[str, Declared], *, flexible_names: bool = True
+) -> DeclaredTypes:
+    """Build the tree for a whole row from declarations by path. Raise SettingError."""
+    by_path = {path: declared_type(declared) for path, declared in parse_types(types).items()}
     return _build_tree(by_path, flexible_names)
 
 

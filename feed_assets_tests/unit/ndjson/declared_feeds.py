@@ -10,16 +10,10 @@ from typing import Any
 
 from feed_assets.ndjson import Reading
 from feed_assets_tests.unit.ndjson.declared_values import value
-from feed_assets_tests.unit.ndjson.feeds import read_bytes
+from feed_assets_tests.unit.ndjson.feeds import PLACES, read_bytes
 from feed_assets_tests.unit.ndjson.oracle_declared import RefusedError, stored
 from feed_assets_tests.unit.ndjson.test_block_reader import blocks_of, rowwise_only
 
-PLACES: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "c": ('{{"c":{0}}}', lambda row: row["c"]),
-    "o.c": ('{{"o":{{"b":1,"c":{0}}}}}', lambda row: row["o"]["c"]),
-    "l.c": ('{{"l":[{{"c":{0}}},{{"c":{0}}}]}}', lambda row: row["l"][1]["c"]),
-}
-"""A column by its path: a line with a value in it, and how to find that in the row."""
 _WRITTEN: tuple[Callable[[str], bool], ...] = (
     lambda text: text.startswith('"'),
     lambda text: not text.startswith('"'),
@@ -73,7 +67,9 @@ def declared_feed(name: str, seed: int, count: int) -> DeclaredFeed:
 
 def readings(feed: DeclaredFeed) -> tuple[Reading, Reading]:
     """The feed read at once, in three blocks, and line by line."""
-    options: dict[str, Any] = {"types": {feed.path: feed.name}, "max_bad_lines": len(feed.texts)}
+    name, _, text = feed.name.partition(" ")
+    declared = {"type": name, "format": text} if text else name
+    options: dict[str, Any] = {"types": {feed.path: declared}, "max_bad_lines": len(feed.texts)}
     with blocks_of(len(feed.data) // 3 + 64, feed.smallest):
         at_once = read_bytes(feed.data, **options)
     with rowwise_only():

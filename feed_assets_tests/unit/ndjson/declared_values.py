@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from base64 import b64encode
 from collections.abc import Callable
 
@@ -191,3 +192,86 @@ _VALUES: dict[str, Callable[[random.Random], str]] = {
     "GEOGRAPHY": _geography,
 }
 NAMES = tuple(_VALUES)
+
+
+def _formatted(text: str) -> Callable[[random.Random], str]:
+    """Write random times in a format, some not as usual."""
+
+    def made(chance: random.Random) -> str:
+        year = chance.choice([1969, 1970, 2000, 2020, 2068])
+        if "%y" not in text:
+            year = chance.choice([year, chance.choice([1, 999, 1582, 9999])])
+        day = chance.randint(1, 28) if chance.random() < 0.95 else chance.choice([0, 29, 31, 32])
+        parts = {
+            "Y": f"{year:04}",
+            "y": f"{year % 100:02}",
+            "m": _two(chance, chance.randint(1, 12 if chance.random() < 0.98 else 13)),
+            "b": _any_case(chance, chance.choice(_MONTHS)[:3]),
+            "B": _any_case(chance, chance.choice(_MONTHS)),
+            "d": _two(chance, day),
+            "a": _any_case(chance, chance.choice(["Mon", "Sun", "Fri"])),
+            "H": _two(chance, chance.randrange(24 if chance.random() < 0.98 else 26)),
+            "I": _two(chance, chance.randint(0 if chance.random() < 0.05 else 1, 12)),
+            "p": _any_case(chance, chance.choice(["AM", "PM"])),
+            "M": _two(chance, chance.randrange(60)),
+            "S": _two(chance, chance.randrange(60 if chance.random() < 0.98 else 62)),
+            "f": _digits(chance, chance.choice([1, 3, 6, 7, 12])),
+            "z": _zone(chance),
+            "Z": chance.choice(["Z", "UTC", "GMT"]),
+            "%": "%",
+        }
+        return re.sub("%(.)", lambda found: parts[found[1]], text)
+
+    if text.startswith("epoch"):
+        return _epoch
+    if re.search("[^%mdYHMS]", text):
+        return _text(made)
+    return lambda chance: _perhaps_unquoted(chance, _text(made)(chance))
+
+
+def _perhaps_unquoted(chance: random.Random, text: str) -> str:
+    """Write digits as a number, where they are one."""
+    is_number = re.fullmatch('"[1-9][0-9]*"', text) and chance.random() < 0.5
+    return text.strip('"') if is_number else text
+
+
+def _epoch(chance: random.Random) -> str:
+    number = str(chance.choice([0, -1, 1_579_514_400, 10**12, 253_402_300_799, 10**19, -(10**17)]))
+    if chance.random() < 0.9:
+        number = str(chance.randrange(-(10**10), 10 ** chance.choice([10, 13, 16])))
+    if chance.random() < 0.3:
+        number += f".{_digits(chance, chance.choice([1, 3, 6, 7, 20]))}"
+    if chance.random() < 0.05:
+        number += chance.choice(["e3", "E-5", "e+1", "e99", "e-999", "e99999999999999999999"])
+    return number if chance.random() < 0.5 else json.dumps(number)
+
+
+def _two(chance: random.Random, number: int) -> str:
+    return f"{number:02}" if chance.random() < 0.9 else str(number)
+
+
+def _any_case(chance: random.Random, name: str) -> str:
+    return chance.choice([name, name, name.upper(), name.lower()])
+
+
+_MONTHS = ("January", "February", "May", "August", "September", "December")
+FORMATS: tuple[tuple[str, str], ...] = (
+    ("DATE", "%d.%m.%Y"),
+    ("DATE", "%Y%m%d"),
+    ("DATE", "%d %B %y"),
+    ("DATETIME", "%m/%d/%Y %I:%M %p"),
+    ("DATETIME", "%Y-%m-%dT%H"),
+    ("DATETIME", "%Y-%d-%m"),
+    ("DATETIME", "%d%m%Y%H%M%S"),
+    ("DATETIME", "%d.%m.%Y %H:%M:%S,%f"),
+    ("TIME", "%H%M"),
+    ("TIMESTAMP", "%Y/%m/%d %H:%M:%S.%f%z"),
+    ("TIMESTAMP", "%a, %d %b %Y %H:%M:%S %Z"),
+    ("TIMESTAMP", "100%% %Y %m %d %H:%M %z"),
+    ("TIMESTAMP", "epoch_s"),
+    ("TIMESTAMP", "epoch_ms"),
+    ("TIMESTAMP", "epoch_us"),
+)
+"""Types with formats."""
+_VALUES |= {f"{name} {text}": _formatted(text) for name, text in FORMATS}
+FORMATTED = tuple(f"{name} {text}" for name, text in FORMATS)

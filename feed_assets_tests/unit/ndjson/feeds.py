@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -65,6 +65,12 @@ def observe_lines(*lines: str, first: int = 1) -> Observed:
     return observer.observed
 
 
+PLACES: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "c": ('{{"c":{0}}}', lambda row: row["c"]),
+    "o.c": ('{{"o":{{"b":1,"c":{0}}}}}', lambda row: row["o"]["c"]),
+    "l.c": ('{{"l":[{{"c":{0}}},{{"c":{0}}}]}}', lambda row: row["l"][1]["c"]),
+}
+"""A column by its path: a line with a value in it, and how to find that in the row."""
 NUMBERS = (
     "0",
     "-0",
@@ -116,6 +122,7 @@ STRINGS = (
     "a\nb\t\x00\x7f",
     "\u2028 \ufeff",
 )
+null_values = st.sampled_from([(), ("",), ("", "n/a"), ("x", "2020-01-20", "Zürich", "{}")])
 KEYS = ("a", "b", "c", "ü", "k 1", "日")
 
 

@@ -27,7 +27,7 @@ from typing import Any
 
 from feed_assets.ndjson.datatypes.kinds import TYPES
 from feed_assets_tests.unit.ndjson.declared_feeds import assert_stored, declared_feed
-from feed_assets_tests.unit.ndjson.declared_values import NAMES
+from feed_assets_tests.unit.ndjson.declared_values import FORMATS, FORMATTED, NAMES
 from feed_assets_tests.unit.ndjson.feeds import NUMBERS, STRINGS
 from feed_assets_tests.unit.ndjson.test_block_reader import (
     assert_same,
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--declared", type=int, help="values of each declared type, and no more")
     asked = parser.parse_args()
     if asked.declared:
-        for name in NAMES:
+        for name in (*NAMES, *FORMATTED):
             check_declared(name, asked.declared, asked.seed)
         return
     threading.Thread(target=_watch_memory, daemon=True).start()
@@ -113,10 +113,11 @@ def feed(seed: int) -> tuple[bytes, dict[str, Any]]:
     chance = random.Random(seed)
     options: dict[str, Any] = {
         "max_bad_lines": chance.choice([0, 1, 10**9]),
-        "empty_as_null": chance.random() < 0.2,
+        "null_values": chance.choice([()] * 4 + [("",), ("", "n/a", "2020-01-20")]),
     }
     if chance.random() < 0.3:
-        types = [each.name for each in TYPES]
+        types: list[Any] = [each.name for each in TYPES]
+        types += [{"type": name, "format": text} for name, text in FORMATS]
         options["types"] = {chance.choice("abcdefgh"): chance.choice(types)}
     data = chance.choice([_alike, _alike, _alike, _hostile])(chance)
     if chance.random() < 0.3:

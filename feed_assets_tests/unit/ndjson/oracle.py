@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -27,7 +27,7 @@ class Expected:
     rows: list[dict[str, Any]]
 
 
-def expected(data: bytes, *, empty_as_null: bool = False) -> Expected:
+def expected(data: bytes, *, null_values: Sequence[str] = ()) -> Expected:
     """Return the expected result."""
     bad_lines, nodes = [], []
     for number, line in enumerate(data.split(b"\n"), 1):
@@ -44,8 +44,7 @@ def expected(data: bytes, *, empty_as_null: bool = False) -> Expected:
         except (BadError, UnicodeDecodeError):
             bad_lines.append(number)
             continue
-        if empty_as_null:
-            _empties_to_null(node)
+        _to_null(node, null_values)
         nodes.append(node)
     types = _field_types(nodes, 1)
     return Expected(
@@ -55,11 +54,11 @@ def expected(data: bytes, *, empty_as_null: bool = False) -> Expected:
     )
 
 
-def _empties_to_null(node: Node) -> None:
-    if node.kind == "string" and node.value == "":
+def _to_null(node: Node, null_values: Sequence[str]) -> None:
+    if node.kind == "string" and node.value in null_values:
         node.kind, node.value = "null", None
     for child in (*node.fields.values(), *node.items):
-        _empties_to_null(child)
+        _to_null(child, null_values)
 
 
 def type_text(found: Any) -> str:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from math import floor
 from typing import Any
 
 from feed_assets_tests.unit.ndjson.oracle import moment_of
@@ -33,7 +34,10 @@ def stored(name: str, text: str) -> Any:
     """
     node = Parser(text).node(1)
     empty = text.strip() in {"[]", "{}"} and name not in {"STRING", "JSON"}  # holds no value
-    return None if node.kind == "null" or empty else _STORED[name](node)
+    if node.kind == "null" or empty:
+        return None
+    kind, _, text = name.partition(" ")
+    return _in_format(node, kind, text) if text else _STORED[kind](node)
 
 
 def _string(node: Node) -> str:
@@ -134,6 +138,78 @@ def _time(node: Node) -> time:
     if hour > 23 or minute > 59 or second > 59:
         raise RefusedError
     return time(hour, minute, second, int(((match[4] or "") + "000000")[:6]))
+
+
+def _in_format(node: Node, kind: str, text: str) -> Any:
+    """Read a value of a format, directive by directive."""
+    if node.kind not in ("string", "integer", "number"):
+        raise RefusedError
+    if text.startswith("epoch"):
+        return _since_1970(node, {"epoch_s": 10**6, "epoch_ms": 1000, "epoch_us": 1}[text])
+    parts, left = dict[str, str](), _string(node)
+    pieces = re.findall("%.|[^%]", text)
+    for at, piece in enumerate(pieces):
+        beside = {*pieces[max(at - 1, 0) : at], *pieces[at + 1 : at + 2]}
+        both = any(each in beside for each in ("%Y", "%y", "%m", "%d", "%H", "%M", "%S", "%f"))
+        parts[piece], left = _take(piece, left, both)
+    if left:
+        raise RefusedError
+    number = {key: int(each) for key, each in parts.items() if each.isdigit()}
+    year = number.get("%Y", 1970)
+    if "%y" in number:
+        year = number["%y"] + (1900 if number["%y"] > 68 else 2000)
+    name = parts.get("%b", parts.get("%B", "")).lower()[:3]
+    month = "xxxjanfebmaraprmayjunjulaugsepoctnovdec".index(name or "xxx") // 3
+    hour = number.get("%H", 0)
+    if "%p" in parts:
+        if number["%I"] not in range(1, 13):
+            raise RefusedError
+        hour = number["%I"] % 12 + (12 if parts["%p"].lower() == "pm" else 0)
+    clock = hour, number.get("%M", 0), number.get("%S", 0)
+    try:
+        found = datetime(year, month or number.get("%m", 1), number.get("%d", 1), *clock)
+        found += timedelta(microseconds=int(parts.get("%f", "")[:6].ljust(6, "0")))
+    except ValueError:
+        raise RefusedError from None
+    if kind == "TIMESTAMP":
+        zone = parts.get("%z", "Z")
+        moved = moment_of(found.isoformat() + zone.upper())
+        if moved is None:
+            raise RefusedError
+        return moved
+    return {"DATE": found.date(), "TIME": found.time(), "DATETIME": found}[kind]
+
+
+def _take(piece: str, text: str, both: bool) -> tuple[str, str]:
+    """Take what a directive accepts, or a character, from the start of a text."""
+    if piece[0] != "%" or piece == "%%":
+        if text[:1].lower() != piece[:1].lower():
+            raise RefusedError
+        return text[:1], text[1:]
+    two = "[0-9][0-9]" if both else "[0-9][0-9]?"
+    patterns = {"Y": "[0-9]{4}", "y": "[0-9]{2}", "f": "[0-9]+", "p": "[AP]M", "Z": "UTC|GMT|Z"}
+    patterns |= {"a": "Mon|Sun|Fri|Tue|Wed|Thu|Sat", "z": "Z|[-+][0-9]{2}(:?[0-9]{2})?"}
+    patterns |= {
+        "b": "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec",
+        "B": "January|February|March|April|May|June|July|August|September|October|November"
+        "|December",
+    }
+    match = re.match(patterns.get(piece[1], two), text, re.IGNORECASE)
+    if match is None:
+        raise RefusedError
+    return match[0], text[match.end() :]
+
+
+def _since_1970(node: Node, unit: int) -> datetime:
+    negative, digits, power, _ = _digits(node)
+    if len(digits) + power > 30:
+        raise RefusedError
+    number = Fraction(int(digits or 0)) * Fraction(10) ** max(power, -1000) * unit
+    whole = floor(-number if negative else number)
+    try:
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=whole)
+    except OverflowError:
+        raise RefusedError from None
 
 
 def _bytes(node: Node) -> bytes:

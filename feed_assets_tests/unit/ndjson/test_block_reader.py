@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -23,7 +23,13 @@ from feed_assets.ndjson.inference.observed import Observed
 from feed_assets.ndjson.input.blocks import Block
 from feed_assets.ndjson.strict_json import parse
 from feed_assets_tests.unit.ndjson import feeds
-from feed_assets_tests.unit.ndjson.feeds import made_up, made_up_in_plenty, read_bytes, read_lines
+from feed_assets_tests.unit.ndjson.feeds import (
+    PLACES,
+    made_up,
+    made_up_in_plenty,
+    read_bytes,
+    read_lines,
+)
 
 
 @contextmanager
@@ -97,11 +103,11 @@ def sizes_to(largest: int) -> st.SearchStrategy[int]:
 
 
 @made_up_in_plenty
-@given(feeds.feeds, sizes_to(200), st.booleans(), st.sampled_from([0, 1, 99]))
+@given(feeds.feeds, sizes_to(200), feeds.null_values, st.sampled_from([0, 1, 99]))
 def test_any_feed_reads_the_same_in_blocks_of_any_size(
-    data: bytes, size: int, empty_as_null: bool, bad: int
+    data: bytes, size: int, null_values: Sequence[str], bad: int
 ) -> None:
-    assert_same_in_blocks(data, size, empty_as_null=empty_as_null, max_bad_lines=bad)
+    assert_same_in_blocks(data, size, null_values=null_values, max_bad_lines=bad)
 
 
 @made_up
@@ -146,12 +152,12 @@ homogeneous = st.lists(
 
 
 @made_up_in_plenty
-@given(homogeneous, sizes_to(400), st.booleans())
+@given(homogeneous, sizes_to(400), feeds.null_values)
 def test_similar_rows_read_the_same_in_any_blocks(
-    rows: list[dict[str, Any]], size: int, empty_as_null: bool
+    rows: list[dict[str, Any]], size: int, null_values: Sequence[str]
 ) -> None:
     data = "\n".join(map(json.dumps, rows)).encode()
-    assert_same_in_blocks(data, size, empty_as_null=empty_as_null)
+    assert_same_in_blocks(data, size, null_values=null_values)
 
 
 HAND_WRITTEN = [
@@ -307,13 +313,40 @@ def test_values_that_fit_their_declared_type_are_read_columnar(declared: str) ->
     values = DECLARED[declared] if declared != "NUMERIC" else DECLARED[declared][::2]
     lines = [f'{{"id":{row},"c":{values[row % len(values)]}}}' for row in range(3000)]
     data = "\n".join(lines).encode()
-    for empty_as_null in (False, True):
-        options = {"types": {"c": declared}, "empty_as_null": empty_as_null}
+    for null_values in ((), ("", "-")):
+        options = {"types": {"c": declared}, "null_values": null_values}
         with rowwise_only():
             want = result_of(data, **options)
         with blocks_of(32 << 10, 1 << 10) as found:
             assert_same(result_of(data, **options), want)
         assert all(at_once for _, at_once in found)
+
+
+FORMATTED: dict[tuple[str, str], list[str]] = {
+    ("DATE", "%d.%m.%Y"): ['"31.01.2020"', '"1.2.2020"', "null"],
+    ("DATETIME", "%Y%m%d%H%M"): ["202001311530", "null"],
+    ("TIMESTAMP", "epoch_s"): ["1580464800", "0", "null"],
+    ("TIMESTAMP", "epoch_ms"): ['"1580464800123"', '"-1.5"', '"-"'],
+}
+
+
+@pytest.mark.parametrize(("name", "text"), FORMATTED)
+@pytest.mark.parametrize("path", PLACES)
+def test_values_of_a_format_are_read_columnar_wherever_they_are(
+    name: str, text: str, path: str
+) -> None:
+    values = FORMATTED[name, text]
+    lines = [PLACES[path][0].format(values[row % len(values)]) for row in range(3000)]
+    data = "\n".join(lines).encode()
+    options: dict[str, Any] = {
+        "types": {path: {"type": name, "format": text}},
+        "null_values": ["-"],
+    }
+    with rowwise_only():
+        want = result_of(data, **options)
+    with blocks_of(32 << 10, 1 << 10) as found:
+        assert_same(result_of(data, **options), want)
+    assert all(at_once for _, at_once in found)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from feed_assets.errors import BadLines, SettingError
 from feed_assets.ndjson import is_valid
 from feed_assets.schema.arrow_metadata import text_field
 from feed_assets.schema.type_declarations import parse_types
-from feed_assets_tests.unit.ndjson.declared_feeds import PLACES
 from feed_assets_tests.unit.ndjson.feeds import (
+    PLACES,
     made_up,
     read_bytes,
     read_column,

@@ -49,8 +49,8 @@ def test_no_declared_path_leads_into_text() -> None:
     assert values_of(reading) == [['[{"x": "n/a"}]'], ["[]"]]
 
 
-def test_empty_as_null_comes_before_declared_types() -> None:
-    reading = read_column('""', '"5"', types={"c": "INTEGER"}, empty_as_null=True)
+def test_null_values_come_before_declared_types() -> None:
+    reading = read_column('"-"', '"5"', types={"c": "INTEGER"}, null_values=["-"])
     assert values_of(reading) == [None, 5]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from datetime import UTC
 from typing import Any
 
@@ -15,6 +16,7 @@ from feed_assets.errors import NotNdjson
 from feed_assets.ndjson.datatypes.kinds import BY_NAME
 from feed_assets_tests.unit.ndjson import feeds
 from feed_assets_tests.unit.ndjson.declared_feeds import assert_stored, declared_feed
+from feed_assets_tests.unit.ndjson.declared_values import FORMATTED
 from feed_assets_tests.unit.ndjson.feeds import made_up, made_up_in_plenty, read_bytes, values_of
 from feed_assets_tests.unit.ndjson.oracle import expected
 
@@ -44,9 +46,11 @@ def _utc(value: Any) -> Any:
 
 
 @made_up_in_plenty
-@given(feeds.feeds, st.booleans())
-def test_every_value_and_type_is_as_the_oracle_has_it(data: bytes, empty_as_null: bool) -> None:
-    assert_agrees(data, empty_as_null=empty_as_null)
+@given(feeds.feeds, feeds.null_values)
+def test_every_value_and_type_is_as_the_oracle_has_it(
+    data: bytes, null_values: Sequence[str]
+) -> None:
+    assert_agrees(data, null_values=null_values)
 
 
 @made_up
@@ -104,7 +108,7 @@ def test_declared_types_only_ever_refuse_whole_lines(data: bytes, types: dict[st
 
 
 @pytest.mark.parametrize("seed", range(9))
-@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize("name", [*TYPES, *FORMATTED])
 def test_a_declared_column_accepts_the_same_values_as_the_oracle(name: str, seed: int) -> None:
     assert_stored(declared_feed(name, seed, 100))
 

@@ -148,7 +148,7 @@ row |= {"i": "2020-01-20T10:00:00.1234567Z", "j": "text"}
 odd = [{}, {"a": "x"}, {"b": "x"}, {"c": "x"}, {"e": ["x"]}, {"f": {"g": "x"}}, {"d": 0}]
 odd += [{"a": 0.5}, {"f": 0}, {"i": "x"}, {"new": 1}, {"e": 5}]
 for last in odd:
-    for options in ({}, {"empty_as_null": True}, {"types": {"a": "NUMERIC", "b": "STRING"}}):
+    for options in ({}, {"null_values": ["", "x"]}, {"types": {"a": "NUMERIC", "b": "STRING"}}):
         feed = "".join(json.dumps(each) + "\\n" for each in [row] * 2000 + [last])
         read_bytes(feed.encode(), max_bad_lines=1, **options)
         assert "pandas" not in sys.modules, (last, options)

@@ -196,12 +196,12 @@ def test_null_elements_are_dropped_and_counted_by_path() -> None:
     assert values_of(reading, "raw")[1] == ["[null]", "[1,null]"]  # text is as it was sent
 
 
-def test_empty_as_null_reads_empty_strings_as_null_everywhere() -> None:
+def test_null_values_are_null_everywhere() -> None:
     reading = read_lines(
-        '{"d":"","n":"","o":{"x":""},"a":["","x"],"u":"","m":""}',
+        '{"d":"0000-00-00","n":"N\\/A","o":{"x":""},"a":["","x"],"u":"","m":"N/A"}',
         '{"d":"2020-01-20","n":5,"o":{"x":1.5},"a":[],"u":null,"m":["",1]}',
         '{"m":" "}',
-        empty_as_null=True,
+        null_values=["", "N/A", "0000-00-00"],
     )
     assert reading.untyped == ("u",)
     assert reading.dropped_nulls == {"a": 1}
