@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -124,7 +125,7 @@ def _attributes(asked: argparse.Namespace) -> dict[str, Any]:
         "headers_env": dict(asked.header_env) or None,
         "allow_insecure": asked.allow_insecure or None,
         "types": dict(asked.type) or None,
-        "empty_as_null": asked.empty_as_null or None,
+        "null_values": asked.null_value or None,
         "max_feed_bytes": asked.max_feed_bytes,
     }
     found |= dict(asked.set)
@@ -174,10 +175,17 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         type=_type,
-        metavar="COLUMN=TYPE",
-        help="fix a column's type, by its path in the feed; may be repeated",
+        metavar="COLUMN=TYPE[:FORMAT]",
+        help="fix a column's type, by its path in the feed: total=NUMERIC, "
+        "updatedAt=DATETIME:%%d.%%m.%%Y; may be repeated",
     )
-    reading.add_argument("--empty-as-null", action="store_true", help='read "" as null')
+    reading.add_argument(
+        "--null-value",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help='read a string as null, such as ""; may be repeated',
+    )
     it.add_argument(
         "--set",
         action="append",
@@ -255,12 +263,15 @@ def _day(text: str) -> date:
     return day
 
 
-def _type(text: str) -> tuple[str, str]:
-    """Split COLUMN=TYPE; the feed's model validates the type."""
-    column, equals, name = text.rpartition("=")
+def _type(text: str) -> tuple[str, Any]:
+    """Split COLUMN=TYPE or COLUMN=TYPE:FORMAT; the feed's model validates the type."""
+    declared, colon, time_format = text, "", ""
+    if found := re.search(r"=\w+:", text):
+        declared, colon, time_format = text[: found.end() - 1], ":", text[found.end() :]
+    column, equals, name = declared.rpartition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"{text} is not COLUMN=TYPE, such as total=NUMERIC")
-    return column, name
+    return column, {"type": name, "format": time_format} if colon else name
 
 
 def _attribute(text: str) -> tuple[str, Any]:

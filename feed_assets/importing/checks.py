@@ -17,7 +17,8 @@ from pandas.util import hash_array
 
 from feed_assets.config.feed import Feed
 from feed_assets.errors import TableError
-from feed_assets.importing.key_columns import ISO, TIMES, declaration, texts_at
+from feed_assets.importing.advice import TIMES
+from feed_assets.importing.key_columns import ISO, declaration, texts_at
 from feed_assets.schema.columns import columns_of
 from feed_assets.schema.datatypes import DATATYPES
 from feed_assets.warehouse.schema_evolution import Path, key_path, order_path
@@ -138,8 +139,9 @@ def _of_day(feed: Feed, day: date, rows: pa.Table) -> CheckResult:
         values = _at(batch, path)
         (column,) = columns_of(pa.schema([pa.field("it", values.type)]))
         if column.type not in DAY_TYPES:
-            texts = texts_at(rows, path).to_pylist() if column.type == "STRING" else ()
-            advice = declaration(feed.updated_at, texts, TIMES) or ISO
+            is_plain = column.type in ("STRING", "INTEGER")
+            texts = texts_at(rows, path).to_pylist() if is_plain else ()
+            advice = declaration(feed, feed.updated_at, texts, TIMES) or ISO
             raise TableError(f"{feed.updated_at} is {column.type}, which has no day; {advice}")
         without += values.null_count
         first, after = _bounds(day, values.type, zone)

@@ -180,7 +180,7 @@ def _read(pending: PendingDay, known: Columns) -> ndjson.Reading:
         types=feed.types,
         max_bad_lines=feed.max_bad_lines,
         max_line_bytes=feed.max_line_bytes,
-        empty_as_null=feed.empty_as_null,
+        null_values=feed.null_values,
         flexible_names=pending.day is None,  # `table_*` needs plain names
         unit=feed.unit,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 from feed_assets import ndjson
 from feed_assets.config.feed import Feed
 from feed_assets.errors import ContentError, TypeConflict
+from feed_assets.importing.advice import TIMES, advise, flow_of, null_values_of
 from feed_assets.schema.columns import Column, Columns, columns_of, with_text_types
 from feed_assets.warehouse.schema_evolution import NO_ORDER, Path, column_at
 
-TIMES = ("DATETIME", "TIMESTAMP")
 ISO = "have the feed send ISO 8601 (2020-01-31T10:00:00Z), all with a UTC offset or all without"
 _ORDERED = (*TIMES, "INTEGER", "NUMERIC")
 """Types that give text an order by time or number."""
@@ -48,7 +48,7 @@ def check_key_columns(feed: Feed, url: str, reading: ndjson.Reading, known: Colu
             _check_key(feed, path, *found, reading, known)
     for path in order if feed.has_latest else ():
         if (found := column_at(today, path)) and (column := _observed(observed, path)):
-            _check_order(path, *found, column, reading, known)
+            _check_order(feed, path, *found, column, reading, known)
 
 
 def _check_key(
@@ -90,6 +90,7 @@ def _check_key(
 
 
 def _check_order(
+    feed: Feed,
     path: str,
     names: Path,
     now: Column,
@@ -115,7 +116,7 @@ def _check_order(
         where = f" ({reading.unit} {naive} has no UTC offset, {reading.unit} {zoned} has one)"
     before = column_at(known, path)
     was_text = before is not None and before[1].type == "STRING"
-    way = declaration(path, texts, _ORDERED, backfill=was_text) or (
+    way = declaration(feed, path, texts, _ORDERED, backfill=was_text) or (
         f"{ISO}, or take updated_at out of the feed's YAML. If the text does sort by time, say so: "
         f"types: {{{path}: STRING}}"
     )
@@ -126,18 +127,25 @@ def _check_order(
 
 
 def declaration(
-    path: str, texts: Sequence[str], types: Sequence[str], *, backfill: bool = False
+    feed: Feed, path: str, texts: Collection[str], types: Sequence[str], *, backfill: bool = False
 ) -> str | None:
-    """Return advice to declare the first of `types` that is valid for all texts, if any."""
-    filled = [text for text in texts if text]
-    blanks = len(filled) < len(texts)
-    for name in types if filled else ():
-        if all(ndjson.is_valid(name, text) for text in filled):
-            if blanks and name in TIMES and not backfill:
-                return 'set empty_as_null: true in the feed\'s YAML, which reads "" as null'
-            also = ' and empty_as_null: true, which reads "" as null' if blanks else ""
-            return _declare(path, name, also, backfill=backfill)
-    return None
+    """Return advice to declare the first of `types` that all texts fit, if any."""
+    found = advise(texts, types)
+    if found is None:
+        return None
+    missing = sorted({*found.null_values} - {*feed.null_values})
+    values = null_values_of([*feed.null_values, *missing])
+    reads = f"which reads {', '.join(map(json.dumps, missing))} as null"
+    declared = found.declared
+    if declared is None:  # the shards so far have text, so inference alone would keep it
+        ways = [name for name in types if advise(texts, [name]) == found]
+        if not backfill or not ways:
+            return f"set {values} in the feed's YAML, {reads}"
+        declared = ways[0]
+    also = f" and {values}, {reads}" if missing else ""
+    if found.other:
+        also += f"; {flow_of(found.other)} fits all values as well, so ask which one is right"
+    return _declare(path, flow_of(declared), also, backfill=backfill)
 
 
 def _declare(path: str, kind: str, also: str = "", *, backfill: bool) -> str:

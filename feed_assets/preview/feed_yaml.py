@@ -14,7 +14,7 @@ from feed_assets.preview.printable import count_of
 from feed_assets.preview.request import ATTEMPTS, EXAMPLE_URL
 
 FILE = "defs.yaml"
-_ELSEWHERE = {"name", "url", "dataset", "partition_by_date", "types", "empty_as_null"}
+_ELSEWHERE = {"name", "url", "dataset", "partition_by_date", "types", "null_values"}
 
 
 def feed_yaml(preview: Preview) -> str:
@@ -52,11 +52,12 @@ def _lines(preview: Preview) -> Iterator[str]:
     if feed.types:
         yield yaml_line("types", dict(feed.types))
     elif types := dict(each.suggested_type for each in preview.findings if each.suggested_type):
-        yield f"  #{yaml_line('types', types, 'numbers in quotes')[1:]}"
-    if feed.empty_as_null:
-        yield yaml_line("empty_as_null", True)
-    elif any(each.empty_would_be_null for each in preview.findings):
-        yield '  # empty_as_null: true  # for columns that are STRING only because of ""'
+        yield f"  #{yaml_line('types', types, 'for columns of text')[1:]}"
+    if feed.null_values:
+        yield yaml_line("null_values", list(feed.null_values))
+    elif values := {value for each in preview.findings for value in each.null_values}:
+        comment = "for columns that are STRING only because of these"
+        yield f"  #{yaml_line('null_values', sorted(values), comment)[1:]}"
     if preview.bad_line_count and "max_bad_lines" not in given:
         yield f"  # max_bad_lines: {preview.bad_line_count}  # if they cannot be corrected"
 

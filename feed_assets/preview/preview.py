@@ -82,7 +82,7 @@ def _preview(request: PreviewRequest, feed: Feed, mask: SecretMask) -> Preview:
         types=feed.types,
         max_bad_lines=sys.maxsize,
         max_line_bytes=feed.max_line_bytes,
-        empty_as_null=feed.empty_as_null,
+        null_values=feed.null_values,
         flexible_names=feed.partition_by_date is None,  # `table_*` works with plain names only
         kept_bad_lines=KEPT_BAD_LINES,
         unit=feed.unit,
@@ -103,7 +103,7 @@ def _preview(request: PreviewRequest, feed: Feed, mask: SecretMask) -> Preview:
             bad_lines=reading.bad_lines,
             bad_line_count=reading.bad_line_count,
             warnings=list(_warnings(request, feed, rows)),
-            findings=list(findings(sent, rows)),
+            findings=findings(rows, options),
             suggestions=suggestions(sent, reading.table, rows.source.read(0, OFFSETS_BYTES)),
             mask=mask,
         )

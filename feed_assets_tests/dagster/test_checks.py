@@ -311,9 +311,14 @@ def test_the_day_is_that_of_the_feeds_time_zone(day: str, at: str, passes: bool)
     [
         (["yesterday"], f"at is STRING, which has no day; {ISO}"),
         (["2020-01-20", "20.01.2020"], f"at is STRING, which has no day; {ISO}"),
-        (["1579478400"], f"at is STRING, which has no day; {ISO}"),
-        ([1579478400], f"at is INTEGER, which has no day; {ISO}"),
-        (["2020-01-20", ""], "at is STRING, which has no day; set empty_as_null: true in the"),
+        (["1579478400", "x"], f"at is STRING, which has no day; {ISO}"),
+        ([1579478], f"at is INTEGER, which has no day; {ISO}"),
+        (
+            [1579478400],
+            "at is INTEGER, which has no day; declare its type in the feed's YAML "
+            "(types: {at: {type: TIMESTAMP, format: epoch_s}})",
+        ),
+        (["2020-01-20", ""], 'at is STRING, which has no day; set null_values: [""] in the'),
         (["2020-01-20"], "at is STRING, which has no day; declare its type in the feed's YAML "),
     ],
     ids=str,

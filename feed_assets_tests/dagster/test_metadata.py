@@ -121,7 +121,7 @@ def test_a_value_that_the_ui_cannot_show_is_refused_with_its_field(
         ({"dataset": "shop"}, "both"),
         ({"table": "other"}, "both"),
         ({"types": {"total": "NUMERIC"}}, "orders"),
-        ({"empty_as_null": True}, "orders"),
+        ({"null_values": ["-"]}, "orders"),
         ({"max_bad_lines": 1}, "orders"),
         ({"max_line_bytes": 1000}, "orders"),
         ({"headers": {"X-Shop": "eu"}}, "orders"),
@@ -161,7 +161,7 @@ def test_the_code_version_knows_a_snapshot_from_days_and_no_order_of_types() -> 
 def test_each_attribute_is_one_that_decides_of_the_rows_or_not() -> None:
     """A new attribute wants a line in the table above."""
     described = {
-        *{"name", "url", "dataset", "table", "partition_by_date", "types", "empty_as_null"},
+        *{"name", "url", "dataset", "table", "partition_by_date", "types", "null_values"},
         *{"max_bad_lines", "max_line_bytes", "key", "updated_at", "headers"},
         *{"empty_statuses", "deleted", "format", "records", "pages"},
     }

@@ -156,7 +156,7 @@ def test_a_table_that_is_not_as_it_was_left_is_loaded_again(
 
 
 @pytest.mark.parametrize(
-    "attributes", [{"types": {"total": "NUMERIC"}}, {"empty_as_null": True}, {"table": "orders2"}]
+    "attributes", [{"types": {"total": "NUMERIC"}}, {"null_values": ["-"]}, {"table": "orders2"}]
 )
 def test_a_feed_that_is_declared_otherwise_is_loaded_again(
     project: Callable[..., Project], server: FeedServer, attributes: dict[str, Any]

@@ -215,21 +215,36 @@ def test_a_snapshots_key_may_be_a_fraction_as_no_view_is_made_by_it(
 
 ISO_ADVICE = "have the feed send ISO 8601 (2020-01-31T10:00:00Z), all with a UTC offset or all"
 TEXTS: Sequence[tuple[Sequence[Any], str, str, dict[str, Any] | None]] = [
-    (["31.01.2020", "05.02.2020"], '(line 1: "31.01.2020")', ISO_ADVICE, None),
+    (
+        ["31.01.2020", "05.02.2020", "00.00.0000"],
+        '(line 1: "31.01.2020")',
+        '(types: {at: {type: DATETIME, format: "%d.%m.%Y"}}) and null_values: ["00.00.0000"], '
+        'which reads "00.00.0000" as null',
+        {
+            "types": {"at": {"type": "DATETIME", "format": "%d.%m.%Y"}},
+            "null_values": ["00.00.0000"],
+        },
+    ),
+    (
+        ["01/02/2020 10:00 +0100"],
+        '(line 1: "01/02/2020 10:00 +0100")',
+        '{type: TIMESTAMP, format: "%m/%d/%Y %H:%M %z"} fits all values as well, so ask which one',
+        {"types": {"at": {"type": "TIMESTAMP", "format": "%d/%m/%Y %H:%M %z"}}},
+    ),
     (["2020-01-31", "05.02.2020"], '(line 2: "05.02.2020")', ISO_ADVICE, None),
     (["2020-01-31 10:00 CET"], '(line 1: "2020-01-31 10:00 CET")', ISO_ADVICE, None),
     (["2020-W05-5"], '(line 1: "2020-W05-5")', "types: {at: STRING}", {"types": {"at": "STRING"}}),
     (
         ["2020-01-31", ""],
         '(line 2: "")',
-        'set empty_as_null: true in the feed\'s YAML, which reads "" as null',
-        {"empty_as_null": True},
+        'set null_values: [""] in the feed\'s YAML, which reads "" as null',
+        {"null_values": [""]},
     ),
     (
-        ["2020-01-31T10:00:00Z", "", None],
-        '(line 2: "")',
-        "set empty_as_null: true",
-        {"empty_as_null": True},
+        ["2020-01-31T10:00:00Z", "N/A", None],
+        '(line 2: "N/A")',
+        'set null_values: ["N/A"]',
+        {"null_values": ["N/A"]},
     ),
     (
         ["2020-01-31", "2020-01-31T10:00:00Z"],
@@ -242,8 +257,8 @@ TEXTS: Sequence[tuple[Sequence[Any], str, str, dict[str, Any] | None]] = [
     (
         ["9", ""],
         '(line 1: "9")',
-        '(types: {at: INTEGER}) and empty_as_null: true, which reads "" as null',
-        {"types": {"at": "INTEGER"}, "empty_as_null": True},
+        '(types: {at: INTEGER}) and null_values: [""], which reads "" as null',
+        {"types": {"at": "INTEGER"}, "null_values": [""]},
     ),
     (["", ""], '(line 1: "")', ISO_ADVICE, None),
     (["2020-02-30"], '(line 1: "2020-02-30")', ISO_ADVICE, None),
@@ -295,4 +310,7 @@ def test_text_is_taken_where_no_latest_state_is_made_by_it(tables: DuckDBWarehou
     assert import_snapshot(tables, row, **latest()).stored.rows == 1
     imported = import_day(tables, Table("crm", "days"), FIRST, row, updated_at="at")
     (check,) = (check for check in imported.checks if check.name == "updated_at")
-    assert check.summary == f"at is STRING, which has no day; {ISO_ADVICE} without"
+    assert check.summary == (
+        "at is STRING, which has no day; declare its type in the feed's YAML "
+        '(types: {at: {type: DATETIME, format: "%d.%m.%Y"}})'
+    )

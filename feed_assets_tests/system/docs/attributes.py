@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -16,7 +16,13 @@ from feed_assets.config.feed import Feed
 from feed_assets_tests.system.docs.pages import DOCS
 
 PAGE = DOCS / "attributes.md"
-NAMES = {"str": "text", "int": "integer", "float": "number", "bool": "true or false"}
+NAMES = {
+    "str": "text",
+    "dict": "mapping",
+    "int": "integer",
+    "float": "number",
+    "bool": "true or false",
+}
 HEAD = """\
 # Attributes
 
@@ -86,6 +92,7 @@ def _name(annotation: Any) -> str:
     if origin is Annotated:
         return _name(inner[0])
     if origin in (Union, UnionType):
+        inner = tuple(dict if get_origin(each) is Mapping else each for each in inner)
         return " or ".join(_name(each) for each in inner if each is not type(None))
     if origin is tuple:
         return f"list of {_name(inner[0])}"
@@ -110,7 +117,7 @@ def _yaml(value: Any) -> str:
         return "{" + ", ".join(f"{key}: {_yaml(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_yaml, value)) + "]"
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][\w./:-]*", value):
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./:-]*|(?!0{4})\d[\w./:-]*", value):
         return str(value)
     return json.dumps(value, ensure_ascii=False, default=str)
 

@@ -14,6 +14,7 @@ from feed_assets.errors import BadLines, TypeConflict
 from feed_assets.ndjson.datatypes.kinds import TYPES
 from feed_assets.schema.columns import Column, columns_of, with_text_types
 from feed_assets.schema.table import Table
+from feed_assets.schema.time_formats import DIRECTIVES, EPOCHS, FORMATTED
 from feed_assets.warehouse.duckdb.schema import sql_type
 from feed_assets.warehouse.schema_evolution import merge_schemas
 from feed_assets_tests.system.docs.pages import code, page
@@ -55,9 +56,9 @@ def test_a_column_of_these_values_is_of_this_type(example: str, column: str, sto
 
 def test_empty_text_as_null_leaves_dates_dates() -> None:
     (row,) = (row for row in TYPES_PAGE.table_under("Inferred from the data") if '`""`' in row[1])
-    assert "empty_as_null: true" in TYPES_PAGE.prose
+    assert "null_values: [" in TYPES_PAGE.prose
 
-    reading = read_column(*spans(row[1]), empty_as_null=True)
+    reading = read_column(*spans(row[1]), null_values=[""])
     assert reading.table["c"].to_pylist() == [datetime(2020, 1, 20), None]
 
 
@@ -80,6 +81,29 @@ def test_a_declared_type_accepts_and_refuses(
     for value in spans(refuses):
         with pytest.raises(BadLines, match=f"in column c, declared {name}"):
             read_column(value, types={"c": name})
+
+
+FORMATS = TYPES_PAGE.table_under("Dates and times in other formats")
+
+
+@pytest.mark.parametrize(("name", "time_format", "takes", "refuses", "stored"), FORMATS)
+def test_a_format_accepts_and_refuses(
+    name: str, time_format: str, takes: str, refuses: str, stored: str
+) -> None:
+    types: Any = {"c": {"type": name, "format": code(time_format)}}
+    reading = read_column(*spans(takes), types=types)
+
+    assert [each.type for each in columns_of(reading.schema)] == [name]
+    assert [written(each) for each in reading.table["c"].to_pylist()] == spans(stored)
+    for value in spans(refuses):
+        with pytest.raises(BadLines, match=f"in column c, declared {name} {code(time_format)}"):
+            read_column(value, types=types)
+
+
+def test_the_page_names_every_directive() -> None:
+    assert f"`{' '.join(f'%{each}' for each in DIRECTIVES)} %%`" in TYPES_PAGE.prose
+    assert {row[0] for row in FORMATS} == {*FORMATTED}
+    assert all(f"`{each}`" in TYPES_PAGE.prose for each in EPOCHS)
 
 
 def test_the_page_lists_every_type_that_can_be_declared() -> None:

@@ -90,8 +90,9 @@ def test_by_date_with_all_that_was_given(
         monkeypatch.setenv(variable, "hunter2")
     server.answer = lambda _: lines(*ORDERS)
     options = ["--date", "2020-01-20", "--basic-auth", "NAME", "PASSWORD"]
-    options += ["--header-env", "X-Key=KEY", "--allow-insecure", "--empty-as-null"]
+    options += ["--header-env", "X-Key=KEY", "--allow-insecure", "--null-value", ""]
     options += ["--type", "createdAt=DATE", "--type", "a.b: c=STRING", "--max-feed-bytes", "999"]
+    options += ["--type", "x=y=TIMESTAMP:%d=%m=%Y %H:%M%z"]
     feed, text = declared(server, capsys, *options)
     found = set_of(feed)
     assert str(found.pop("partition_by_date")["start_date"]) == "2020-01-20"
@@ -102,8 +103,12 @@ def test_by_date_with_all_that_was_given(
         "basic_auth": {"username_env": "NAME", "password_env": "PASSWORD"},
         "headers_env": {"X-Key": "KEY"},
         "allow_insecure": True,
-        "empty_as_null": True,
-        "types": {"createdAt": "DATE", "a.b: c": "STRING"},
+        "null_values": ("",),
+        "types": {
+            "createdAt": "DATE",
+            "a.b: c": "STRING",
+            "x=y": {"type": "TIMESTAMP", "format": "%d=%m=%Y %H:%M%z"},
+        },
         "max_feed_bytes": 999,
         "key": ("orderId",),
         "updated_at": "updatedAt",
@@ -156,14 +161,14 @@ def test_suggestions_from_the_rows_are_comments(
         {"at": "", "price": "1.50"}, {"at": "2020-01-20", "price": "2.00"}, "bad"
     )
     _, text = declared(server, capsys)
-    for line in ("empty_as_null: true", "types: {price: NUMERIC}", "max_bad_lines: 1"):
+    for line in ("null_values: ['']", "types: {price: NUMERIC}", "max_bad_lines: 1"):
         assert f"  # {line}  # " in text
     uncommented = "".join(
         line.replace("  # ", "  ", 1) if line.startswith("  # ") else line
         for line in text.splitlines(keepends=True)
     )
     feed = loaded(uncommented)
-    assert (feed.empty_as_null, feed.types, feed.max_bad_lines) == (True, {"price": "NUMERIC"}, 1)
+    assert (feed.null_values, feed.types, feed.max_bad_lines) == (("",), {"price": "NUMERIC"}, 1)
 
 
 @pytest.mark.parametrize(

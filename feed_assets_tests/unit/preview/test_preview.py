@@ -43,29 +43,58 @@ def many(value: Any, *others: Any) -> list[Any]:
     [
         (
             many("2020-01-20", ""),
-            '1 of 1,000 values is "", the first at line 501; --empty-as-null makes it DATETIME',
+            '1 of 1,000 values is "", the first at line 501; --null-value "" makes it DATETIME',
         ),
         (
             many("2020-01-20T10:00Z", "", ""),
-            '2 of 1,000 values are "", the first at line 501; --empty-as-null makes it TIMESTAMP',
+            '2 of 1,000 values are "", the first at line 501; --null-value "" makes it TIMESTAMP',
         ),
         (
             many(7, ""),
-            '1 of 1,000 values is "", the first at line 501; --empty-as-null may make it INTEGER',
+            '1 of 1,000 values is "", the first at line 501; --null-value "" makes it INTEGER',
         ),
         (
             many(7.5, "", 3),
-            '1 of 1,000 values is "", the first at line 501; --empty-as-null may make it FLOAT',
+            '1 of 1,000 values is "", the first at line 501; --null-value "" makes it FLOAT',
         ),
         (
             many("2020-01-20", "n/a", ""),
-            '998 dates, but 2 strings (line 501 "n/a", line 502 ""); '
-            "--type x=DATETIME refuses these lines",
+            '2 of 1,000 values are "n/a" or "", the first at line 501; --null-value "n/a" '
+            '--null-value "" makes it DATETIME',
         ),
         (
             many(7, "n/a", None, "-", 1.5, "?", "!"),
             '995 numbers, but 4 strings (line 501 "n/a", line 503 "-", line 505 "?"); '
             "--type x=FLOAT refuses these lines",
+        ),
+        (
+            many("2020-01-20", "0000-00-00"),
+            '1 of 1,000 values is "0000-00-00", the first at line 501; --null-value "0000-00-00" '
+            "makes it DATETIME",
+        ),
+        (
+            many(7, "8", ""),
+            '999 numbers, but 1 string (line 502 ""); --type x=INTEGER refuses these lines',
+        ),
+        (
+            many("31.01.2020", "05.02.2020"),
+            'its values are times such as "31.01.2020"; --type x=DATETIME:%d.%m.%Y makes it '
+            "DATETIME",
+        ),
+        (
+            many("31/01/2020 10:00", "-"),
+            'its values are times such as "31/01/2020 10:00"; --null-value "-" '
+            '--type "x=DATETIME:%d/%m/%Y %H:%M" makes it DATETIME',
+        ),
+        (
+            many("05/01/2020", "06/01/2020"),
+            'its values are times such as "05/01/2020"; --type x=DATETIME:%d/%m/%Y makes it '
+            "DATETIME; --type x=DATETIME:%m/%d/%Y accepts all values as well, so ask which one is "
+            "right",
+        ),
+        (
+            many("2020-01-20", "?", "2020-02-30"),
+            '999 dates, but 1 string (line 501 "?")',
         ),
         (
             many(True, "yes", 0),
@@ -112,6 +141,22 @@ def test_a_finding_says_why_a_column_is_string_with_line_numbers(
     assert [each.text for each in found.findings] == [f"x is STRING: {text}"]
 
 
+def test_advice_is_tried_on_the_elements_of_a_json_document(tmp_path: Path) -> None:
+    path = tmp_path / "orders.json"
+    path.write_text('{"rows": [{"at": "2020-01-20"}, {"at": "N/A"}]}')
+    attributes = {"format": "json", "records": "rows"}
+    (finding,) = preview(PreviewRequest(str(path), attributes=attributes)).findings
+    assert finding.text.endswith('first at element 2; --null-value "N/A" makes it DATETIME')
+
+
+def test_digits_are_times_in_a_column_that_is_named_like_one(tmp_path: Path) -> None:
+    found = previewed(tmp_path, *column("createdAt", many("1579514400123", "")))
+    assert [each.text for each in found.findings] == [
+        "createdAt is STRING: its values are times such as 1579514400123; "
+        '--null-value "" --type createdAt=TIMESTAMP:epoch_ms makes it TIMESTAMP'
+    ]
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -121,6 +166,7 @@ def test_a_finding_says_why_a_column_is_string_with_line_numbers(
         many("1.50", "n/a"),
         many("1.50", ""),
         many(None, "x"),
+        many("1579514400123", "1579514400124"),  # perhaps a telephone number
         many(7, 8.5),
     ],
 )
@@ -132,7 +178,7 @@ def test_columns_that_are_plainly_text_or_typed_have_no_finding(
 
 def test_the_suggested_options_have_the_described_effect(tmp_path: Path) -> None:
     rows = column("x", many("2020-01-20", "")) + column("y", many(1.5, "2.50"))
-    found = previewed(tmp_path, *rows, empty_as_null=True, types={"y": "NUMERIC"})
+    found = previewed(tmp_path, *rows, null_values=[""], types={"y": "NUMERIC"})
     assert found.findings == []
     assert [each["type"] for each in found.json["schema"]] == ["DATETIME", "NUMERIC"]
 
@@ -144,9 +190,9 @@ def test_line_numbers_count_blank_and_bad_lines(tmp_path: Path) -> None:
 
 
 def test_a_mixed_field_of_a_record_is_named_by_its_path(tmp_path: Path) -> None:
-    rows = [{"a": {"b": value}} for value in (1, 2, "n/a")] + [{"a": None}]
+    rows = [{"a": {"b": value}} for value in (1, 2, "?")] + [{"a": None}]
     (text,) = (each.text for each in previewed(tmp_path, *rows).findings)
-    assert text.startswith('a.b is STRING: 2 numbers, but 1 string (line 3 "n/a")')
+    assert text.startswith('a.b is STRING: 2 numbers, but 1 string (line 3 "?")')
 
 
 def test_each_column_has_its_share_of_nulls_and_an_example(tmp_path: Path) -> None:
@@ -229,7 +275,7 @@ def test_an_import_does_what_the_preview_showed(
     by_date = {"partition_by_date": {"start_date": "2020-01-01"}} if day else {}
     attributes: dict[str, Any] = {
         "types": {"in.price": "NUMERIC", "doc": "JSON"},
-        "empty_as_null": True,
+        "null_values": [""],
     }
     made = project(**by_date, **attributes)
     rows = [
