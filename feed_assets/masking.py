@@ -49,6 +49,9 @@ def secret_mask(feed: Feed) -> SecretMask:
         client_id, secret = map(_from_env, feed.oauth2.variables)
         words.append(client_id)
         secrets += [secret, f"{quote_plus(client_id)}:{quote_plus(secret)}" if secret else ""]
+    if feed.sftp and feed.sftp.username_env:
+        words.append(_from_env(feed.sftp.username_env))
+        secrets += map(_from_env, feed.sftp.variables[1:])
     secrets += map(_from_env, feed.query_env.values())
     for value in map(_from_env, feed.headers_env.values()):
         secrets += [value, value.partition(" ")[2]]  # which may follow a scheme: Bearer, Token

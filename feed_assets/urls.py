@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import parse_qsl, quote, urljoin
@@ -11,22 +11,27 @@ from urllib.parse import parse_qsl, quote, urljoin
 DAY = re.compile(r"\d{8}")
 ASCII = bytes(range(0x80)).decode()
 PLACEHOLDER = re.compile(r"\{[^{}]*\}")
-_PARTS = re.compile(r"(https?)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.IGNORECASE)
+WEB = ("http", "https")
+BUCKETS = ("gs", "s3")
+FILES = ("file", "sftp")
+SOURCES = WEB + FILES + BUCKETS
+_PARTS = re.compile(r"([a-z][a-z0-9]*)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.IGNORECASE)
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 _LABELS = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
 _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")  # many parsers see IPv4 there
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNQUOTED = "%/?:@!$&'()*+,;=-._~"  # RFC 3986, 3.3 and 3.4
 _ADDED_DAY = re.compile(r"[?&]date=\d{8}$")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+_DEFAULT_PORTS = {"http": 80, "https": 443, "sftp": 22}
 
 
 @dataclass(frozen=True, repr=False)
 class Url:
-    """An http or https URL. `str(url)` is redacted; `full` has the secrets.
+    """A URL: http, https, or that of a file. `str(url)` is redacted; `full` has the secrets.
 
-    `host` is in lower case, an IPv6 address without its brackets. `path` and `query` are
-    percent-encoded. A fragment is dropped.
+    `host` is in lower case, an IPv6 address without its brackets; for gs:// and s3:// it is the
+    bucket, for file:// empty. `path` and `query` are percent-encoded. A fragment is dropped.
 
     A template has placeholders for the day in `path` or `query`. A URL made from it has their
     values in `public`, which `str(url)` shows, and the redacted template in `template`.
@@ -41,7 +46,7 @@ class Url:
     template: str | None = None
 
     @classmethod
-    def parse(cls, text: str, *, placeholders: bool = False) -> Url:
+    def parse(cls, text: str, *, placeholders: bool = False, schemes: Collection[str] = WEB) -> Url:
         """Parse a URL. Raise ValueError, without quotes, for one that parsers read differently.
 
         Examples are backslashes, white space and user info. All parsers find the same host and
@@ -49,13 +54,21 @@ class Url:
         """
         _check_characters(text)
         parts = _PARTS.fullmatch(text)
-        if parts is None or not parts[2]:
-            raise ValueError("is not an http or https URL")
+        scheme = parts[1].lower() if parts else ""
+        if parts is None or scheme not in schemes or (scheme in WEB and not parts[2]):
+            *first, last = schemes
+            raise ValueError(f"is not an {', '.join(first)} or {last} URL")
         authority, path, query = parts[2], parts[3], parts[4]
         if "@" in authority:
             raise ValueError("has credentials in it")
-        host, port = _host_and_port(authority)
-        scheme = parts[1].lower()
+        if scheme in BUCKETS:
+            host, port = _bucket(authority), None
+        elif scheme == "file":
+            host, port = _no_host(authority), None
+        else:
+            host, port = _host_and_port(authority)
+        if scheme not in WEB:
+            _check_file(text, path)
         safe = _UNQUOTED + "{}" * placeholders
         checked = f"{path}?{query}"
         if _BAD_PERCENT.search(PLACEHOLDER.sub("", checked) if placeholders else checked):
@@ -63,7 +76,7 @@ class Url:
         return cls(
             scheme,
             host,
-            _DEFAULT_PORTS[scheme] if port is None else port,
+            _DEFAULT_PORTS.get(scheme, 0) if port is None else port,
             quote(path or "/", safe=safe),
             None if query is None else quote(query, safe=safe),
         )
@@ -132,14 +145,14 @@ class Url:
 
     def _text(self, query: str | None) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.port == _DEFAULT_PORTS[self.scheme] else f":{self.port}"
+        port = "" if self.port == _DEFAULT_PORTS.get(self.scheme, 0) else f":{self.port}"
         asked = "" if query is None else f"?{query}"
         return f"{self.scheme}://{host}{port}{self.path}{asked}"
 
 
 def is_private(url: Url) -> bool:
-    """Return True if nobody can intercept the request: https, or localhost."""
-    return url.scheme == "https" or url.is_loopback
+    """Return True if nobody can intercept the request: anything but http, or localhost."""
+    return url.scheme != "http" or url.is_loopback
 
 
 def may_follow(url: Url, target: Url) -> bool:
@@ -162,6 +175,28 @@ def redact(text: str) -> str:
 def _check_characters(text: str) -> None:
     if any(char == "\\" or char.isspace() or not char.isprintable() for char in text):
         raise ValueError("has a space, a control character or a backslash in it")
+
+
+def _check_file(text: str, path: str) -> None:
+    if "?" in text or "#" in text:
+        raise ValueError("has a ? or # in it, which a file's URL cannot have (write %3F or %23)")
+    if "*" in path:
+        raise ValueError("has a * in it; a feed is one file, or one file a day")
+    if path.endswith("/") or not path:
+        raise ValueError("names a folder; write the path of a file")
+
+
+def _bucket(authority: str) -> str:
+    """Return the bucket. Its name may look like an IP address or have capitals."""
+    if not _BUCKET.fullmatch(authority):
+        raise ValueError("has a bucket whose name cannot be right")
+    return authority
+
+
+def _no_host(authority: str) -> str:
+    if authority not in ("", "localhost"):
+        raise ValueError("has a host in it; write file:///path/to/file, with three slashes")
+    return ""
 
 
 def _host_and_port(authority: str) -> tuple[str, int | None]:

@@ -11,7 +11,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Literal
 from urllib.parse import quote, quote_plus
 
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from feed_assets.config.model import FrozenModel
 from feed_assets.errors import SettingError
@@ -26,6 +26,7 @@ OURS = re.compile(
     re.IGNORECASE,
 )
 CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_PUBLIC_KEY = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/]{16,}={0,2}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -138,6 +139,83 @@ class OAuth2(FrozenModel):
     def tokens(self) -> Sequence[str]:
         """The latest tokens that were issued in this process."""
         return tuple(self._issued)
+
+
+class Sftp(FrozenModel):
+    """Login at an SFTP server. Secrets are read from environment variables."""
+
+    username_env: str | None = Field(
+        None,
+        examples=["CRM_SFTP_USERNAME"],
+        description="Environment variable with the user name.",
+    )
+    password_env: str | None = Field(
+        None,
+        examples=["CRM_SFTP_PASSWORD"],
+        description="Environment variable with the password.",
+    )
+    private_key_env: str | None = Field(
+        None,
+        examples=["CRM_SFTP_KEY"],
+        description="Environment variable with the path of a private key, or with the key.",
+    )
+    passphrase_env: str | None = Field(
+        None,
+        examples=["CRM_SFTP_PASSPHRASE"],
+        description="Environment variable with the private key's passphrase.",
+    )
+    host_key: str | None = Field(
+        None,
+        examples=[
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGRqWn3mAyzO6dpyyKm0uzYPfTSnWVFvEbEKWcJCLxgW"
+        ],
+        description="Public key of the server. Default: those in ~/.ssh/known_hosts.",
+    )
+
+    _are_variables = field_validator(
+        "username_env", "password_env", "private_key_env", "passphrase_env"
+    )(lambda value: value if value is None else check_variable(value))
+
+    @field_validator("host_key")
+    @classmethod
+    def _is_a_public_key(cls, value: str | None) -> str | None:
+        if value is not None and not _PUBLIC_KEY.fullmatch(value):
+            raise ValueError("is not a public key; write its type and its base64: ssh-ed25519 AAAA")
+        return value
+
+    @model_validator(mode="after")
+    def _is_a_login(self) -> Sftp:
+        if self.password_env and self.private_key_env:
+            raise ValueError("has a password_env and a private_key_env; leave one out")
+        if bool(self.username_env) != bool(self.password_env or self.private_key_env):
+            raise ValueError("must have username_env with password_env or private_key_env")
+        if self.passphrase_env and not self.private_key_env:
+            raise ValueError("has passphrase_env, which belongs to private_key_env")
+        return self
+
+    @property
+    def variables(self) -> Sequence[str]:
+        """Names of the environment variables."""
+        all_of_them = (
+            self.username_env,
+            self.password_env,
+            self.private_key_env,
+            self.passphrase_env,
+        )
+        return [each for each in all_of_them if each]
+
+    def credentials(self) -> tuple[str | None, str | None, str | None, str | None]:
+        """Return user name, password, private key and passphrase. Raises SettingError."""
+        username, password, key, passphrase = (
+            _from_env(each, "sftp") if each else None
+            for each in (
+                self.username_env,
+                self.password_env,
+                self.private_key_env,
+                self.passphrase_env,
+            )
+        )
+        return username, password, key, passphrase
 
 
 def parameters_from_env(variables: Mapping[str, str]) -> Mapping[str, str]:

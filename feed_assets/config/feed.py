@@ -15,6 +15,7 @@ from feed_assets.config.auth import (
     BasicAuth,
     BearerAuth,
     OAuth2,
+    Sftp,
     certificate_from_env,
     check_fixed_headers,
     check_headers,
@@ -27,12 +28,12 @@ from feed_assets.config.deleted_rows import DeletedRows
 from feed_assets.config.model import FrozenModel, Name
 from feed_assets.config.pages import Pages, check_path
 from feed_assets.config.partition import PartitionByDate
-from feed_assets.config.url_template import has_placeholders, parse_template, url_of_day
+from feed_assets.config.url_template import has_placeholders, parse_source, url_of_day
 from feed_assets.config.values import NO_EMPTY_AS_NULL, NullValues, Types
 from feed_assets.schema.datatypes import BY_NAME, parents
 from feed_assets.schema.table import Table
 from feed_assets.schema.type_declarations import declaration_schema, declared_name
-from feed_assets.urls import Url, is_private
+from feed_assets.urls import BUCKETS, WEB, Url, is_private
 
 COUNT = 2**63 - 1
 """Largest number of rows, lines or bytes (64-bit integer)."""
@@ -72,6 +73,18 @@ MAX_DESCRIPTION = 1024
 """Characters. https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema"""
 EMPTY_STATUSES = {204, 400, 404, 410, 422}
 """Statuses that some server answers for a day without rows, and none for a refusal."""
+WEB_ONLY = (
+    "pages",
+    "basic_auth",
+    "bearer_auth",
+    "oauth2",
+    "query_env",
+    "client_certificate_env",
+    "headers_env",
+    "headers",
+    "allow_insecure",
+)
+"""Attributes of requests over HTTP."""
 STORED_BY = (
     "url",
     "format",
@@ -90,7 +103,7 @@ STORED_BY = (
 
 
 class Feed(FrozenModel):
-    """A feed: the URL of its NDJSON, and the table for its rows."""
+    """A feed: the URL of its rows, and the table for them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -104,22 +117,25 @@ class Feed(FrozenModel):
     )
     url: str = Field(
         examples=["https://example.com/feed.ndjson"],
-        description="URL of the feed. {date}, {date:%Y-%m-%d} and {next_date} stand for the day. "
-        "Without them date=YYYYMMDD is added to the query of a feed by date.",
+        description="URL of the feed: https, file, sftp, gs or s3. {date}, {date:%Y-%m-%d} and "
+        "{next_date} stand for the day. Without them date=YYYYMMDD is added to the query of a feed "
+        "by date.",
     )
 
     @field_validator("url")
     @classmethod
-    def _is_http(cls, value: str) -> str:
+    def _is_a_source(cls, value: str) -> str:
         if "{{" in value:
             raise ValueError("has a template in it, which is not filled in; write the URL itself")
         try:
-            _parse(value)
+            parse_source(value)
         except ValueError as mistake:
-            if has_placeholders(value):
+            scheme = value.partition("://")[0].lower()
+            if has_placeholders(value) or scheme in ("file", *BUCKETS):
                 raise
+            where, by = ("sftp", "sftp") if scheme == "sftp" else ("https", "basic_auth")
             raise ValueError(
-                f"{mistake}; write https://example.com/feed.ndjson, and credentials by basic_auth"
+                f"{mistake}; write {where}://example.com/feed.ndjson, and credentials by {by}"
             ) from None
         return value
 
@@ -198,6 +214,12 @@ class Feed(FrozenModel):
     @classmethod
     def _is_a_variable(cls, value: str | None) -> str | None:
         return value if value is None else check_variable(value)
+
+    sftp: Sftp | None = Field(
+        None,
+        examples=[{"username_env": "CRM_SFTP_USERNAME", "private_key_env": "CRM_SFTP_KEY"}],
+        description="Login of a feed at sftp://. Default: that of ~/.ssh and the SSH agent.",
+    )
 
     headers_env: Annotated[Mapping[str, str], AfterValidator(check_headers)] = Field(
         default_factory=dict,
@@ -491,6 +513,7 @@ class Feed(FrozenModel):
                 "would send its credentials over plain http; use https, or set allow_insecure: true"
             )
         self._has_pages()
+        self._fits_its_source()
         if self.records and self.format != "json":
             raise ValueError("has records, which only a JSON document has; declare format: json")
         self._have_an_order()
@@ -521,6 +544,26 @@ class Feed(FrozenModel):
                 "updated_at"
             )
         return self
+
+    def _fits_its_source(self) -> None:
+        scheme = self.address.scheme
+        if self.sftp and scheme != "sftp":
+            raise ValueError("has sftp, which only a url with sftp:// uses; leave it out")
+        if scheme in WEB:
+            return
+        if given := next((name for name in WEB_ONLY if getattr(self, name)), None):
+            raise ValueError(
+                f"has {given}, which only a url with http:// or https:// uses; leave it out"
+            )
+        if set(self.empty_statuses) - {404}:
+            raise ValueError(
+                "has empty_statuses of a web server; the only one of a file is 404, a missing file"
+            )
+        if self.partition_by_date and not has_placeholders(self.url):
+            raise ValueError(
+                f"has no day in its url, so each day would be the same file; write, for example, "
+                f"{scheme}://.../{{date:%Y-%m-%d}}.ndjson"
+            )
 
     def _has_pages(self) -> None:
         if self.pages is None:
@@ -595,7 +638,7 @@ class Feed(FrozenModel):
     @property
     def address(self) -> Url:
         """The feed's URL, parsed; a template if it has placeholders."""
-        return _parse(self.url)
+        return parse_source(self.url)
 
     def url_for(self, day: date | None) -> Url:
         """Return the URL to request: by date, with the day filled in, or added to its query."""
@@ -613,6 +656,7 @@ class Feed(FrozenModel):
         return [
             *(auth.model_dump().values() if auth else ()),
             *(self.oauth2.variables if self.oauth2 else ()),
+            *(self.sftp.variables if self.sftp else ()),
             *self.query_env.values(),
             *((self.client_certificate_env,) if self.client_certificate_env else ()),
             *self.headers_env.values(),
@@ -632,6 +676,8 @@ class Feed(FrozenModel):
         self.credentials(), self.secret_parameters(), self.certificate()
         if self.oauth2:
             self.oauth2.request()
+        if self.sftp:
+            self.sftp.credentials()
 
     def credentials(self) -> Mapping[str, bytes]:
         """Return the secret headers. Raises SettingError for a variable that is not set."""
@@ -642,10 +688,6 @@ class Feed(FrozenModel):
         """Show all attributes, the URL redacted."""
         for name, value in super().__repr_args__():
             yield name, str(self.address) if name == "url" else value
-
-
-def _parse(url: str) -> Url:
-    return parse_template(url) if has_placeholders(url) else Url.parse(url)
 
 
 def _hash(*declared: object) -> str:

@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from feed_assets.urls import PLACEHOLDER, Url
+from feed_assets.urls import PLACEHOLDER, SOURCES, Url
 
 _DEFAULT = "%Y%m%d"
 _NAMED = re.compile(r"\{(date|next_date)(?::([^{}]+))?\}")
@@ -40,13 +40,18 @@ def has_placeholders(url: str) -> bool:
     return "{" in url or "}" in url
 
 
+def parse_source(text: str) -> Url:
+    """Parse a feed's URL, with placeholders or without. Raises ValueError."""
+    return parse_template(text) if has_placeholders(text) else Url.parse(text, schemes=SOURCES)
+
+
 def parse_template(text: str) -> Url:
     """Parse a URL with placeholders. Raise ValueError for others, or one that is in the host."""
     for found in PLACEHOLDER.findall(text):
         _check(found)
     if has_placeholders(PLACEHOLDER.sub("", text)):
         raise ValueError("has a brace without its other one (write %7B for { and %7D for })")
-    url = Url.parse(text, placeholders=True)
+    url = Url.parse(text, placeholders=True, schemes=SOURCES)
     if "{" not in url.path + (url.query or ""):
         raise ValueError("has a placeholder after #, which is not requested")
     return url

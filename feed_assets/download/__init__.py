@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from functools import partial
 from logging import Logger, LoggerAdapter
 from traceback import format_tb
 from typing import TYPE_CHECKING, Any
-
-import requests
 
 from feed_assets.config.feed import Feed
 from feed_assets.config.pages import Pages
@@ -19,20 +18,43 @@ from feed_assets.download.body_file import Download as Download
 from feed_assets.download.body_file import Unchanged as Unchanged
 from feed_assets.download.cancellation import DownloadCancelled
 from feed_assets.download.cancellation import Transfer as Transfer
-from feed_assets.download.http import ConditionRefused, open_response
-from feed_assets.download.http import session as session
+from feed_assets.download.http import ConditionRefused, open_response, web_session
+from feed_assets.download.response import Open
 from feed_assets.download.response_body import BodyEnd, ResponseBody
 from feed_assets.download.retry import Attempts
 from feed_assets.download.validators import Validators as Validators
 from feed_assets.errors import DownloadError, FeedAssetsError, UnexpectedFailure
-from feed_assets.urls import Url
+from feed_assets.urls import BUCKETS, Url
 
 if TYPE_CHECKING:
     from feed_assets.json_document.lines import JsonLines
 
 
+@contextmanager
+def session(feed: Feed) -> Iterator[Open]:
+    """Open a session for all days of a run, which share connections. Raises SettingError."""
+    scheme = feed.address.scheme
+    if scheme == "file":
+        from feed_assets.download.files import open_local_file
+
+        yield partial(open_local_file, feed)
+    elif scheme == "sftp":
+        from feed_assets.download.sftp import sftp_session
+
+        with sftp_session(feed) as open_file:
+            yield open_file
+    elif scheme in BUCKETS:
+        from feed_assets.download.buckets import bucket_of, open_object
+
+        with web_session(feed) as http:
+            yield partial(open_object, http, bucket_of(feed), feed)
+    else:
+        with web_session(feed) as http:
+            yield partial(open_response, http, feed)
+
+
 def download(
-    http: requests.Session,
+    open_body: Open,
     feed: Feed,
     day: date | None,
     transfer: Transfer,
@@ -50,7 +72,7 @@ def download(
     """
     url = feed.url_for(day)
     with transfer, BodyFile(feed, str(url), transfer, on_start, log) as file:
-        read = partial(_read_body, http, feed, url, file, transfer, log)
+        read = partial(_read_body, open_body, feed, file, transfer, log)
         try:
             if feed.pages:
                 _read_pages(feed, feed.pages, url, file, read, log)
@@ -85,9 +107,8 @@ def _read_pages(
 
 
 def _read_body(
-    http: requests.Session,
+    open_body: Open,
     feed: Feed,
-    feed_url: Url,
     file: BodyFile,
     transfer: Transfer,
     log: LoggerAdapter[Any],
@@ -96,10 +117,8 @@ def _read_body(
 ) -> BodyEnd | None:
     """Read the body or one page of it, in as many attempts as it needs; None if unchanged."""
     attempts = Attempts(feed, transfer, log)
-    body = ResponseBody(
-        str(url), file, transfer, log, if_changed_from, new_document=_document_reader(feed)
-    )
-    while (failed := _attempt(http, feed, feed_url, url, body, transfer)) is not None:
+    body = ResponseBody(str(url), file, log, if_changed_from, new_document=_document_reader(feed))
+    while (failed := _attempt(open_body, url, body, transfer)) is not None:
         attempts.wait_before_next(failed)
     return body.end
 
@@ -114,17 +133,14 @@ def _document_reader(feed: Feed) -> Callable[[], JsonLines] | None:
 
 
 def _attempt(
-    http: requests.Session,
-    feed: Feed,
-    feed_url: Url,
+    open_body: Open,
     url: Url,
     body: ResponseBody,
     transfer: Transfer,
 ) -> DownloadError | None:
     """Send one request and read its response; return the error that a retry may solve."""
-    headers = body.request_headers()
     try:
-        with open_response(http, feed, url, headers, transfer, feed_url) as response:
+        with open_body(url, body.next_request(), transfer) as response:
             transfer.first_response.set()
             body.read(response)
     except ConditionRefused as failure:

@@ -6,7 +6,8 @@ import re
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse, parse_headers
 from typing import Any, Self
@@ -22,6 +23,10 @@ MAX_INTERIM_RESPONSES = 1000
 """Interim responses (1xx) accepted before the final one; busy servers send some as they work."""
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
 _this_thread = threading.local()
+
+
+def _nothing() -> None:
+    """Interrupt no call."""
 
 
 class DownloadCancelled(Exception):
@@ -58,6 +63,7 @@ class Transfer:
         """Set when the first request has a response, or can no longer get one."""
         self._connection: _TrackedConnection | None = None
         self._socket: socket.socket | None = None
+        self._interrupt: Callable[[], object] = _nothing
         self._timer = threading.Timer(seconds, self._disconnect)
         self._timer.daemon = True
 
@@ -115,8 +121,19 @@ class Transfer:
         """Forget the connection, which another download may now use."""
         self._connection = self._socket = None
 
+    @contextmanager
+    def interrupting(self, interrupt: Callable[[], object]) -> Iterator[None]:
+        """Call `interrupt` if the transfer ends in the block; raise as `check` does."""
+        self._interrupt = interrupt
+        try:
+            self.check()
+            yield
+        finally:
+            self._interrupt = _nothing
+
     def _disconnect(self) -> None:
         """Interrupt the thread's network call; `check` then raises the reason."""
+        self._interrupt()
         connection = self._connection
         if connection is None or connection.transfer is not self:  # another download uses it
             return

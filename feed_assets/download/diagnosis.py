@@ -35,10 +35,13 @@ _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACK
 _TLS_ALERT = "\x15\x03"
 
 
-def diagnose(failure: Exception, url: Url, proxy: str | None, feed: Feed) -> FeedAssetsError:
+def diagnose(
+    failure: Exception, url: Url, proxy: str | None, feed: Feed, setting: str
+) -> FeedAssetsError:
     """Return the error for a failed request; `proxy` is the proxy it used, if any.
 
-    It is transient only if a retry with the same settings can succeed.
+    `setting` has the URL and is what to check. The error is transient only if a retry with the
+    same settings can succeed.
     """
     shown = url.without_day
     if proxy is not None:
@@ -46,12 +49,12 @@ def diagnose(failure: Exception, url: Url, proxy: str | None, feed: Feed) -> Fee
     causes = list(_causes(failure))
     if why := _setting(failure, causes, proxy):
         return SettingError(why)
-    if why := _refusal(causes, url, proxy, feed):
+    if why := _refusal(causes, url, proxy, feed, setting):
         return RequestRefused(f"{shown} {why}", url=shown)
     if why := _interruption(failure, causes, proxy, feed):
         return Unreachable(f"{shown} {why}", url=shown)
     return RequestRefused(
-        f"{shown} cannot be requested ({type(failure).__name__}); check the feed's url", url=shown
+        f"{shown} cannot be requested ({type(failure).__name__}); check {setting}", url=shown
     )
 
 
@@ -108,7 +111,9 @@ def _bad_authorities() -> str | None:
     return None
 
 
-def _refusal(causes: list[BaseException], url: Url, proxy: str | None, feed: Feed) -> str | None:
+def _refusal(
+    causes: list[BaseException], url: Url, proxy: str | None, feed: Feed, setting: str
+) -> str | None:
     """Describe a permanent cause."""
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -123,14 +128,14 @@ def _refusal(causes: list[BaseException], url: Url, proxy: str | None, feed: Fee
         if isinstance(cause, LineTooLong):
             return "answered with a header of more than 65,536 bytes; have its server send less"
         if isinstance(cause, UnknownProtocol):
-            return f"answered in {printable(cause.args[0])}, not in HTTP/1.1; check the feed's url"
+            return f"answered in {printable(cause.args[0])}, not in HTTP/1.1; check {setting}"
         if isinstance(cause, BadStatusLine) and not isinstance(cause, RemoteDisconnected):
             line = str(cause.args[0])
             if line.startswith(_TLS_ALERT):
-                return _HTTPS
+                return _https(setting)
             if not "HTTP/".startswith(line[:5].strip()):  # else it may have been cut
                 begins = printable(line, 20)
-                return f"did not answer in HTTP, but with {begins!r}; check the feed's url"
+                return f"did not answer in HTTP, but with {begins!r}; check {setting}"
         if type(cause) is HTTPException:  # "got more than ..."
             many = str(cause).removeprefix("got ")
             return f"answered with {many}; have its server send fewer"
@@ -138,14 +143,15 @@ def _refusal(causes: list[BaseException], url: Url, proxy: str | None, feed: Fee
     if _is_no_tls(causes) or (
         proxy is None and _has(causes, HandshakeTimeoutError) and _speaks_http(url, patience)
     ):
-        return "does not speak TLS; begin the feed's url with http://, or correct its port"
+        return f"does not speak TLS; begin {setting} with http://, or correct its port"
     cut = _has(causes, ConnectionError) or _has(causes, BadStatusLine)
     if proxy is None and cut and url.scheme == "http" and _speaks_tls(url, patience):
-        return _HTTPS
+        return _https(setting)
     return None
 
 
-_HTTPS = "speaks TLS only; begin the feed's url with https://, or correct its port"
+def _https(setting: str) -> str:
+    return f"speaks TLS only; begin {setting} with https://, or correct its port"
 
 
 def _interruption(

@@ -20,9 +20,12 @@ from requests.cookies import RequestsCookieJar, extract_cookies_to_jar
 from requests.utils import get_environ_proxies, select_proxy
 
 from feed_assets.config.feed import Feed
+from feed_assets.decompression import PIECE
 from feed_assets.download.cancellation import Adapter, Transfer
 from feed_assets.download.diagnosis import diagnose, proxy_wants_credentials
-from feed_assets.download.headers import delay, printable
+from feed_assets.download.headers import content_range, delay, printable
+from feed_assets.download.response import BodyRequest, Response
+from feed_assets.download.validators import Validators
 from feed_assets.errors import (
     AccessRefused,
     NotFound,
@@ -31,8 +34,9 @@ from feed_assets.errors import (
     RequestRefused,
     ServerFailed,
     SettingError,
+    Truncated,
 )
-from feed_assets.urls import ASCII, Url, is_private, may_follow
+from feed_assets.urls import ASCII, BUCKETS, Url, is_private, may_follow
 
 if TYPE_CHECKING:
     from feed_assets.download.oauth2 import AccessTokens
@@ -82,7 +86,7 @@ class _Session(requests.Session):
 
 
 @contextmanager
-def session(feed: Feed) -> Iterator[requests.Session]:
+def web_session(feed: Feed) -> Iterator[requests.Session]:
     """Open a session for all days of a run, which share connections but no cookies.
 
     `trust_env` is off: `requests` would send credentials from ~/.netrc, and use a proxy for
@@ -112,21 +116,20 @@ def open_response(
     http: requests.Session,
     feed: Feed,
     url: Url,
-    extra_headers: Mapping[str, str],
+    request: BodyRequest,
     transfer: Transfer,
-    feed_url: Url,
-) -> Iterator[requests.Response]:
-    """Send a request with these headers, follow redirects, and yield the unread response.
+) -> Iterator[Response]:
+    """Send a request, follow redirects, and yield the unread response.
 
-    Its status is 200, 206 to a Range, 304 to an If-None-Match or If-Modified-Since, or one of
-    `empty_statuses`. Any other status raises DownloadError. Credentials go to the server of
-    `feed_url` only, whose page `url` is.
+    A status that is none of a Response raises DownloadError. Credentials go to the feed's
+    server only, whose page `url` is.
     """
+    extra_headers, shown = request.headers(), str(url)
     fixed = {name: value.encode() for name, value in feed.headers.items()}
     headers = {**fixed, **extra_headers}
     credentials, parameters = feed.credentials(), feed.secret_parameters()
     certificate = feed.certificate()
-    trusted = may_follow(feed_url, url)
+    trusted = may_follow(feed.address, url)
     link = "a redirect" if trusted else "a link to the next page"
     refused_token = ""
     cookies = defaultdict[object, RequestsCookieJar](RequestsCookieJar)  # one jar per origin
@@ -135,7 +138,7 @@ def open_response(
         if trusted:
             asked = url.with_parameters(parameters)
             token = _token(http, feed, transfer)
-        response = _send(
+        response = send(
             http,
             feed,
             transfer,
@@ -154,8 +157,8 @@ def open_response(
                     raise _without_credentials(response, url, link)
                 if response.status_code == 407:
                     raise SettingError(proxy_wants_credentials(_proxy(url)))
-                _check_status(response, url, extra_headers, feed)
-                yield response
+                check_status(response, url, extra_headers, feed)
+                yield unread(response, Url.parse(response.url), shown, transfer)
                 transfer.detach()
                 return
             extract_cookies_to_jar(  # type: ignore[no-untyped-call]  # its stub has no types
@@ -171,16 +174,53 @@ def open_response(
     )
 
 
-def _send(
+def unread(response: requests.Response, url: Url, shown: str, transfer: Transfer) -> Response:
+    """Return the response, whose body is read piece by piece as it arrives."""
+    headers = response.headers
+    return Response(
+        url,
+        response.status_code,
+        _pieces(response, shown, transfer),
+        Validators.from_headers(headers),
+        response.raw.length_remaining,
+        response.raw.chunked,
+        _encoding(headers.get("Content-Encoding", "")),
+        content_range(headers.get("Content-Range")),
+        headers.get("Link", ""),
+    )
+
+
+def _pieces(response: requests.Response, shown: str, transfer: Transfer) -> Iterator[bytes]:
+    try:
+        while data := response.raw.read1(PIECE, decode_content=False):
+            yield data
+    except urllib3.exceptions.HTTPError as failure:
+        transfer.check()  # the connection may have been cut
+        stalled = isinstance(failure, urllib3.exceptions.TimeoutError)
+        why = "stalled for longer than read_timeout" if stalled else "broke off before its end"
+        raise Truncated(f"the response of {shown} {why}", url=shown) from None
+    transfer.check()  # a cut could look like the end
+
+
+def _encoding(header: str) -> str:
+    names = (each.strip() for each in header.lower().split(","))
+    return ", ".join(name for name in names if name not in {"", "identity"})
+
+
+def send(
     http: requests.Session,
     feed: Feed,
     transfer: Transfer,
     url: Url,
     *,
     method: str = "GET",
+    setting: str = "the feed's url",
     **options: Any,
 ) -> requests.Response:
-    """Send one request, and return its response without its body."""
+    """Send one request, and return its response without its body.
+
+    `setting` is what errors say to check.
+    """
     transfer.check()
     seconds = max(transfer.remaining, 0.001)
     try:
@@ -196,7 +236,7 @@ def _send(
         )
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as failure:
         transfer.check()  # the connection may have been cut
-        raise diagnose(failure, url, _proxy(url), feed) from None
+        raise diagnose(failure, url, _proxy(url), feed, setting) from None
 
 
 def _token(http: requests.Session, feed: Feed, transfer: Transfer) -> str:
@@ -206,7 +246,10 @@ def _token(http: requests.Session, feed: Feed, transfer: Transfer) -> str:
         return ""
 
     def post(url: Url, headers: dict[str, bytes], body: bytes) -> requests.Response:
-        return _send(http, feed, transfer, url, method="POST", headers=headers, data=body)
+        setting = "token_url of the feed's oauth2"
+        return send(
+            http, feed, transfer, url, method="POST", setting=setting, headers=headers, data=body
+        )
 
     return tokens.current(post)
 
@@ -269,9 +312,10 @@ def _is_final(status: int) -> bool:
     return status not in BUSY and status != 401 and (status < 500 or status == 501)
 
 
-def _check_status(
+def check_status(
     response: requests.Response, url: Url, extra_headers: Mapping[str, str], feed: Feed
 ) -> None:
+    """Raise DownloadError for a status that is none of a Response."""
     status, shown = response.status_code, str(url)
     message = _status_line(shown, response)
     partial = "Range" in extra_headers
@@ -302,7 +346,10 @@ def _check_status(
     if status in {401, 403}:
         variables = " and ".join(feed.secret_variables)
         check = (
-            f"check what the environment has in {variables}"
+            "check that the environment's credentials may read it; those that may not list the "
+            "bucket get 403 for a missing object, too"
+            if url.scheme in BUCKETS
+            else f"check what the environment has in {variables}"
             if variables
             else "the feed declares no credentials (basic_auth, bearer_auth, oauth2, query_env "
             "or headers_env)"

@@ -84,7 +84,13 @@ def prefetch_days(
             if refused:
                 raise refused[0]
             download(
-                http, feed, day, transfer, on_start, log=day_log, if_changed_from=if_changed_from
+                open_body,
+                feed,
+                day,
+                transfer,
+                on_start,
+                log=day_log,
+                if_changed_from=if_changed_from,
             )
         except Exception as failure:  # noqa: BLE001  (it fails this day only)
             error = as_feed_assets_error(failure, "the download", day_log)
@@ -94,7 +100,7 @@ def prefetch_days(
         finally:
             transfer.first_response.set()
 
-    with session(feed) as http, ThreadPoolExecutor(feed.parallel_requests, "download") as pool:
+    with session(feed) as open_body, ThreadPoolExecutor(feed.parallel_requests, "download") as pool:
         queue: deque[tuple[date | None, Transfer, Future[PrefetchedDay]]] = deque()
         try:
             for day in days:

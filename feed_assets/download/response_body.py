@@ -8,12 +8,8 @@ from itertools import chain
 from logging import LoggerAdapter
 from typing import TYPE_CHECKING, Any
 
-import requests
-import urllib3.exceptions
-
 from feed_assets.decompression import (
     HEAD,
-    PIECE,
     CorruptError,
     Decoder,
     Plain,
@@ -22,8 +18,8 @@ from feed_assets.decompression import (
     decoder_for,
 )
 from feed_assets.download.body_file import BodyFile
-from feed_assets.download.cancellation import Transfer
-from feed_assets.download.headers import content_range, printable
+from feed_assets.download.headers import printable
+from feed_assets.download.response import BodyRequest, Response
 from feed_assets.download.validators import Validators
 from feed_assets.errors import NotJson, RequestRefused, Truncated
 from feed_assets.urls import Url
@@ -77,46 +73,45 @@ class ResponseBody:
         self,
         url: str,
         file: BodyFile,
-        transfer: Transfer,
         log: LoggerAdapter[Any],
         if_changed_from: Validators | None = None,
         new_document: Callable[[], JsonLines] | None = None,
     ) -> None:
         """`url` is redacted. `new_document` makes the reader of a body that is a JSON document."""
-        self._url, self._file, self._transfer, self._log = url, file, transfer, log
+        self._url, self._file, self._log = url, file, log
         self._if_changed_from, self._new_document = if_changed_from, new_document
         self._progress: _Progress | None = None
         self._begun = False
         self.end: BodyEnd | None = None
         """Set when the body is complete; None if it has not changed."""
 
-    def request_headers(self) -> Mapping[str, str]:
-        """Headers of the next request: for a changed body only, or for its missing bytes.
+    def next_request(self) -> BodyRequest:
+        """Return the next request: for a changed body only, or for its missing bytes.
 
-        Bytes are requested by Range only if a strong ETag identifies the body.
+        Bytes are requested only if a strong ETag identifies the body.
         """
         if not self._file.started:
-            return self._if_changed_from.conditional_headers() if self._if_changed_from else {}
+            return BodyRequest(self._if_changed_from)
         progress = self._progress
         if progress is None or not progress.received or progress.validators.strong is None:
-            return {}
-        return {"Range": f"bytes={progress.received}-", "If-Range": progress.validators.strong}
+            return BodyRequest()
+        return BodyRequest(first=progress.received, version=progress.validators.strong)
 
     def restart(self) -> None:
         """Make the next request ask for the whole body, without a condition."""
         self._progress = self._if_changed_from = None
 
-    def read(self, response: requests.Response) -> None:
+    def read(self, response: Response) -> None:
         """Read a response to the verified end. Raises DownloadError, DiskFailed and OSError."""
-        if response.status_code == 304:
+        if response.status == 304:
             self._file.unchanged()
             return
-        if response.status_code not in {200, 206}:
+        if response.status not in {200, 206}:
             self._read_empty(response)
             return
-        pieces = self._pieces(response)
-        if response.status_code == 200:
-            progress, pieces = self._start(response, pieces)
+        pieces = response.pieces
+        if response.status == 200:
+            progress, pieces = self._start(response)
         else:
             progress = self._resume(response)
             self._log.info(f"resuming at byte {progress.received:,}")
@@ -137,10 +132,10 @@ class ResponseBody:
             ) from None
         self._check_end(progress)
         self.end = BodyEnd(
-            _url_of(response),
+            response.url,
             progress.validators,
             progress.end_is_marked,
-            response.headers.get("Link", ""),
+            response.link,
             progress.document.values if progress.document else {},
         )
 
@@ -160,22 +155,20 @@ class ResponseBody:
                 raise
             progress.refusal = refusal
 
-    def _read_empty(self, response: requests.Response) -> None:
+    def _read_empty(self, response: Response) -> None:
         """Take one of the feed's `empty_statuses` as an empty body."""
-        status = response.status_code
+        status = response.status
         if self._begun:
             raise self._truncated(f"broke off, and the next request was answered with {status}")
         self._log.info(f"the server answered {status}, which empty_statuses declares as no rows")
         self._file.start(0)
-        self.end = BodyEnd(_url_of(response), Validators(), end_is_marked=True)
+        self.end = BodyEnd(response.url, Validators(), end_is_marked=True)
 
-    def _start(
-        self, response: requests.Response, pieces: Iterator[bytes]
-    ) -> tuple[_Progress, Iterator[bytes]]:
-        encoding = _encoding(response)
-        total = response.raw.length_remaining
-        validators = Validators.from_headers(response.headers)
-        self._progress = progress = _Progress(encoding, validators, total, response.raw.chunked)
+    def _start(self, response: Response) -> tuple[_Progress, Iterator[bytes]]:
+        encoding, total, pieces = response.encoding, response.total, response.pieces
+        self._progress = progress = _Progress(
+            encoding, response.validators, total, response.chunked
+        )
         progress.document = self._new_document() if self._new_document else None
         self._begun = True
         self._file.start(total or 0)
@@ -198,36 +191,22 @@ class ResponseBody:
             )
         return progress, chain([first] if first else [], pieces)
 
-    def _resume(self, response: requests.Response) -> _Progress:
+    def _resume(self, response: Response) -> _Progress:
         """Check that the response continues the body where it broke off."""
         progress = self._progress
         assert progress is not None
-        found = content_range(response.headers.get("Content-Range"))
-        etag = response.headers.get("ETag")
+        found = response.range
         if (
-            response.status_code != 206
-            or found is None
+            found is None
             or found.first != progress.received
             or (progress.total is not None and found.total not in {progress.total, None})
-            or _encoding(response) != progress.encoding
-            or etag not in {None, progress.validators.etag}
+            or response.encoding != progress.encoding
+            or response.validators.etag not in {None, progress.validators.etag}
         ):
             self.restart()
             raise self._truncated("did not continue where it broke off")
         progress.total = progress.total if found.total is None else found.total
         return progress
-
-    def _pieces(self, response: requests.Response) -> Iterator[bytes]:
-        """Yield the encoded body, each piece as soon as it arrives."""
-        try:
-            while data := response.raw.read1(PIECE, decode_content=False):
-                yield data
-        except urllib3.exceptions.HTTPError as failure:
-            self._transfer.check()  # the connection may have been cut
-            stalled = isinstance(failure, urllib3.exceptions.TimeoutError)
-            why = "stalled for longer than read_timeout" if stalled else "broke off before its end"
-            raise self._truncated(why) from None
-        self._transfer.check()  # a cut could look like the end
 
     def _check_end(self, progress: _Progress) -> None:
         if progress.total is not None and progress.received != progress.total:
@@ -258,12 +237,3 @@ class ResponseBody:
 
     def _truncated(self, why: str) -> Truncated:
         return Truncated(f"the response of {self._url} {why}", url=self._url)
-
-
-def _url_of(response: requests.Response) -> Url:
-    return Url.parse(response.url)
-
-
-def _encoding(response: requests.Response) -> str:
-    names = response.headers.get("Content-Encoding", "").lower().split(",")
-    return ", ".join(name for each in names if (name := each.strip()) not in {"", "identity"})

@@ -43,7 +43,7 @@ EXAMPLE: dict[str, Any] = {
 
 
 class FeedAttributes(Feed):
-    """A feed: the URL of NDJSON, and the table to import it into."""
+    """A feed: the URL of its rows, and the table to import them into."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 

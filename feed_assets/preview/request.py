@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from feed_assets.config.feed import RESERVED, Feed
 from feed_assets.config.model import NAME
 from feed_assets.errors import SettingError
-from feed_assets.urls import PLACEHOLDER, Url
+from feed_assets.urls import PLACEHOLDER, SOURCES, Url
 
 STDIN = "-"
 EXAMPLE_URL = "https://example.com/feed.ndjson"
@@ -71,6 +71,6 @@ def _name(source: str) -> str:
 
 def _path(url: str) -> str:
     try:
-        return Url.parse(url).path
+        return Url.parse(url, schemes=SOURCES).path
     except ValueError:
         return ""

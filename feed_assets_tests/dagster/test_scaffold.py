@@ -20,7 +20,7 @@ from dagster_dg_cli.cli import create_dg_cli
 from pydantic import BaseModel
 
 from feed_assets.alerts.config import Alerts
-from feed_assets.config.auth import BasicAuth, BearerAuth, OAuth2
+from feed_assets.config.auth import BasicAuth, BearerAuth, OAuth2, Sftp
 from feed_assets.config.pages import Pages
 from feed_assets.config.partition import PartitionByDate
 from feed_assets.orchestration.alert_sensor import AlertAttributes
@@ -82,6 +82,7 @@ def test_each_attribute_has_an_explanation_and_a_valid_example() -> None:
     assert declared["partition_by_date"].keys() == PartitionByDate.model_fields.keys()
     assert BearerAuth(**declared.pop("bearer_auth"))  # in the place of basic_auth
     assert OAuth2(**declared.pop("oauth2"))
+    assert Sftp(**declared.pop("sftp"))  # of another url
     declared["format"] = "json"  # the default has no records
     FeedAttributes(**declared)
 
@@ -137,7 +138,7 @@ def test_alerts_are_written_as_given(tmp_path: Path) -> None:
     ("given", "says"),
     [
         ({"datset": "shop"}, "datset: is not an attribute"),
-        ({"url": "ftp://x"}, "url: is not an http or https URL"),
+        ({"url": "ftp://x"}, "url: is not an http, https, file, sftp, gs or s3 URL"),
         ({"key": 3}, "key: must be a list"),
         ({"basic_auth": {"username_env": "A"}}, "basic_auth.password_env: Field required"),
         ({"partition_by_date": {"start_date": "soon"}}, "partition_by_date.start_date: "),
@@ -191,9 +192,9 @@ def test_the_command_takes_options_or_json(project: Path) -> None:
     mistaken = dg(project, "scaffold", "defs", JSON_FEED, "no", "--url", "x", "--dataset", "a b")
     assert mistaken.exit_code == 1
     assert mistaken.stderr.strip() == (
-        "Error: url: is not an http or https URL; write https://example.com/feed.ndjson, and "
-        "credentials by basic_auth; dataset: 'a b' must consist of letters, digits and _, "
-        "and not start with a digit"
+        "Error: url: is not an http, https, file, sftp, gs or s3 URL; write "
+        "https://example.com/feed.ndjson, and credentials by basic_auth; dataset: 'a b' must "
+        "consist of letters, digits and _, and not start with a digit"
     )
 
 
@@ -226,7 +227,8 @@ def test_the_examples_are_valid(schema: Mapping[str, Any]) -> None:
     base |= {"partition_by_date": {"start_date": "2020-01-01"}, "format": "json"}
     for name, field in FeedAttributes.model_fields.items():
         for example in field.examples or ():
-            FeedAttributes(**{**base, name: example})
+            url = {"url": "sftp://example.com/{date}.ndjson"} if name == "sftp" else {}
+            FeedAttributes(**{**base, **url, name: example})
             refusals(schema, {**base, name: example}, [])
 
 

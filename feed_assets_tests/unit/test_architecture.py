@@ -14,7 +14,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ONLY_IN = {
     "dagster": ("orchestration/", "definitions.py", "demo/"),
     "dagster_gcp": ("orchestration/resources.py",),
-    "google": ("warehouse/bigquery",),
+    "google": ("warehouse/bigquery", "download/buckets.py"),
+    "botocore": ("download/buckets.py",),
+    "asyncssh": ("download/sftp.py",),
     "apprise": ("alerts/notifier.py",),
     "requests": ("download/",),
     "urllib3": ("download/",),

@@ -11,7 +11,7 @@ import urllib3.util
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from feed_assets.urls import Url, is_private, may_follow, redact
+from feed_assets.urls import SOURCES, Url, is_private, may_follow, redact
 
 BASE = Url.parse("https://a.example:8443/feeds/orders?key=1")
 
@@ -80,6 +80,25 @@ def test_a_url_that_parsers_could_read_apart_is_refused(text: str, why: str) -> 
         Url.parse(f"http:{text}" if text.startswith("//") else text)
     assert "hunter2" not in str(no.value)
     assert redact(text) == "***"
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "path", "full"),
+    [
+        ("file:///a/ö b".replace(" ", "%20"), "", "/a/%C3%B6%20b", "file:///a/%C3%B6%20b"),
+        ("file://localhost/a", "", "/a", "file:///a"),
+        ("sftp://Crm.example:22/a", "crm.example", "/a", "sftp://crm.example/a"),
+        ("sftp://[::1]:2222/a", "::1", "/a", "sftp://[::1]:2222/a"),
+        ("gs://127.0.0.1/a=1", "127.0.0.1", "/a=1", "gs://127.0.0.1/a=1"),
+        ("S3://My_Bucket/a/b", "My_Bucket", "/a/b", "s3://My_Bucket/a/b"),
+    ],
+)
+def test_a_file_has_a_url_too(text: str, host: str, path: str, full: str) -> None:
+    url = Url.parse(text, schemes=SOURCES)
+    assert (url.host, url.path, url.full) == (host, path, full)
+    assert str(url) == full
+    assert is_private(url)
+    assert Url.parse(full, schemes=SOURCES) == url
 
 
 @pytest.mark.parametrize(

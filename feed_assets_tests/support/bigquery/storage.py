@@ -6,7 +6,9 @@ https://cloud.google.com/storage/docs/json_api/v1
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -75,8 +77,12 @@ def cloud_storage(folder: Path) -> Iterator[CloudStorage]:
             self.answer(200, described(place, named))
 
         def do_GET(self) -> None:
-            self.check()
             parts = urlsplit(self.path)
+            if parts.path.startswith("/storage/"):
+                self.check()
+            if not parts.path.startswith("/storage/"):
+                self.download(folder / unquote(parts.path)[1:])
+                return
             if not parts.path.endswith("/o"):
                 self.answer(404, {"error": {"code": 404, "message": f"not emulated: {self.path}"}})
                 return
@@ -86,6 +92,34 @@ def cloud_storage(folder: Path) -> Iterator[CloudStorage]:
             told.calls.append(f"list {prefix}")
             items = [described(folder / bucket / n, n) for n in names if n.startswith(prefix)]
             self.answer(200, {"items": items})
+
+        def download(self, path: Path) -> None:
+            """https://cloud.google.com/storage/docs/xml-api/get-object-download"""
+            told.calls.append(f"download {path.relative_to(folder)}")
+            if not path.is_file():
+                in_bucket = (folder / path.relative_to(folder).parts[0]).is_dir()
+                code = "NoSuchKey" if in_bucket else "NoSuchBucket"
+                self.answer_bytes(404, f"<Error><Code>{code}</Code></Error>".encode())
+                return
+            body = path.read_bytes()
+            tag = f'"{hashlib.md5(body).hexdigest()}"'
+            first = 0
+            if found := re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or ""):
+                first = int(found[1])
+            if self.headers["If-None-Match"] == tag:
+                self.answer_bytes(304, b"", ETag=tag)
+            elif first:
+                total = f"bytes {first}-{len(body) - 1}/{len(body)}"
+                self.answer_bytes(206, body[first:], ETag=tag, **{"Content-Range": total})
+            else:
+                self.answer_bytes(200, body, ETag=tag)
+
+        def answer_bytes(self, status: int, body: bytes, **headers: str) -> None:
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
 
         def do_DELETE(self) -> None:
             self.check()

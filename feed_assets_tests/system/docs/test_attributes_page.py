@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from feed_assets.alerts.config import Alerts
-from feed_assets.config.auth import BasicAuth, BearerAuth, OAuth2
+from feed_assets.config.auth import BasicAuth, BearerAuth, OAuth2, Sftp
 from feed_assets.config.deleted_rows import DeletedRows
 from feed_assets.config.feed import Feed
 from feed_assets.config.pages import Pages
@@ -38,11 +38,19 @@ WHOLE: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
         },
     ),
     "deleted": (DeletedRows, {"column": "status", "values": ["deleted"]}),
+    "sftp": (Sftp, {}),
     "partition_by_date": (PartitionByDate, BY_DATE["partition_by_date"]),
     "Alerts": (Alerts, {}),
 }
-WAYS = ({"parameter": "page"}, {"link_header": True})
-"""Ways through pages, one of which each other attribute needs."""
+WAYS: dict[str, list[dict[str, Any]]] = {
+    "A feed": [{"url": "sftp://example.com/{date}.ndjson"}],
+    "pages": [{"parameter": "page"}, {"link_header": True}],
+    "sftp": [
+        {"username_env": "U", "password_env": "P"},
+        {"username_env": "U", "private_key_env": "K"},
+    ],
+}
+"""Other attributes, one set of which an attribute may need."""
 ROWS = [(heading, row) for heading in WHOLE for row in ATTRIBUTES.table_under(heading)]
 
 
@@ -64,7 +72,7 @@ def test_an_attribute_is_explained_and_its_example_valid(heading: str, row: list
     *_, description, example = row
     assert description
     declared = yaml.safe_load(code(example))
-    for way in ({}, *(WAYS if model is Pages else ())):
+    for way in ({}, *WAYS.get(heading, [])):
         with suppress(ValidationError):
             model(**{**whole, **way, **declared})
             return

@@ -23,8 +23,8 @@ SHAPES = re.findall(r"^## (.+)$", RECIPES.text, re.MULTILINE)
 ENVIRONMENT = {"CRM_CLIENT_ID": "id", "CRM_CLIENT_SECRET": "example", "CRM_KEY": "example"}
 
 
-def test_the_page_has_eight_shapes() -> None:
-    assert len(SHAPES) == len(RECIPES.of("yaml")) == 8
+def test_the_page_has_nine_shapes() -> None:
+    assert len(SHAPES) == len(RECIPES.of("yaml")) == 9
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -35,6 +35,7 @@ def test_a_shape_is_imported_as_the_page_shows(
         monkeypatch.setenv(name, value)
     declared = RECIPES.of("yaml")[SHAPES.index(shape)].text
     address = server.url.removesuffix("/feed")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
     feed = Feed(
         **yaml.safe_load(declared.replace(HOST, address))["attributes"],
         retry_wait=0,

@@ -186,7 +186,7 @@ def test_a_connection_that_breaks_off_is_tried_again_without_a_word() -> None:
     [
         (["nowhere.ndjson"], 1, "nowhere.ndjson cannot be read: No such file or directory"),
         (["."], 1, ". cannot be read: Is a directory"),
-        (["ftp://example.com/feed"], 1, "is not an http or https URL"),
+        (["ftp://example.com/feed"], 1, "is not an http, https, file, sftp, gs or s3 URL"),
         (["http://[::1/feed"], 1, "url has a host or a port that cannot be read"),
         (["-", "--max-feed-bytes", "0"], 1, "max_feed_bytes"),
         (

@@ -172,6 +172,12 @@ def test_a_token_endpoint_that_gives_none_is_one_sentence(name: str, server: Fee
     assert (len(server.posts), server.requests) == (posts, [])
 
 
+def test_a_token_endpoint_that_cannot_be_requested_is_named(server: FeedServer) -> None:
+    tls = server.url.replace("http:", "https:")
+    with pytest.raises(RequestRefused, match="TLS; begin token_url of the feed's oauth2 with http"):
+        fetched(feed(server.url, **by_oauth2(server, token_url=tls)))
+
+
 def test_a_backfill_asks_a_token_endpoint_that_refuses_once(server: FeedServer) -> None:
     server.token = lambda: Answer(status=401)
     declared = feed(server.url, partition_by_date={"start_date": "2020-01-01"}, **by_oauth2(server))

@@ -12,6 +12,7 @@ import pytest
 from feed_assets import download
 from feed_assets.download import http
 from feed_assets.download.prefetch import PendingDay, PrefetchedDay, prefetch_days
+from feed_assets.download.response import BodyRequest
 from feed_assets.errors import (
     AccessRefused,
     FeedAssetsError,
@@ -132,11 +133,11 @@ def test_a_surprise_in_a_days_thread_fails_that_day_with_a_sentence(
         raise OverflowError(SECRET)
 
     def open_response(
-        session: object, of: object, url: object, headers: object, *others: object
+        session: object, of: object, url: object, request: BodyRequest, *others: object
     ) -> object:
-        if f"date={HOSTILE:%Y%m%d}" in str(url) and (headers or not started):
+        if f"date={HOSTILE:%Y%m%d}" in str(url) and (request.headers() or not started):
             return surprised()
-        return real(session, of, url, headers, *others)  # type: ignore[arg-type]
+        return real(session, of, url, request, *others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(download, "open_response", open_response)
     faulty.arm(on(HOSTILE, cut(len(BODY) // 2, ETag='"1"')))
