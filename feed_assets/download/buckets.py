@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol, cast
 from urllib.parse import quote, unquote
 
@@ -27,6 +28,8 @@ _CODE = re.compile(rb"<Code>([A-Za-z]{1,60})</Code>")
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
 _LARGEST = 1 << 16  # bytes read of an error
 _SECONDS = 3600  # for which a signature is valid; it is checked when a request arrives
+_TOKEN_SECONDS = 30.0
+"""Time limit of a request for a token."""
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
 
 
@@ -119,9 +122,10 @@ class CloudStorage:
     def __init__(self) -> None:
         with extra("gcs", "gs"):
             from google.auth.transport.requests import Request
-        self._new_request = Request
+        self._request = partial(Request(), timeout=_TOKEN_SECONDS)
         self._lock, self._credentials = threading.Lock(), cast("Any", None)
-        self._host = os.environ.get("STORAGE_EMULATOR_HOST") or ""
+        emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
+        self._host = f"http://{emulator}" if emulator and "://" not in emulator else emulator
 
     def signed(self, url: Url) -> tuple[Url, Mapping[str, str]]:
         """Return the object's address and a header with a token."""
@@ -143,7 +147,7 @@ class CloudStorage:
             with self._lock:
                 if self._credentials is None:
                     self._credentials = _google_credentials(url)
-                self._credentials.before_request(self._new_request(), "GET", asked.full, headers)
+                self._credentials.before_request(self._request, "GET", asked.full, headers)
         except GoogleAuthError as failure:
             if failure.retryable or isinstance(failure, TransportError):
                 raise Unreachable(

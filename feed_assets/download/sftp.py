@@ -125,6 +125,8 @@ class _Server:
         except (asyncssh.Error, OSError, TimeoutError) as failure:
             transfer.check()
             raise self._failed(failure, url) from None
+        finally:
+            future.cancel()
 
     async def _opened(self, url: Url) -> Any:
         async with self._lock:
@@ -156,6 +158,12 @@ class _Server:
             )
         except asyncssh.HostKeyNotVerifiable:
             raise await _unknown_key(url) from None
+        except TimeoutError:
+            raise Unreachable(
+                f"{url.without_day} did not accept a connection within {seconds:g} s "
+                f"(connect_timeout)",
+                url=url.without_day,
+            ) from None
         except (asyncssh.ConfigParseError, asyncssh.KeyImportError) as mistake:
             raise SettingError(f"~/.ssh cannot be used for {url.without_day}: {mistake}") from None
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -16,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 import botocore.loaders
 import botocore.session
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from feed_assets.config.feed import Feed
 from feed_assets.download import Unchanged, Validators
-from feed_assets.download.buckets import S3
+from feed_assets.download.buckets import S3, CloudStorage
 from feed_assets.download.files import PIECE
 from feed_assets.download.prefetch import PendingDay, prefetch_days
 from feed_assets.errors import (
@@ -353,6 +356,40 @@ def test_credentials_that_are_missing_or_wrong_are_one_sentence(
         fetched(feed(url, max_attempts=1))
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_cloud_storage_gets_a_token_of_the_environments_credentials(
+    refused: bool, server: FeedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    account = {
+        "type": "service_account",
+        "client_email": "crm@example.com",
+        "private_key": key.decode(),
+        "token_uri": server.url,
+    }
+    (tmp_path / "key.json").write_text(json.dumps(account))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "key.json"))
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    issued = {"access_token": "abc", "expires_in": 3600}
+    answer = Answer(json.dumps({"error": "invalid_grant"} if refused else issued).encode())
+    server.token = lambda: replace(answer, status=400 if refused else 200)
+    bucket, url = CloudStorage(), Url.parse("gs://crm-exports/a%20b", schemes=["gs"])
+
+    if refused:
+        with pytest.raises(AccessRefused, match=r"^Google refused the credentials for gs://crm-"):
+            bucket.signed(url)
+        return
+    for _ in range(2):
+        asked, headers = bucket.signed(url)
+        assert asked.full == "https://storage.googleapis.com/crm-exports/a%20b"
+        assert headers["authorization"] == "Bearer abc"
+    assert len(server.posts) == 1
+
+
 @pytest.mark.parametrize(
     ("scheme", "package", "name"),
     [
@@ -405,6 +442,18 @@ def test_an_sftp_file_is_resumed_over_a_new_connection(sftp: SftpHost, tmp_path:
     assert fetched(declared) == body
     assert sftp.cut_at is None
     assert sftp.logins == [USERNAME, USERNAME]
+
+
+def test_a_feed_without_a_login_uses_that_of_the_users_ssh(sftp: SftpHost, tmp_path: Path) -> None:
+    folder_put(tmp_path / "root")("orders.ndjson", BODY)
+    ssh = tmp_path / ".ssh"
+    ssh.mkdir()
+    (ssh / "known_hosts").write_text(f"[127.0.0.1]:{sftp.port} {sftp.host_key}\n")
+    (ssh / "id_ed25519").write_text(sftp.client_key)
+    (ssh / "config").write_text(f"Host crm\n  HostName 127.0.0.1\n  User {USERNAME}\n")
+
+    assert fetched(feed(f"sftp://crm:{sftp.port}/orders.ndjson")) == BODY
+    assert sftp.logins == [USERNAME]
 
 
 @pytest.mark.parametrize("kept", ["the key", "its path"])
