@@ -16,6 +16,9 @@ from feed_assets.ndjson.strict_json import InvalidLine, Row, nested_too_deep, pa
 # Bytes. A shorter line cannot be too deep for Arrow, which takes 80 ms for a thousand levels and
 # crashes at a hundred thousand. Nesting too deep for the feed shows in the types.
 _LONGEST_SHALLOW = 1_000
+_MOST_SPACES = 32  # before or after a line, as in an indented JSON document
+_IS_SPACE = np.zeros(256, np.bool_)
+_IS_SPACE[list(JSON_SPACE)] = True
 _MOST_PARSED = 2_000  # rows of a block that can be parsed one by one at little cost
 
 
@@ -43,6 +46,8 @@ class Rows:
         if len(data) - len(body) + int((ends - starts).max(initial=0)) > max_line_bytes:
             raise FallBackToRows("a line may be too long")
         self.numbers = np.arange(len(starts))
+        if not _are_braced(body, starts, ends):
+            starts, ends = _without_space(body, starts, ends)
         if not _are_braced(body, starts, ends):
             body, self.numbers = _strip_lines(body, starts, ends)
             starts, ends = bounds_of_lines(body)
@@ -121,6 +126,19 @@ def _are_braced(data: bytes, starts: Numbers, ends: Numbers) -> bool:
         and (values[starts] == ord("{")).all()
         and (values[ends - 1] == ord("}")).all()
     )
+
+
+def _without_space(data: bytes, starts: Numbers, ends: Numbers) -> tuple[Numbers, Numbers]:
+    """Return the bounds without a few spaces around each line, which Arrow reads past."""
+    values = np.frombuffer(data, np.uint8)
+    for _ in range(_MOST_SPACES):
+        leading = (starts < ends) & _IS_SPACE[values[np.minimum(starts, len(data) - 1)]]
+        starts = starts + leading
+        trailing = (starts < ends) & _IS_SPACE[values[ends - 1]]
+        ends = ends - trailing
+        if not (leading.any() or trailing.any()):
+            break
+    return starts, ends
 
 
 def _strip_lines(data: bytes, starts: Numbers, ends: Numbers) -> tuple[bytes, Numbers]:

@@ -97,6 +97,19 @@ def assert_same_in_blocks(data: bytes, *sizes: int, **options: Any) -> None:
             assert_same(result_of(data, **options), want)
 
 
+@pytest.mark.parametrize(("before", "after"), [(b"", b"\r"), (b"    ", b""), (b"\t ", b" \r")])
+def test_a_block_with_spaces_around_its_rows_is_read_by_columns(
+    before: bytes, after: bytes
+) -> None:
+    rows = [b'{"n": %d, "text": " a "}' % number for number in range(100)]
+    spaced = b"\n".join(before + row + after for row in rows)
+
+    assert_same_in_blocks(spaced, 200, ONE_BLOCK)
+    with blocks_of(200) as parts:
+        read_bytes(spaced)
+    assert all(columnar for _, columnar in parts)
+
+
 def sizes_to(largest: int) -> st.SearchStrategy[int]:
     """Sizes of blocks: in half of the examples a few bytes, in the others the whole feed."""
     return st.integers(1, largest) | st.just(ONE_BLOCK)
