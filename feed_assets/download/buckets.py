@@ -209,6 +209,7 @@ class S3:
             with self._lock:
                 self._client = self._client or self._new_client()
                 asked = self._client.generate_presigned_url("get_object", place, ExpiresIn=_SECONDS)
+            return _at(Url.parse(asked), url), {}
         except (NoCredentialsError, PartialCredentialsError):
             raise SettingError(
                 f"there are no AWS credentials for {url.without_day}; set AWS_ACCESS_KEY_ID and "
@@ -225,7 +226,6 @@ class S3:
             ) from None
         finally:
             _signing.reset(token)
-        return _at(Url.parse(asked), url), {}
 
     def is_elsewhere(self, response: requests.Response) -> bool:
         """Return True if AWS names another region."""

@@ -330,6 +330,12 @@ def test_a_bucket_of_aws_has_the_address_of_its_region(
         ("s3://crm-exports/a", {"AWS_PROFILE": "nobody"}, SettingError, r"\(ProfileNotFound\)"),
         (
             "s3://crm-exports/a",
+            {"AWS_ENDPOINT_URL": "http://me:x@b/"},
+            SettingError,
+            "AWS settings",
+        ),
+        (
+            "s3://crm-exports/a",
             {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"},
             Unreachable,
             r"^s3://crm-exports/a \(at http://127.0.0.1\) cannot be reached",
