@@ -152,7 +152,8 @@ class CheckFailed(ContentError):
 class BadLine:
     """A line that is not a row; `line` counts from 1, blank lines included.
 
-    `unit` is element for a JSON document: there the number is that of the element.
+    `text` is empty for a feed whose lines are not quoted. `unit` is element for a JSON document:
+    there the number is that of the element.
     """
 
     line: int
@@ -161,8 +162,9 @@ class BadLine:
     unit: str = "line"
 
     def __str__(self) -> str:
+        where = f"{self.unit} {self.line} {self.reason}"
         more = "…" if len(self.text) > LINE_START else ""
-        return f"{self.unit} {self.line} {self.reason}: {self.text[:LINE_START]}{more}"
+        return f"{where}: {self.text[:LINE_START]}{more}" if self.text else where
 
 
 class BadLines(ContentError):

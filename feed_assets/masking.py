@@ -53,6 +53,8 @@ def secret_mask(feed: Feed) -> SecretMask:
         words.append(_from_env(feed.sftp.username_env))
         secrets += map(_from_env, feed.sftp.variables[1:])
     secrets += map(_from_env, feed.query_env.values())
+    if feed.columns and feed.columns.hash_key_env:
+        secrets.append(_from_env(feed.columns.hash_key_env).strip())
     for value in map(_from_env, feed.headers_env.values()):
         secrets += [value, value.partition(" ")[2]]  # which may follow a scheme: Bearer, Token
     secrets += [value for name, value in feed.headers.items() if LIKE_A_SECRET.search(name)]

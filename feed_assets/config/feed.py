@@ -24,6 +24,7 @@ from feed_assets.config.auth import (
     headers_from_env,
     parameters_from_env,
 )
+from feed_assets.config.columns import Columns, check_roles
 from feed_assets.config.deleted_rows import DeletedRows
 from feed_assets.config.model import FrozenModel, Name
 from feed_assets.config.pages import Pages, check_path
@@ -31,6 +32,7 @@ from feed_assets.config.partition import PartitionByDate
 from feed_assets.config.url_template import has_placeholders, parse_source, url_of_day
 from feed_assets.config.values import NO_EMPTY_AS_NULL, NullValues, Types
 from feed_assets.schema.datatypes import BY_NAME, parents
+from feed_assets.schema.selection import NO_SELECTION, Selection
 from feed_assets.schema.table import Table
 from feed_assets.schema.type_declarations import declaration_schema, declared_name
 from feed_assets.urls import BUCKETS, WEB, Url, is_private
@@ -96,6 +98,7 @@ STORED_BY = (
     "empty_statuses",
     "types",
     "null_values",
+    "columns",
     "max_bad_lines",
     "max_line_bytes",
 )
@@ -309,6 +312,11 @@ class Feed(FrozenModel):
         examples=[["", "N/A", "0000-00-00"]],
         description="Strings to read as null, wherever they are values.",
     )
+    columns: Columns | None = Field(
+        None,
+        examples=[{"exclude": ["customer.email"], "rename": {"custNo": "customer_id"}}],
+        description="Columns to leave out, to hash or to rename.",
+    )
     max_bad_lines: int = Field(
         0,
         ge=0,
@@ -517,6 +525,8 @@ class Feed(FrozenModel):
         if self.records and self.format != "json":
             raise ValueError("has records, which only a JSON document has; declare format: json")
         self._have_an_order()
+        deleted = self.deleted.column if self.deleted else None
+        check_roles(self.selection, self.key, self.updated_at, deleted, self.types)
         if self.deleted and not self.has_latest:
             raise ValueError("has deleted, which needs partition_by_date, key and updated_at")
         placeholders = has_placeholders(self.url)
@@ -601,6 +611,20 @@ class Feed(FrozenModel):
             )
 
     @property
+    def selection(self) -> Selection:
+        """The paths that `columns` names, without the key of the hashes."""
+        return self.columns.selection if self.columns else NO_SELECTION
+
+    def in_table(self, path: str) -> str:
+        """Return the path of a column as the table has it, for one as the feed has it."""
+        return self.selection.renamed(path)
+
+    @property
+    def table_descriptions(self) -> Mapping[str, str]:
+        """Descriptions by the path of a column as the table has it."""
+        return {self.in_table(path): text for path, text in self.column_descriptions.items()}
+
+    @property
     def destination(self) -> Table:
         """Table of a snapshot; by date, the view, and the prefix of the shards."""
         return Table(self.dataset, self.table or self.name)
@@ -633,7 +657,9 @@ class Feed(FrozenModel):
     def latest_version(self) -> str:
         """Hash of the attributes that decide the rows of the latest state."""
         hidden = self.deleted.model_dump(mode="json") if self.deleted else None
-        return _hash([self.key, self.updated_at, hidden], str(self.destination))
+        declared = [self.key, self.updated_at, hidden]
+        renamed = [dict(self.selection.rename)] if self.selection.rename else []
+        return _hash([*declared, *renamed], str(self.destination))
 
     @property
     def address(self) -> Url:
@@ -674,6 +700,8 @@ class Feed(FrozenModel):
     def check_credentials(self) -> None:
         """Raise SettingError for a credential that the environment lacks."""
         self.credentials(), self.secret_parameters(), self.certificate()
+        if self.columns:
+            self.columns.hash_key()
         if self.oauth2:
             self.oauth2.request()
         if self.sftp:

@@ -19,6 +19,7 @@ from feed_assets.config.feed import Feed
 from feed_assets.errors import TableError
 from feed_assets.importing.advice import TIMES
 from feed_assets.importing.key_columns import ISO, declaration, texts_at
+from feed_assets.ndjson import Reading
 from feed_assets.schema.columns import columns_of
 from feed_assets.schema.datatypes import DATATYPES
 from feed_assets.warehouse.schema_evolution import Path, key_path, order_path
@@ -54,6 +55,20 @@ def check_content(feed: Feed, day: date | None, rows: pa.Table) -> tuple[CheckRe
     if feed.updated_at and day is not None:
         results.append(_check("updated_at", feed, day, rows))
     return tuple(results)
+
+
+def check_columns(feed: Feed, reading: Reading) -> tuple[CheckResult, ...]:
+    """Check that rows have the columns that `columns` names; a path can be mistyped."""
+    if feed.columns is None:
+        return ()
+    unnamed = reading.unnamed if reading.rows else ()
+    summary = (
+        "each column that columns names is in the feed" if reading.rows else "there are no rows"
+    )
+    if unnamed:
+        summary = f"columns names {', '.join(unnamed)}, which no row has; check the spelling"
+    numbers = {"columns that no row has": len(unnamed)}
+    return (CheckResult("columns", not unnamed, summary, False, numbers),)
 
 
 def check_stored(
@@ -95,7 +110,7 @@ def _key(feed: Feed, rows: pa.Table) -> CheckResult:
     A row without a key is always an error: the latest state repeats it for each day.
     """
     columns = columns_of(rows.schema)
-    paths = [key_path(feed.destination, columns, part) for part in feed.key]
+    paths = [key_path(feed.destination, columns, feed.in_table(part)) for part in feed.key]
     hashes = np.concatenate([_hashes(keys) for keys in _keys(rows, paths)])
     without = rows.num_rows - len(hashes)
     ordered = np.sort(hashes)
@@ -131,7 +146,7 @@ def _of_day(feed: Feed, day: date, rows: pa.Table) -> CheckResult:
     """Check that the last change of each row is on the requested day."""
     assert feed.updated_at
     assert feed.partition_by_date
-    path = order_path(feed.destination, columns_of(rows.schema), feed.updated_at)
+    path = order_path(feed.destination, columns_of(rows.schema), feed.in_table(feed.updated_at))
     zone = ZoneInfo(feed.partition_by_date.timezone)
     elsewhere = without = 0
     samples: dict[str, None] = {}
@@ -141,7 +156,8 @@ def _of_day(feed: Feed, day: date, rows: pa.Table) -> CheckResult:
         if column.type not in DAY_TYPES:
             is_plain = column.type in ("STRING", "INTEGER")
             texts = texts_at(rows, path).to_pylist() if is_plain else ()
-            advice = declaration(feed, feed.updated_at, texts, TIMES) or ISO
+            path_in_feed = feed.selection.original(feed.updated_at)
+            advice = declaration(feed, path_in_feed, texts, TIMES) or ISO
             raise TableError(f"{feed.updated_at} is {column.type}, which has no day; {advice}")
         without += values.null_count
         first, after = _bounds(day, values.type, zone)

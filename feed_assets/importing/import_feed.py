@@ -22,11 +22,12 @@ from feed_assets.errors import (
     TooFewRows,
     TypeConflict,
 )
-from feed_assets.importing.checks import CheckResult, check_content, check_stored
+from feed_assets.importing.checks import CheckResult, check_columns, check_content, check_stored
 from feed_assets.importing.dataframes import to_frame
 from feed_assets.importing.frames import LazyFrame
 from feed_assets.importing.key_columns import check_key_columns
 from feed_assets.importing.read_download import read_download
+from feed_assets.importing.read_options import read_options
 from feed_assets.importing.table_writer import TableWriter
 from feed_assets.schema.columns import Column, Columns, arrow_schema, paths, with_text_types
 from feed_assets.schema.datatypes import is_text
@@ -72,7 +73,8 @@ class FeedFrame(LazyFrame):
         self._checks: tuple[CheckResult, ...] = ()
         self._snapshot_state: SnapshotState | None = None
         if isinstance(pending, PendingDay):
-            self.declared = pending.feed.types
+            feed = pending.feed
+            self.declared = [*map(feed.in_table, (*feed.types, *feed.selection.hash))]
             self.origin = _origin(pending)
 
     @property
@@ -88,7 +90,7 @@ class FeedFrame(LazyFrame):
             reading = self._reading = _read(pending, known)
             rows = pa.Table.from_arrays(reading.table.columns, schema=reading.schema)
             rows = with_text_types(rows, reading.types)
-            self._checks = _check_content(pending, rows)
+            self._checks = (*_check_content(pending, rows), *check_columns(pending.feed, reading))
         self.schema = rows.schema
         self.named = ndjson.schema_of_keys(reading.columns)
         return to_frame(rows)
@@ -107,6 +109,7 @@ class FeedFrame(LazyFrame):
 
     def explain(self, conflict: TypeConflict, known: Columns) -> None:
         """Name the first line that does not fit the column."""
+        conflict.declare = self._pending.feed.selection.original(conflict.declare)
         before = dict(paths(known)).get(conflict.column)
         if before is not None:
             kind = pa.null() if is_text(before.type) else before.arrow
@@ -176,15 +179,7 @@ def _check_content(pending: PendingDay, rows: pa.Table) -> tuple[CheckResult, ..
 
 def _read(pending: PendingDay, known: Columns) -> ndjson.Reading:
     feed = pending.feed
-    options = ndjson.Options(
-        types=feed.types,
-        max_bad_lines=feed.max_bad_lines,
-        max_line_bytes=feed.max_line_bytes,
-        null_values=feed.null_values,
-        flexible_names=pending.day is None,  # `table_*` needs plain names
-        unit=feed.unit,
-    )
-    reading = read_download(pending.download, options, known=arrow_schema(known))
+    reading = read_download(pending.download, read_options(feed), known=arrow_schema(known))
     if not reading.rows and pending.day is None and not feed.allow_empty:
         raise EmptyFeed(
             f"{pending.download.url} has no rows, which would empty {feed.destination}; "
@@ -221,7 +216,7 @@ def _store_rejected(
     """Store the accepted bad lines. Without any, only a table of earlier ones is replaced."""
     if lines or warehouse.columns(table) is not None:
         schema = arrow_schema(REJECTED)
-        columns = [[getattr(line, field.name) for line in lines] for field in schema]
+        columns = [[getattr(line, field.name) or None for line in lines] for field in schema]
         rows = pa.table(columns, schema)
         origin = replace(
             _origin(pending),
@@ -235,4 +230,4 @@ def _origin(pending: PendingDay) -> Origin:
     """Labels and descriptions for tables and load jobs."""
     feed, day = pending.feed, pending.day
     labels = {**feed.labels, "feed": feed.name, **({"day": day.isoformat()} if day else {})}
-    return Origin(labels, feed.description or "", feed.column_descriptions)
+    return Origin(labels, feed.description or "", feed.table_descriptions)

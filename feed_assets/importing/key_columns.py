@@ -43,11 +43,14 @@ def check_key_columns(feed: Feed, url: str, reading: ndjson.Reading, known: Colu
             )
     rows = pa.Table.from_arrays(reading.table.columns, schema=reading.schema)
     today = columns_of(with_text_types(rows, reading.types).schema)
-    for path in feed.key if feed.partition_by_date else ():
-        if found := column_at(today, path):
+    in_feed = feed.selection.original
+    for path in map(in_feed, feed.key) if feed.partition_by_date else ():
+        if found := column_at(today, feed.in_table(path)):
             _check_key(feed, path, *found, reading, known)
-    for path in order if feed.has_latest else ():
-        if (found := column_at(today, path)) and (column := _observed(observed, path)):
+    for path in map(in_feed, order) if feed.has_latest else ():
+        if (found := column_at(today, feed.in_table(path))) and (
+            column := _observed(observed, path)
+        ):
             _check_order(feed, path, *found, column, reading, known)
 
 
@@ -55,7 +58,7 @@ def _check_key(
     feed: Feed, path: str, names: Path, now: Column, reading: ndjson.Reading, known: Columns
 ) -> None:
     """Reject types that cannot be a key, such as FLOAT, by which BigQuery cannot partition."""
-    before = column_at(known, path)
+    before = column_at(known, feed.in_table(path))
     was = before[1] if before and not before[1].repeated else None
     if now.repeated or now.type in NO_ORDER:
         raise ContentError(
@@ -114,7 +117,7 @@ def _check_order(
     elif len(lines) == len(_TIME_KINDS):
         naive, zoned = (lines[kind] for kind in _TIME_KINDS)
         where = f" ({reading.unit} {naive} has no UTC offset, {reading.unit} {zoned} has one)"
-    before = column_at(known, path)
+    before = column_at(known, feed.in_table(path))
     was_text = before is not None and before[1].type == "STRING"
     way = declaration(feed, path, texts, _ORDERED, backfill=was_text) or (
         f"{ISO}, or take updated_at out of the feed's YAML. If the text does sort by time, say so: "

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -29,6 +29,7 @@ from feed_assets.ndjson.columnar.cell_limits import (
     check_key_count,
     count_columns,
 )
+from feed_assets.ndjson.columnar.column_rules import TableRewriter
 from feed_assets.ndjson.columnar.guards import FallBackToRows, Rows
 from feed_assets.ndjson.columnar.requote import decimals_fit
 from feed_assets.ndjson.columnar.row_patterns import KeyPath
@@ -40,7 +41,7 @@ from feed_assets.ndjson.input.blocks import Block, Extent
 from feed_assets.ndjson.input.lines import LineTooLong, split_lines
 from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.rowwise.observe import Observer
-from feed_assets.ndjson.strict_json import InvalidLine, parse
+from feed_assets.ndjson.strict_json import InvalidLine
 
 SMALLEST = 64 << 10  # bytes; a block up to this size is not halved
 _DEEPEST = 32  # levels of nesting; Arrow files allow 64
@@ -66,6 +67,8 @@ class BlockResult:
     """Rows in provisional types from the columnar reader; None from the row-wise reader."""
     hints: Hints = field(default_factory=dict)
     """Types in which Arrow parsed the columns."""
+    excluded: Collection[str] = ()
+    """Paths of columns that were left out by name."""
     dropped_nulls: Mapping[KeyPath, int] | None = None
     long_line: int | None = None
     """Number of the line over max_line_bytes at which reading stopped."""
@@ -106,11 +109,15 @@ class BlockReader:
             block.data,
             first_of_file=block.start == 0,
             max_line_bytes=options.max_line_bytes,
-            null_values=options.null_values,
+            parse=options.parse,
         )
         if not len(rows):
             return BlockResult(block.extent, rows.count_of_lines, 0, Observed())
         table = _table(rows, hints)
+        hints, excluded = hints_from(table.schema), set[str]()
+        if options.rewriter:
+            rewriter = TableRewriter(options.rewriter, rows.data)
+            table, excluded = rewriter.rewrite(table), rewriter.excluded
         witnesses = WitnessRows(rows, options.null_values)
         batch = witnesses.collect(table, known, self.declared_types)
         observer = Observer(self.declared_types)
@@ -126,7 +133,8 @@ class BlockReader:
             len(rows),
             observer.observed,
             batch=batch,
-            hints=hints_from(table.schema),
+            hints=hints,
+            excluded=excluded,
             dropped_nulls=witnesses.dropped_nulls,
         )
 
@@ -166,15 +174,16 @@ class BlockReader:
         options, observer = self.options, Observer(self.declared_types)
         bad_lines: list[BadLine] = []
         reasons: dict[str, str] = {}  # shares one string among all lines with the same reason
-        rows, long_line = 0, None
+        rows, long_line, excluded = 0, None, set[str]()
         try:
             for number, line in block_lines(block, options):
                 try:
-                    _, row = parse(line, null_values=options.null_values)
+                    _, row = options.parse(line, excluded)
                     self.declared_types.check(row)
                 except InvalidLine as invalid:
-                    text = line.decode(errors="backslashreplace")
-                    reason = str(invalid)
+                    text, reason = line.decode(errors="backslashreplace"), str(invalid)
+                    if options.columns.is_private:
+                        text, reason = "", invalid.unquoted
                     bad_lines.append(BadLine(number, reasons.setdefault(reason, reason), text))
                     if len(bad_lines) > options.max_bad_lines:
                         break
@@ -189,7 +198,14 @@ class BlockReader:
         bad = tuple(bad_lines)
         skipped = array("I", (each.line for each in bad))
         return BlockResult(
-            block.extent, count, rows, observer.observed, bad, skipped, long_line=long_line
+            block.extent,
+            count,
+            rows,
+            observer.observed,
+            bad,
+            skipped,
+            excluded=excluded,
+            long_line=long_line,
         )
 
 

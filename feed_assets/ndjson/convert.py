@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,16 +11,14 @@ import pyarrow as pa
 
 from feed_assets.byte_source import ByteSource
 from feed_assets.ndjson.block_reader import BlockResult, block_lines
-from feed_assets.ndjson.columnar.cast import ColumnCaster, NeedsSourceText, Nulls
+from feed_assets.ndjson.columnar.cast import MINUS_ZERO, ColumnCaster, NeedsSourceText, Nulls
 from feed_assets.ndjson.columnar.cell_limits import CellLimit, count_cells
 from feed_assets.ndjson.columnar.requote import reread_numbers_as_text
 from feed_assets.ndjson.inference.infer import Column
 from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.rowwise.convert import RowConverter
 from feed_assets.ndjson.rowwise.json_text import find_raw_text_paths, keep_raw_text
-from feed_assets.ndjson.strict_json import Row, parse
-
-_MINUS_ZERO = re.compile(rb"-0\s*[,}\]]")
+from feed_assets.ndjson.strict_json import Row
 
 
 @dataclass
@@ -83,16 +80,21 @@ class Converter:
         block = result.extent.read(self.source)
         if (
             _has_integers(array.type)
-            and not _MINUS_ZERO.search(block.data)
+            and not MINUS_ZERO.search(block.data)
             and self._try_cast(result, array, column, converted, minus_zero=False)
         ):
             return True
-        if self.options.null_values or result.dropped_nulls:
+        if self.options.null_values or result.dropped_nulls or self._has_hashes(column):
             return False
         again = reread_numbers_as_text(block.data, column, array.type)
         return again is not None and self._try_cast(
             result, again, column, converted, minus_zero=True, reused=False
         )
+
+    def _has_hashes(self, column: Column) -> bool:
+        rewriter = self.options.rewriter
+        inside = rewriter.rules.nested.get(column.key) if rewriter else None
+        return inside is not None and inside.has_hashes
 
     def _try_cast(
         self,
@@ -125,7 +127,7 @@ class Converter:
         for number, line in block_lines(result.extent.read(self.source), self.options):
             if number in skipped:
                 continue
-            text, row = parse(line, null_values=self.options.null_values)
+            text, row = self.options.parse(line)
             if paths is not None:
                 keep_raw_text(text, row, paths)
             objects += line.count(b"{")

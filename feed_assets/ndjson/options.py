@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from feed_assets.errors import SettingError
+from feed_assets.ndjson.column_rules import LineRewriter, hasher, parse_rules
 from feed_assets.ndjson.inference.declared_types import DeclaredTypes, parse_declared_types
+from feed_assets.ndjson.strict_json import Row, parse, parse_object, to_null
+from feed_assets.schema.selection import NO_SELECTION, Selection
 from feed_assets.schema.type_declarations import Declared
 
 _LONGEST_LINE = 1 << 30  # a column's text in one batch must stay below Arrow's 2 GiB
@@ -28,14 +31,38 @@ class Options:
     """Bad lines beyond this number are only counted."""
     unit: str = "line"
     """What a line is in an error: line, or element of a JSON document."""
+    columns: Selection = NO_SELECTION
 
     @cached_property
     def declared_types(self) -> DeclaredTypes:
-        return parse_declared_types(self.types, flexible_names=self.flexible_names)
+        return parse_declared_types(
+            self.types, self.columns.rename, flexible_names=self.flexible_names
+        )
+
+    @cached_property
+    def rewriter(self) -> LineRewriter | None:
+        """Rewriter of lines; None if all columns are kept as they are."""
+        rules = parse_rules(self.columns)
+        if rules is None:
+            return None
+        return LineRewriter(rules, hasher(self.columns.hash_key), self.null_values)
+
+    def parse(self, line: bytes, excluded: set[str] | None = None) -> tuple[str, Row]:
+        """Return text and row of a line, without the columns that are left out.
+
+        Add the paths left out to `excluded`. Raise InvalidLine.
+        """
+        if self.rewriter is None:
+            return parse(line, null_values=self.null_values)
+        text = self.rewriter.rewrite(parse(line)[0], excluded)
+        row = parse_object(text)
+        to_null(row, text, self.null_values)
+        return text, row
 
     def __post_init__(self) -> None:
         """Raise SettingError."""
         _ = self.declared_types
+        self.columns.check()
         if self.max_bad_lines < 0:
             raise SettingError(f"max_bad_lines is {self.max_bad_lines}; it must be 0 or more")
         if not 0 < self.max_line_bytes <= _LONGEST_LINE:

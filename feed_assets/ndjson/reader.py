@@ -73,6 +73,8 @@ class Reading:
     """Number of null elements dropped, by the array's path."""
     types: Mapping[str, str]
     """JSON or GEOGRAPHY by stored path, for columns of text."""
+    unnamed: tuple[str, ...]
+    """Paths in `Options.columns` that no row has."""
     unit: str
     """What a line is in an error: line or element."""
     columns: tuple[Column, ...] = field(repr=False)
@@ -119,10 +121,13 @@ def read(
     OSError, and any error of `source`.
     """
     if options.unit == "line":  # the lines of a JSON document are ours
-        reject_non_ndjson(source, max_line_bytes=options.max_line_bytes)
+        quote = not options.columns.is_private
+        reject_non_ndjson(source, max_line_bytes=options.max_line_bytes, quote=quote)
     types = options.declared_types
     with SpillFile() as provisional, SpillFile() as built:
-        observed, bad_lines, spilled = _first_pass(source, types, options, provisional, on_progress)
+        observed, bad_lines, spilled, excluded = _first_pass(
+            source, types, options, provisional, on_progress
+        )
         known = tuple(known)
         columns = infer_columns(observed, types, known)
         dropped_nulls: Counter[str] = Counter()
@@ -142,6 +147,11 @@ def read(
         renamed=renamed_paths(columns),
         dropped_nulls=dict(dropped_nulls),
         types=text_types(columns),
+        unnamed=tuple(
+            path
+            for path in dict.fromkeys(options.columns.paths)
+            if path not in excluded and not observed.has(path)
+        ),
         unit=options.unit,
         columns=columns,
         observed=observed,
@@ -164,12 +174,13 @@ def _first_pass(
     options: Options,
     spill_file: SpillFile,
     on_progress: Callable[[int, int], None],
-) -> tuple[Observed, tuple[BadLine, ...], list[_SpilledBlock]]:
+) -> tuple[Observed, tuple[BadLine, ...], list[_SpilledBlock], set[str]]:
     """Observe all rows together. Bad lines are not rows and constrain no type."""
     observed, lines, bad, rows, size = Observed(), 0, 0, 0, 0
     bad_lines: list[BadLine] = []
     spilled: list[_SpilledBlock] = []
     hints: Hints = {}
+    excluded = set[str]()
     reader = BlockReader(source, types, options)
     blocks = block_extents(
         source,
@@ -195,6 +206,7 @@ def _first_pass(
                     lines + result.long_line, options.max_line_bytes, unit=options.unit
                 )
             lines += result.lines
+            excluded.update(result.excluded)
             at = None
             if result.batch is not None:
                 hints = merge_hints(hints, result.hints)
@@ -205,7 +217,7 @@ def _first_pass(
             rows, size = rows + result.rows, size + result.extent.size
             on_progress(rows, size)
     spill_file.finish()
-    return observed, tuple(bad_lines), spilled
+    return observed, tuple(bad_lines), spilled, excluded
 
 
 def _convert_all(

@@ -28,7 +28,7 @@ _MAGIC = (
 )
 
 
-def reject_non_ndjson(source: ByteSource, *, max_line_bytes: int) -> None:
+def reject_non_ndjson(source: ByteSource, *, max_line_bytes: int, quote: bool = True) -> None:
     """Raise NotNdjson for a file in another format, however many bad lines are allowed."""
     head = source.read(0, _WINDOW)
     for magic, what, remedy in _MAGIC:
@@ -38,8 +38,9 @@ def reject_non_ndjson(source: ByteSource, *, max_line_bytes: int) -> None:
     start = head.removeprefix(BOM).lstrip(JSON_SPACE)
     if start.startswith(b"<"):
         quoted = start.split(b"\n")[0].strip()[:_QUOTED].decode(errors="replace")
+        begin = f" (it begins with {quoted})" if quote else ""
         raise _not_ndjson(
-            f"is an HTML or XML page (it begins with {quoted})",
+            f"is an HTML or XML page{begin}",
             "check the URL, and whether it wants a login or answers with an error page",
         )
     found = (line for _, line in read_lines(source, max_bytes=max_line_bytes))

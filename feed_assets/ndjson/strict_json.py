@@ -47,7 +47,11 @@ class FloatText(str):
 
 
 class InvalidLine(ValueError):
-    """Reason why a line is bad, worded to follow `line 812`."""
+    """Reason why a line is bad, worded to follow `line 812`; `unquoted` has no part of the line."""
+
+    def __init__(self, reason: str, unquoted: str | None = None) -> None:
+        super().__init__(reason)
+        self.unquoted = reason if unquoted is None else unquoted
 
 
 def parse(line: bytes, *, null_values: Collection[str] = ()) -> tuple[str, Row]:
@@ -69,9 +73,13 @@ def parse(line: bytes, *, null_values: Collection[str] = ()) -> tuple[str, Row]:
             json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             raise InvalidLine("contains half a character (a lone surrogate)") from None
-    if null_values and may_contain(text, null_values):
-        _to_null(row, null_values)
+    to_null(row, text, null_values)
     return text, row
+
+
+def parse_object(text: str) -> Row:
+    """Parse the text of an object that is known to be valid."""
+    return _only_object(text)
 
 
 def _only_object(text: str) -> Row:
@@ -106,6 +114,19 @@ def decode_value(text: str, start: int) -> tuple[Any, int]:
     return value, end
 
 
+def skip_space(text: str, at: int) -> int:
+    """Return the position of the next character of a valid line that is not white space."""
+    while text[at] in _JSON_SPACE:
+        at += 1
+    return at
+
+
+def after_comma(text: str, at: int) -> int:
+    """Return the position of the next member or element, or of the bracket, after a value."""
+    at = skip_space(text, at)
+    return skip_space(text, at + 1) if text[at] == "," else at
+
+
 def nested_too_deep(text: str) -> bool:
     """Return whether `text` nests more than MAX_NESTING brackets.
 
@@ -125,7 +146,10 @@ def _object(pairs: list[tuple[str, Any]]) -> Row:
     if len(found) != len(pairs):
         counts = Counter(key for key, _ in pairs)
         twice = next(key for key, count in counts.items() if count > 1)
-        raise InvalidLine(f"has the key {json.dumps(twice)[:_QUOTED]} twice in one object")
+        raise InvalidLine(
+            f"has the key {json.dumps(twice)[:_QUOTED]} twice in one object",
+            "has a key twice in one object",
+        )
     return found
 
 
@@ -151,6 +175,12 @@ def may_contain(text: str | bytes, strings: Iterable[str]) -> bool:
     if isinstance(text, str):
         return "\\" in text or any(f'"{each}"' in text for each in strings)
     return b"\\" in text or any(f'"{each}"'.encode() in text for each in strings)
+
+
+def to_null(row: Row, text: str, null_values: Collection[str]) -> None:
+    """Replace strings that are `null_values` in a row with that text."""
+    if null_values and may_contain(text, null_values):
+        _to_null(row, null_values)
 
 
 def _to_null(row: Row | list[Any], null_values: Collection[str]) -> None:

@@ -32,6 +32,8 @@ def check_specs(
     if feed.updated_at and feed.partition_by_date:
         zone = feed.partition_by_date.timezone
         descriptions["updated_at"] = f"The {feed.updated_at} of each row is on its day in {zone}."
+    if feed.columns:
+        descriptions["columns"] = "The feed has each column that columns names."
     descriptions["schema"] = "No column is new, removed, or of a different type than before."
     if feed.partition_by_date:
         descriptions["schema"] += f" In BigQuery, {feed.destination.name}_* has all of them."

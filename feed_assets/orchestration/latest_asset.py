@@ -52,15 +52,15 @@ def latest_asset(feed: Feed) -> dg.AssetsDefinition:
         from feed_assets.warehouse.latest_state import Deleted
         from feed_assets.warehouse.store import finish_pending
 
-        origin = Origin(description=description, columns=feed.column_descriptions)
+        origin = Origin(description=description, columns=feed.table_descriptions)
         hidden = feed.deleted
-        deleted = Deleted(hidden.column, hidden.values) if hidden else None
+        deleted = Deleted(feed.in_table(hidden.column), hidden.values) if hidden else None
         with as_failure(), feed_assets_warehouse.open(context.log) as tables, tables:
             finish_pending(tables, feed.destination)
             updated = tables.update_latest(
                 feed.destination,
-                key,
-                updated_at,
+                [*map(feed.in_table, key)],
+                feed.in_table(updated_at),
                 deleted=deleted,
                 full_refresh=config.full_refresh,
                 origin=origin,

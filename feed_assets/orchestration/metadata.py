@@ -29,7 +29,7 @@ def import_metadata(imported: Import) -> dict[str, Any]:
     download, reading = imported.pending.download, imported.reading
     state = imported.snapshot_state
     info = download.info.result()  # or there would be no import
-    descriptions = imported.pending.feed.column_descriptions
+    descriptions = imported.pending.feed.table_descriptions
     return {
         **stored_metadata(imported.stored, descriptions),
         "url": download.url,
@@ -83,7 +83,7 @@ def stored_metadata(
 
 def latest_metadata(feed: Feed, columns: Columns, updated: LatestUpdate) -> dict[str, Any]:
     """Return the metadata of an update of the latest state, with its columns' lineage."""
-    schema = _schema(columns, feed.column_descriptions)
+    schema = _schema(columns, feed.table_descriptions)
     lineage = {
         column.name: [dg.TableColumnDep(dg.AssetKey(feed.name), column.name)]
         for column in schema.columns
@@ -156,7 +156,7 @@ def _not_sent(imported: Import) -> list[str]:
     from feed_assets.schema.columns import source_paths
 
     known = {path for paths in source_paths(imported.stored.columns) for path in paths}
-    return [path for path in imported.pending.feed.column_descriptions if path not in known]
+    return [path for path in imported.pending.feed.table_descriptions if path not in known]
 
 
 def _listed(name: str, items: list[str] | tuple[str, ...]) -> dict[str, Any]:

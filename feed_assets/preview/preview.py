@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from feed_assets.config.feed import Feed
 from feed_assets.errors import BadLine
+from feed_assets.importing.read_options import read_options
 from feed_assets.masking import LIKE_A_SECRET, SecretMask, secret_mask
-from feed_assets.ndjson import Options
 from feed_assets.preview.column_stats import ColumnStats, column_stats
 from feed_assets.preview.open_input import PreviewInput, open_input
 from feed_assets.preview.printable import count_of, escape
@@ -78,15 +78,7 @@ def preview(request: PreviewRequest) -> Preview:
 
 
 def _preview(request: PreviewRequest, feed: Feed, mask: SecretMask) -> Preview:
-    options = Options(
-        types=feed.types,
-        max_bad_lines=sys.maxsize,
-        max_line_bytes=feed.max_line_bytes,
-        null_values=feed.null_values,
-        flexible_names=feed.partition_by_date is None,  # `table_*` works with plain names only
-        kept_bad_lines=KEPT_BAD_LINES,
-        unit=feed.unit,
-    )
+    options = replace(read_options(feed), max_bad_lines=sys.maxsize, kept_bad_lines=KEPT_BAD_LINES)
     with ProgressBar() as bar, open_input(request, feed, options, bar, mask) as rows:
         reading = rows.reading
         stored = columns_of(with_text_types(reading.table, reading.types).schema)
@@ -104,7 +96,11 @@ def _preview(request: PreviewRequest, feed: Feed, mask: SecretMask) -> Preview:
             bad_line_count=reading.bad_line_count,
             warnings=list(_warnings(request, feed, rows)),
             findings=findings(rows, options),
-            suggestions=suggestions(sent, reading.table, rows.source.read(0, OFFSETS_BYTES)),
+            suggestions=suggestions(
+                sent,
+                reading.table,
+                b"" if feed.selection.is_private else rows.source.read(0, OFFSETS_BYTES),
+            ),
             mask=mask,
         )
 
@@ -117,6 +113,8 @@ def _warnings(request: PreviewRequest, feed: Feed, rows: PreviewInput) -> Iterat
         yield "there are no rows; an import refuses an empty snapshot unless allow_empty is true"
     elif reading.rows and not reading.table.num_columns:
         yield "no row has a value; an import rejects such a feed"
+    for path in reading.unnamed if reading.rows else ():
+        yield f"columns names {escape(path)}, which no row has; check the spelling"
     for path, count in reading.dropped_nulls.items():
         nulls = count_of(count, "nulls")
         yield f"{escape(path)}: {nulls} in arrays dropped; BigQuery stores no nulls in arrays"

@@ -85,7 +85,8 @@ def _notes(preview: Preview) -> Iterator[tuple[Text, Text]]:
     if bad := preview.bad_line_count:
         yield _note("!", f"{count_of(bad, f'bad {preview.feed.unit}s')} make an import fail:")
         for line in preview.bad_lines[:_LINES]:
-            text = f"{line.unit} {line.line} {line.reason}: {escape(line.text, _QUOTED)}"
+            quoted = f": {escape(line.text, _QUOTED)}" if line.text else ""
+            text = f"{line.unit} {line.line} {line.reason}{quoted}"
             yield Text(), Text(escape(text))
         if bad > _LINES:
             yield Text(), Text(f"and {bad - _LINES:,} more; --json lists the first 1,000")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -106,6 +107,7 @@ class ColumnCaster:
 
 
 _MANY = 1 << 16
+MINUS_ZERO = re.compile(rb"-0\s*[,}\]]")
 
 
 def _has_values(array: pa.Array) -> bool:

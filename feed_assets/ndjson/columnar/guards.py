@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from feed_assets.ndjson.buffers import Numbers, flags, indexes, places_of
 from feed_assets.ndjson.input.lines import BOM, JSON_SPACE
-from feed_assets.ndjson.strict_json import InvalidLine, Row, nested_too_deep, parse
+from feed_assets.ndjson.strict_json import InvalidLine, Row, nested_too_deep
 
 # Bytes. A shorter line cannot be too deep for Arrow, which takes 80 ms for a thousand levels and
 # crashes at a hundred thousand. Nesting too deep for the feed shows in the types.
@@ -35,7 +35,7 @@ class Rows:
         *,
         first_of_file: bool,
         max_line_bytes: int,
-        null_values: Collection[str],
+        parse: Callable[[bytes], tuple[str, Row]],
     ) -> None:
         """Raise FallBackToRows for any other block."""
         self.count_of_lines, self.numbers = 0, np.arange(0)
@@ -58,7 +58,7 @@ class Rows:
             raise FallBackToRows("there is a NUL, which may end it all for Arrow")
         self._check_depth()
         self._check_utf8()
-        self._null_values = null_values
+        self._parse = parse
         self._parsed: dict[int, Row] = {}
         self._texts: pa.Array | None = None
 
@@ -72,7 +72,7 @@ class Rows:
                 raise FallBackToRows("too many rows would have to be looked at")
             try:
                 line = self.data[self._starts[index] : self._ends[index]]
-                self._parsed[index] = parse(line, null_values=self._null_values)[1]
+                self._parsed[index] = self._parse(line)[1]
             except InvalidLine as invalid:
                 raise FallBackToRows("a line is bad") from invalid
         return self._parsed[index]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from feed_assets.ndjson.datatypes.kinds import (
@@ -29,6 +30,8 @@ class DeclaredTypes:
 
     by_key: Mapping[str, DeclaredType] = field(default_factory=dict)
     nested: Mapping[str, DeclaredTypes] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Declared names of the keys of this object."""
     flexible_names: bool = True
     """Allow BigQuery's flexible column names. The same on all levels."""
 
@@ -44,7 +47,8 @@ class DeclaredTypes:
             except DoesNotFit as misfit:
                 text = _quote(misfit.args[0] if misfit.args else value)
                 raise InvalidLine(
-                    f"has {text} in column {path}, declared {declared.label}"
+                    f"has {text} in column {path}, declared {declared.label}",
+                    f"has a value in column {path} that is not {declared.label}",
                 ) from None
 
     def _declared_values(self, row: Row, prefix: str) -> Iterator[tuple[str, DeclaredType, Any]]:
@@ -64,20 +68,28 @@ NO_DECLARED_TYPES = DeclaredTypes()
 
 
 def parse_declared_types(
-    types: Mapping[str, Declared], *, flexible_names: bool = True
+    types: Mapping[str, Declared],
+    names: Mapping[str, str] = MappingProxyType({}),
+    *,
+    flexible_names: bool = True,
 ) -> DeclaredTypes:
-    """Build the tree for a whole row from declarations by path. Raise SettingError."""
+    """Build the tree for a whole row from types and new names by path. Raise SettingError."""
     by_path = {path: declared_type(declared) for path, declared in parse_types(types).items()}
-    return _build_tree(by_path, flexible_names)
+    return _build_tree(by_path, names, flexible_names)
 
 
-def _build_tree(by_path: Mapping[str, DeclaredType], flexible_names: bool) -> DeclaredTypes:
-    below: dict[str, dict[str, DeclaredType]] = {}
-    for path, declared in by_path.items():
+def _build_tree(
+    types: Mapping[str, DeclaredType], names: Mapping[str, str], flexible_names: bool
+) -> DeclaredTypes:
+    below: dict[str, tuple[dict[str, DeclaredType], dict[str, str]]] = {}
+    for path, declared in types.items():
         for parent in parents(path):
-            below.setdefault(parent, {})[path[len(parent) + 1 :]] = declared
-    nested = {key: _build_tree(paths, flexible_names) for key, paths in below.items()}
-    return DeclaredTypes(by_path, nested, flexible_names)
+            below.setdefault(parent, ({}, {}))[0][path[len(parent) + 1 :]] = declared
+    for path, name in names.items():
+        for parent in parents(path):
+            below.setdefault(parent, ({}, {}))[1][path[len(parent) + 1 :]] = name
+    nested = {key: _build_tree(*inside, flexible_names) for key, inside in below.items()}
+    return DeclaredTypes(types, nested, names, flexible_names)
 
 
 def _quote(value: Any) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from feed_assets.errors import ContentError
 from feed_assets.ndjson.datatypes.kinds import DeclaredType
-from feed_assets.ndjson.inference.column_names import column_names
+from feed_assets.ndjson.inference.column_names import column_names, fold_name
 from feed_assets.ndjson.inference.declared_types import NO_DECLARED_TYPES, DeclaredTypes
 from feed_assets.ndjson.inference.observed import Observed, ValueKind
 from feed_assets.schema.arrow_metadata import source_key, text_type
@@ -57,6 +58,8 @@ class Column:
     observed: Observed
     declared_types: DeclaredTypes
     fields: tuple[Column, ...]
+    sent_as: str
+    """The key, or the name that is declared for it: what the table knows the column by."""
 
 
 def infer_columns(
@@ -71,23 +74,44 @@ def infer_columns(
     feed, also with null. Declared columns that never occur come last, in declared order.
     """
     absent = [key for key in types.by_key if key not in observed.fields and "." not in key]
+    sent_as = {key: types.names.get(key, key) for key in (*observed.fields, *absent)}
     names = column_names(
-        [*observed.fields, *absent],
+        sent_as.values(),
         flexible=types.flexible_names,
         known={source_key(field): field.name for field in known},
     )
+    _check_renamed(sent_as, names)
     in_order = sorted(observed.fields, key=lambda key: observed.fields[key].first or ())
     before = {field.name: field.type for field in known if text_type(field) is None}
     made = []
     for key in (*in_order, *absent):
         of_key, inside = observed.fields.get(key, Observed()), types.for_key(key)
-        declared, was = types.by_key.get(key), before.get(names[key])
+        name = names[sent_as[key]]
+        declared, was = types.by_key.get(key), before.get(name)
         if declared is None:
             found, fields = _resolved(of_key, inside, was, level)
         else:
             found, fields = declared.arrow, ()
-        made.append(Column(key, names[key], found, declared, of_key, inside, fields))
+        made.append(Column(key, name, found, declared, of_key, inside, fields, sent_as[key]))
     return tuple(made)
+
+
+def _check_renamed(sent_as: Mapping[str, str], names: Mapping[str, str]) -> None:
+    """Raise ContentError if a column has no declared name because another key has it."""
+    for key, name in sent_as.items():
+        if key == name:
+            continue
+        others = [
+            other
+            for other, alias in sent_as.items()
+            if other != key and fold_name(names[alias]) == fold_name(name)
+        ]
+        if others or names[name] != name:
+            raise ContentError(
+                f"columns renames {key} to {name}, which is the name of "
+                f"{f'{others[0]} in the feed' if others else 'another column so far'}; choose a "
+                f"different name"
+            )
 
 
 def _resolved(

@@ -48,6 +48,16 @@ class Observed:
             None if self.first is None else (self.first[0] + lines, *self.first[1:]),
         )
 
+    def has(self, path: str) -> bool:
+        """Return whether a key was observed at a dotted path, inside arrays too."""
+        if self.elements is not None and self.elements.has(path):
+            return True
+        return path in self.fields or any(
+            child.has(path[len(key) + 1 :])
+            for key, child in self.fields.items()
+            if path.startswith(f"{key}.")
+        )
+
     def count_columns(self) -> int:
         """Count every key of every object, as `Observer` does."""
         nested = sum(1 + child.count_columns() for child in self.fields.values())

@@ -43,7 +43,7 @@ def _fields(columns: Sequence[Column]) -> list[pa.Field]:
         keyed_field(
             each.name,
             _type(each, each.type),
-            None if each.key == each.name else shorten_key(each.key),
+            None if each.sent_as == each.name else shorten_key(each.sent_as),
         )
         for each in columns
         if each.type is not None

@@ -11,9 +11,7 @@ import pyarrow as pa
 from feed_assets.ndjson.datatypes.kinds import JSON, is_empty
 from feed_assets.ndjson.inference.infer import Column
 from feed_assets.ndjson.inference.observed import Observed, ValueKind
-from feed_assets.ndjson.strict_json import Row, decode_value
-
-_JSON_SPACE = " \t\r\n"
+from feed_assets.ndjson.strict_json import Row, after_comma, decode_value, skip_space
 
 
 @dataclass(frozen=True)
@@ -76,32 +74,21 @@ def _keep_value(text: str, start: int, value: Any, paths: RawTextPaths | None) -
 
 
 def _keep_fields(text: str, start: int, row: Row, paths: RawTextPaths) -> int:
-    at = _next(text, start + 1)
+    at = skip_space(text, start + 1)
     while text[at] != "}":
         key, at = decode_value(text, at)
-        at = _next(text, _next(text, at) + 1)  # past the colon
+        at = skip_space(text, skip_space(text, at) + 1)  # past the colon
         row[key], at = _keep_value(text, at, row[key], paths.fields.get(key))
-        at = _after_comma(text, at)
+        at = after_comma(text, at)
     return at + 1
 
 
 def _keep_elements(text: str, start: int, array: list[Any], paths: RawTextPaths | None) -> int:
-    at = _next(text, start + 1)
+    at = skip_space(text, start + 1)
     for index, value in enumerate(array):
         array[index], at = _keep_value(text, at, value, paths)
-        at = _after_comma(text, at)
+        at = after_comma(text, at)
     return at + 1
-
-
-def _after_comma(text: str, at: int) -> int:
-    at = _next(text, at)
-    return _next(text, at + 1) if text[at] == "," else at
-
-
-def _next(text: str, at: int) -> int:
-    while text[at] in _JSON_SPACE:
-        at += 1
-    return at
 
 
 def _may_hold_text(value: Any, paths: RawTextPaths) -> bool:

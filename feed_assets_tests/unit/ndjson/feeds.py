@@ -11,9 +11,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from feed_assets.byte_source import ByteSource, unnamed_temp_file
+from feed_assets.errors import SettingError
 from feed_assets.ndjson import Observed, Options, Reading, read
 from feed_assets.ndjson.rowwise.observe import Observer
 from feed_assets.ndjson.strict_json import parse
+from feed_assets.schema.selection import Selection
 
 made_up = settings(
     derandomize=True,
@@ -25,6 +27,15 @@ made_up = settings(
 """The same examples in every run: a test here never depends on luck."""
 
 made_up_in_plenty = settings(made_up, max_examples=300)
+
+
+def is_consistent(selection: Selection) -> bool:
+    """Return whether a selection has no contradiction."""
+    try:
+        selection.check()
+    except SettingError:
+        return False
+    return True
 
 
 def read_bytes(data: bytes, *, known: Iterable[pa.Field] = (), **options: Any) -> Reading:
@@ -123,6 +134,24 @@ STRINGS = (
     "\u2028 \ufeff",
 )
 null_values = st.sampled_from([(), ("",), ("", "n/a"), ("x", "2020-01-20", "Zürich", "{}")])
+_paths = st.lists(
+    st.sampled_from(["a", "b", "c", "ü", "a.b", "b.a", "a.c", "c.b", "a.b.c", "b.k 1"]),
+    max_size=3,
+    unique=True,
+).map(tuple)
+selections = st.builds(
+    lambda names, hashed, new, is_include: Selection(
+        () if is_include else names,
+        names if is_include else (),
+        hashed,
+        {path: f"new_{place}" for place, path in enumerate(new)},
+        b"the key of the hashes",
+    ),
+    _paths,
+    _paths,
+    _paths,
+    st.booleans(),
+).filter(lambda selection: is_consistent(selection))
 KEYS = ("a", "b", "c", "ü", "k 1", "日")
 
 

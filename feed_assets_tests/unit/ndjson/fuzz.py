@@ -26,9 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from feed_assets.ndjson.datatypes.kinds import TYPES
+from feed_assets.schema.selection import Selection
 from feed_assets_tests.unit.ndjson.declared_feeds import assert_stored, declared_feed
 from feed_assets_tests.unit.ndjson.declared_values import FORMATS, FORMATTED, NAMES
-from feed_assets_tests.unit.ndjson.feeds import NUMBERS, STRINGS
+from feed_assets_tests.unit.ndjson.feeds import NUMBERS, STRINGS, is_consistent
 from feed_assets_tests.unit.ndjson.test_block_reader import (
     assert_same,
     blocks_of,
@@ -119,10 +120,25 @@ def feed(seed: int) -> tuple[bytes, dict[str, Any]]:
         types: list[Any] = [each.name for each in TYPES]
         types += [{"type": name, "format": text} for name, text in FORMATS]
         options["types"] = {chance.choice("abcdefgh"): chance.choice(types)}
+    if chance.random() < 0.3:
+        options["columns"] = _selection(chance)
     data = chance.choice([_alike, _alike, _alike, _hostile])(chance)
     if chance.random() < 0.3:
         data = _changed(chance, data)
     return data, options
+
+
+def _selection(chance: random.Random) -> Selection:
+    while True:
+        names = [tuple(chance.sample(_PATHS, chance.randrange(4))) for _ in range(3)]
+        exclude, include = chance.choice([(names[0], ()), ((), names[0])])
+        new = {path: chance.choice([f"new_{path[-1]}", "a"]) for path in names[2]}
+        found = Selection(exclude, include, names[1], new, b"the key of the hashes")
+        if is_consistent(found):
+            return found
+
+
+_PATHS = (*"abcdefgh", *(f"{key}.{inner}" for key in "abcdefgh" for inner in "ab"))
 
 
 def _alike(chance: random.Random) -> bytes:

@@ -24,6 +24,8 @@ class Node:
     value: Any = None
     fields: dict[str, Node] = field(default_factory=dict)
     items: list[Node] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    """Text of each key, with the colon and the white space around it."""
 
 
 class Parser:
@@ -112,12 +114,14 @@ class Parser:
             if found.fields:
                 self.take(",")
                 self.space()
+            start = self.at
             key = self.string()
             self.space()
             self.take(":")
             self.space()
             if key in found.fields:
                 raise BadError
+            found.names[key] = self.text[start : self.at]
             found.fields[key] = self.node(depth + 1)
             self.space()
         self.take("}")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from feed_assets.errors import NotNdjson
 from feed_assets.ndjson.datatypes.kinds import BY_NAME
+from feed_assets.schema.selection import Selection
 from feed_assets_tests.unit.ndjson import feeds
 from feed_assets_tests.unit.ndjson.declared_feeds import assert_stored, declared_feed
 from feed_assets_tests.unit.ndjson.declared_values import FORMATTED
@@ -51,6 +52,14 @@ def test_every_value_and_type_is_as_the_oracle_has_it(
     data: bytes, null_values: Sequence[str]
 ) -> None:
     assert_agrees(data, null_values=null_values)
+
+
+@made_up_in_plenty
+@given(feeds.feeds, feeds.selections, feeds.null_values)
+def test_columns_are_left_out_hashed_and_renamed_as_the_oracle_has_it(
+    data: bytes, columns: Selection, null_values: Sequence[str]
+) -> None:
+    assert_agrees(data, columns=columns, null_values=null_values)
 
 
 @made_up
