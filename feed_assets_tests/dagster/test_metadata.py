@@ -161,7 +161,16 @@ def test_the_code_version_knows_a_snapshot_from_days_and_no_order_of_types() -> 
 def test_each_attribute_is_one_that_decides_of_the_rows_or_not() -> None:
     """A new attribute wants a line in the table above."""
     described = {
-        *{"name", "url", "dataset", "table", "partition_by_date", "types", "null_values"},
+        *{
+            "name",
+            "url",
+            "dataset",
+            "table",
+            "partition_by_date",
+            "types",
+            "null_values",
+            "columns",
+        },
         *{"max_bad_lines", "max_line_bytes", "key", "updated_at", "headers"},
         *{"empty_statuses", "deleted", "format", "records", "pages"},
     }

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from feed_assets.alerts.config import Alerts
 from feed_assets.config.auth import BasicAuth, BearerAuth, OAuth2, Sftp
+from feed_assets.config.columns import Columns
 from feed_assets.config.deleted_rows import DeletedRows
 from feed_assets.config.feed import Feed
 from feed_assets.config.pages import Pages
@@ -39,6 +40,7 @@ WHOLE: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
     ),
     "deleted": (DeletedRows, {"column": "status", "values": ["deleted"]}),
     "sftp": (Sftp, {}),
+    "columns": (Columns, {"hash": ["customer.phone"], "hash_key_env": "CRM_HASH_KEY"}),
     "partition_by_date": (PartitionByDate, BY_DATE["partition_by_date"]),
     "Alerts": (Alerts, {}),
 }

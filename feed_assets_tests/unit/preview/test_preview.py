@@ -13,6 +13,7 @@ import pytest
 from rich.cells import cell_len
 
 from feed_assets import cli, read_ndjson
+from feed_assets.errors import SettingError
 from feed_assets.preview.column_stats import ColumnStats
 from feed_assets.preview.preview import Preview, preview
 from feed_assets.preview.printable import escape, percentage
@@ -147,6 +148,42 @@ def test_advice_is_tried_on_the_elements_of_a_json_document(tmp_path: Path) -> N
     attributes = {"format": "json", "records": "rows"}
     (finding,) = preview(PreviewRequest(str(path), attributes=attributes)).findings
     assert finding.text.endswith('first at element 2; --null-value "N/A" makes it DATETIME')
+
+
+PRIVATE = {"exclude": ["email"], "hash": ["phone"], "hash_key_env": "HASH_KEY"}
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_preview_shows_nothing_of_private_columns(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    as_json: bool,
+) -> None:
+    monkeypatch.setenv("HASH_KEY", "0123456789abcdef")
+    row = {"id": 1, "email": "ada@example.org", "phone": "555-0199"}
+    path = tmp_path / "orders.ndjson"
+    path.write_bytes(lines(row, '{"email": "ada@example.org",}', {"phone": row}).body)
+    declared = {**PRIVATE, "rename": {"id": "order_id", "Id": "x"}}
+    options = ["--json"] if as_json else []
+    cli.main(["preview", str(path), "--set", f"columns={json.dumps(declared)}", *options])
+
+    printed = capsys.readouterr().out
+    assert "order_id" in printed
+    for private in ("ada@example.org", "555-0199", "0123456789abcdef"):
+        assert private not in printed
+    if not as_json:
+        assert "! columns names Id, which no row has; check the spelling" in printed
+        assert "line 3 has an object in column phone, which is hashed; hash a field" in printed
+        assert "  columns: {exclude: [email], hash: [phone], hash_key_env: HASH_KEY" in printed
+
+
+def test_a_preview_without_the_key_of_hashes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HASH_KEY", raising=False)
+    with pytest.raises(SettingError, match="HASH_KEY is not set"):
+        previewed(tmp_path, {"phone": 1}, columns=PRIVATE)
 
 
 def test_digits_are_times_in_a_column_that_is_named_like_one(tmp_path: Path) -> None:
