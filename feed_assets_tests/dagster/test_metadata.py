@@ -176,7 +176,7 @@ def test_each_attribute_is_one_that_decides_of_the_rows_or_not() -> None:
     }
     others = {
         *{"basic_auth", "bearer_auth", "headers_env", "allow_insecure", "schedule"},
-        *{"oauth2", "query_env", "client_certificate_env"},
+        *{"oauth2", "query_env", "client_certificate_env", "sftp"},
         *{"column_descriptions", "max_feed_bytes", "allow_empty", "min_rows", "max_shrink"},
         *{"blocking_checks", "connect_timeout", "read_timeout", "download_timeout"},
         *{"max_attempts", "retry_wait", "max_retry_wait", "conditional_requests"},
