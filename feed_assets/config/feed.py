@@ -24,18 +24,19 @@ from feed_assets.config.auth import (
     headers_from_env,
     parameters_from_env,
 )
-from feed_assets.config.columns import Columns, check_roles
+from feed_assets.config.columns import Columns
 from feed_assets.config.deleted_rows import DeletedRows
+from feed_assets.config.feed_rules import check_rules
+from feed_assets.config.labels import Labels
 from feed_assets.config.model import FrozenModel, Name
 from feed_assets.config.pages import Pages, check_path
 from feed_assets.config.partition import PartitionByDate
 from feed_assets.config.url_template import has_placeholders, parse_source, url_of_day
 from feed_assets.config.values import NO_EMPTY_AS_NULL, NullValues, Types
-from feed_assets.schema.datatypes import BY_NAME, parents
 from feed_assets.schema.selection import NO_SELECTION, Selection
 from feed_assets.schema.table import Table
-from feed_assets.schema.type_declarations import declaration_schema, declared_name
-from feed_assets.urls import BUCKETS, WEB, Url, is_private
+from feed_assets.schema.type_declarations import declaration_schema
+from feed_assets.urls import BUCKETS, Url
 
 COUNT = 2**63 - 1
 """Largest number of rows, lines or bytes (64-bit integer)."""
@@ -48,11 +49,6 @@ Timeout = Annotated[float, Field(ge=0.001, le=LONGEST_WAIT)]
 """Seconds. A timeout of 0 would fail every connection."""
 MAX_TABLE_DESCRIPTION = 16_384
 """Characters. https://cloud.google.com/bigquery/quotas#all_tables"""
-LABEL = re.compile(r"[a-z0-9_-]{0,63}")
-LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-RESERVED_LABELS = {"feed", "day", "managed_by"}
-MAX_LABELS = 64 - len(RESERVED_LABELS)
-"""https://cloud.google.com/bigquery/docs/labels-intro#requirements"""
 RESERVED = frozenset(
     re.findall(
         r"\w+",
@@ -65,28 +61,10 @@ RESERVED = frozenset(
     )
 )
 """Names that Dagster rejects for assets: keywords of Python, and its own."""
-MAX_NAME = 1024
-"""Characters of a dataset's name, bytes of a table's.
-
-https://cloud.google.com/bigquery/docs/datasets#dataset-naming
-https://cloud.google.com/bigquery/docs/tables#table_naming
-"""
 MAX_DESCRIPTION = 1024
 """Characters. https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema"""
 EMPTY_STATUSES = {204, 400, 404, 410, 422}
 """Statuses that some server answers for a day without rows, and none for a refusal."""
-WEB_ONLY = (
-    "pages",
-    "basic_auth",
-    "bearer_auth",
-    "oauth2",
-    "query_env",
-    "client_certificate_env",
-    "headers_env",
-    "headers",
-    "allow_insecure",
-)
-"""Attributes of requests over HTTP."""
 STORED_BY = (
     "url",
     "format",
@@ -439,29 +417,11 @@ class Feed(FrozenModel):
         examples=[300],
         description="Seconds before the first run retry; doubled for each later one, to an hour.",
     )
-    labels: Mapping[str, str] = Field(
+    labels: Labels = Field(
         default_factory=dict,
         examples=[{"team": "crm"}],
         description="Labels of the tables and load jobs in BigQuery.",
     )
-
-    @field_validator("labels")
-    @classmethod
-    def _are_labels(cls, value: Mapping[str, str]) -> Mapping[str, str]:
-        for key, text in value.items():
-            if not LABEL_KEY.fullmatch(key) or not LABEL.fullmatch(text):
-                raise ValueError(
-                    f"{key}: {text} is not a valid label; BigQuery allows lower-case letters, "
-                    f"digits, _ and -, at most 63, and a key that starts with a letter"
-                )
-            if key in RESERVED_LABELS:
-                raise ValueError(f"{key} is a label that feed_assets sets itself")
-        if len(value) > MAX_LABELS:
-            raise ValueError(
-                f"has {len(value)} labels; BigQuery allows 64, of which feed_assets sets "
-                f"{len(RESERVED_LABELS)}"
-            )
-        return value
 
     description: str | None = Field(
         None,
@@ -487,128 +447,8 @@ class Feed(FrozenModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Feed:
-        rejected = self.destination.rejected
-        longest = rejected.shard(date.max) if self.partition_by_date else rejected
-        if max(len(self.dataset), len(longest.name)) > MAX_NAME:
-            raise ValueError(
-                f"has names longer than the {MAX_NAME} characters of BigQuery; its longest "
-                f"table would be {longest.name[:40]}... with {len(longest.name)}"
-            )
-        if self.partition_by_date and self.dataset.startswith("_"):
-            # https://cloud.google.com/bigquery/docs/datasets#hidden_datasets
-            raise ValueError(
-                "has a dataset that starts with _, whose tables BigQuery does not list; choose "
-                "another name"
-            )
-        header = any(name.lower() == "authorization" for name in self.headers_env)
-        if bool(self.basic_auth) + bool(self.bearer_auth) + bool(self.oauth2) + header > 1:
-            raise ValueError(
-                "has more than one of basic_auth, bearer_auth, oauth2 and an Authorization header"
-            )
-        if self.client_certificate_env and self.address.scheme != "https":
-            raise ValueError("has a client certificate, which only https can use; correct url")
-        parameters = {name for name, _ in self.address.parameters}
-        if twice := next(filter(parameters.__contains__, self.query_env), None):
-            raise ValueError(f"has {twice} in its url and in query_env; leave it out of the url")
-        names = {name.lower() for name in self.headers_env}
-        if both := next((name for name in self.headers if name.lower() in names), None):
-            raise ValueError(f"has {both} in headers and in headers_env; leave one out")
-        secret = self.secret_variables
-        token_url = Url.parse(self.oauth2.token_url) if self.oauth2 else self.address
-        private = is_private(self.address) and is_private(token_url)
-        if secret and not (private or self.allow_insecure):
-            raise ValueError(
-                "would send its credentials over plain http; use https, or set allow_insecure: true"
-            )
-        self._has_pages()
-        self._fits_its_source()
-        if self.records and self.format != "json":
-            raise ValueError("has records, which only a JSON document has; declare format: json")
-        self._have_an_order()
-        deleted = self.deleted.column if self.deleted else None
-        check_roles(self.selection, self.key, self.updated_at, deleted, self.types)
-        if self.deleted and not self.has_latest:
-            raise ValueError("has deleted, which needs partition_by_date, key and updated_at")
-        placeholders = has_placeholders(self.url)
-        if placeholders and not self.partition_by_date:
-            raise ValueError(
-                "has the placeholder of a day in its url, and a snapshot has no days; declare "
-                "partition_by_date"
-            )
-        fixed = not placeholders and any(key == "date" for key, _ in self.address.parameters)
-        if self.partition_by_date and fixed:
-            raise ValueError(
-                "has a date in its url; feed_assets adds the date of each day, or fills it in "
-                "where the url has {date}"
-            )
+        check_rules(self)
         return self
-
-    @model_validator(mode="after")
-    def _has_what_blocks(self) -> Feed:
-        if "key" in self.blocking_checks and not self.key:
-            raise ValueError("has key among its blocking_checks, and no key")
-        by_date = self.partition_by_date and self.updated_at
-        if "updated_at" in self.blocking_checks and not by_date:
-            raise ValueError(
-                "has updated_at among its blocking_checks, which needs partition_by_date and "
-                "updated_at"
-            )
-        return self
-
-    def _fits_its_source(self) -> None:
-        scheme = self.address.scheme
-        if self.sftp and scheme != "sftp":
-            raise ValueError("has sftp, which only a url with sftp:// uses; leave it out")
-        if scheme in WEB:
-            return
-        if given := next((name for name in WEB_ONLY if getattr(self, name)), None):
-            raise ValueError(
-                f"has {given}, which only a url with http:// or https:// uses; leave it out"
-            )
-        if set(self.empty_statuses) - {404}:
-            raise ValueError(
-                "has empty_statuses of a web server; the only one of a file is 404, a missing file"
-            )
-        if self.partition_by_date and not has_placeholders(self.url):
-            raise ValueError(
-                f"has no day in its url, so each day would be the same file; write, for example, "
-                f"{scheme}://.../{{date:%Y-%m-%d}}.ndjson"
-            )
-
-    def _has_pages(self) -> None:
-        if self.pages is None:
-            return
-        if self.pages.next_url and not (self.format == "json" and self.records):
-            raise ValueError(
-                "has pages with next_url, which only a JSON object has; declare format: json and "
-                "records, the path of its rows"
-            )
-        if any(name == self.pages.parameter for name, _ in self.address.parameters):
-            raise ValueError(
-                f"has {self.pages.parameter} in its url and as the parameter of its pages; leave "
-                f"it out of the url"
-            )
-
-    def _have_an_order(self) -> None:
-        """Check the types of `key` and `updated_at`.
-
-        BigQuery compares neither JSON nor GEOGRAPHY, and DuckDB stores BIGNUMERIC as text.
-
-        https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#comparable_data_types
-        """
-        types = {path: BY_NAME[declared_name(each)] for path, each in self.types.items()}
-        for name in self.key:
-            if name in types and not types[name].can_be_key:
-                raise ValueError(
-                    f"has {name} in its key, which is {types[name].name} and cannot be a key"
-                )
-            if inside := next(filter(set(self.key).__contains__, parents(name)), None):
-                raise ValueError(f"has {inside} in its key and also {name}, which is inside it")
-        updated_at = types.get(self.updated_at or "")
-        if updated_at and not updated_at.can_be_updated_at:
-            raise ValueError(
-                f"has {self.updated_at} as updated_at, which is {updated_at.name} and not a time"
-            )
 
     @property
     def selection(self) -> Selection:

@@ -69,6 +69,11 @@ def feed(columns: dict[str, Any], **attributes: Any) -> Feed:
             {"types": {"customer_id": "STRING"}},
             "is the new name of custNo; types name columns as the feed does: custNo",
         ),
+        (
+            {"rename": {"custNo": "id"}},
+            {"types": {"custNo": "JSON"}, "key": ["id"]},
+            "has id in its key, which is JSON and cannot be a key",
+        ),
         ({"hide": ["a"]}, {}, "columns.hide"),
     ],
     ids=str,
