@@ -109,6 +109,17 @@ def classify_integers(array: pa.Array) -> FirstIndexByKind:
     return firsts
 
 
+def check_finite(array: pa.Array) -> None:
+    """Raise FallBackToRows for NaN and infinity, which are no JSON, in an array of any type."""
+    if pa.types.is_struct(array.type):
+        for index in range(array.type.num_fields):
+            check_finite(array.field(index))
+    elif pa.types.is_list(array.type):
+        check_finite(array.values)
+    elif pa.types.is_floating(array.type):
+        Doubles(array)
+
+
 class Doubles:
     """Indexes in a column that Arrow parsed as doubles, some perhaps written as integers."""
 

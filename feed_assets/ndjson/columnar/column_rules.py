@@ -7,6 +7,7 @@ import pyarrow as pa
 from feed_assets.ndjson.buffers import holds_zero
 from feed_assets.ndjson.column_rules import KEEP_ALL, ColumnRules, LineRewriter
 from feed_assets.ndjson.columnar.cast import MINUS_ZERO
+from feed_assets.ndjson.columnar.classify import check_finite
 from feed_assets.ndjson.columnar.guards import FallBackToRows
 from feed_assets.ndjson.columnar.null_values import without_null_values
 from feed_assets.ndjson.rowwise import arrow_builders
@@ -35,6 +36,7 @@ class TableRewriter:
             if name in rules.hashed:
                 kept[name] = self._hashed(array)
             elif rules.is_left_out(name):
+                check_finite(array)
                 self.excluded.update([rules.excluded[name]] if name in rules.excluded else ())
             else:
                 inside, only = rules.nested.get(name, KEEP_ALL), rules.is_holder(name)
@@ -54,7 +56,10 @@ class TableRewriter:
         if pa.types.is_list(of):
             elements = self._value(array.values, rules, only_inside=only_inside)
             return _from_buffers(pa.list_(elements.type), array, array.buffers()[:2], [elements])
-        return pa.nulls(len(array)) if only_inside else array
+        if not only_inside:
+            return array
+        check_finite(array)
+        return pa.nulls(len(array))
 
     def _hashed(self, array: pa.Array, *, in_array: bool = False) -> pa.Array:
         of = array.type

@@ -17,6 +17,7 @@ from feed_assets.ndjson.columnar import row_patterns
 from feed_assets.ndjson.columnar.classify import (
     Doubles,
     FirstIndexByKind,
+    check_finite,
     classify_integers,
     classify_strings,
 )
@@ -73,6 +74,7 @@ class WitnessRows:
         if key not in types.by_key:
             return self._value(array, path, rows, observed or Observed(), types.for_key(key))
         if pa.types.is_nested(array.type):  # its keys may be data
+            check_finite(array)
             if not types.by_key[key].keeps_empty:
                 raise FallBackToRows("only the row-wise reader can tell which values are empty")
             self._add_first(rows, _first(array), Observed())

@@ -158,7 +158,7 @@ def _row(chance: random.Random, columns: dict[str, Value], odd: float) -> str:
         if chance.random() < 0.05:
             continue
         if chance.random() < odd:
-            fields.append(f'"{key}":{chance.choice(["{}", "[]", "[{}]", "[[]]"])}')
+            fields.append(f'"{key}":{chance.choice(["{}", "[]", "[{}]", "[[]]", "NaN"])}')
             continue
         if chance.random() < odd:
             value, key = chance.choice(_VALUES), chance.choice([key, key, key + "2"])

@@ -27,6 +27,7 @@ from feed_assets_tests.unit.ndjson import feeds
 from feed_assets_tests.unit.ndjson.feeds import (
     PLACES,
     made_up,
+    made_up_few,
     made_up_in_plenty,
     read_bytes,
     read_lines,
@@ -142,7 +143,7 @@ def test_any_feed_with_declared_types_reads_the_same_in_any_blocks(
     assert_same_in_blocks(data, size, types=types, max_bad_lines=99)
 
 
-@made_up_in_plenty
+@made_up_few
 @given(feeds.feeds, sizes_to(200), feeds.selections, feeds.null_values)
 def test_any_feed_with_selected_columns_reads_the_same_in_any_blocks(
     data: bytes, size: int, columns: Selection, null_values: Sequence[str]
@@ -180,6 +181,26 @@ def test_similar_rows_read_the_same_in_any_blocks(
 ) -> None:
     data = "\n".join(map(json.dumps, rows)).encode()
     assert_same_in_blocks(data, size, null_values=null_values)
+
+
+@pytest.mark.parametrize("value", ["NaN", "[1,-Infinity]", '{"x":[{"y":NaN}]}', '{"x":1e400}'])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"types": {"c": "STRING"}},
+        {"types": {"c": "JSON"}},
+        {"columns": Selection(exclude=("c",))},
+        {"columns": Selection(exclude=("c.x",))},
+        {"columns": Selection(include=("c.z",))},
+        {"columns": Selection(hash=("c.x",), hash_key=b"the key of the hashes")},
+    ],
+    ids=str,
+)
+def test_what_is_no_json_is_found_in_columns_that_nobody_looks_at(
+    value: str, options: dict[str, Any]
+) -> None:
+    data = "\n".join(['{"c":null}', f'{{"id":1,"c":{value}}}', '{"id":2}']).encode()
+    assert_same_in_blocks(data, 1, ONE_BLOCK, max_bad_lines=9, **options)
 
 
 HAND_WRITTEN = [
