@@ -12,11 +12,12 @@ from feed_assets.errors import BadLine
 from feed_assets.importing.read_options import read_options
 from feed_assets.masking import LIKE_A_SECRET, SecretMask, secret_mask
 from feed_assets.preview.column_stats import ColumnStats, column_stats
+from feed_assets.preview.findings import Finding
 from feed_assets.preview.open_input import PreviewInput, open_input
 from feed_assets.preview.printable import count_of, escape
 from feed_assets.preview.progress_bar import ProgressBar
 from feed_assets.preview.request import PreviewRequest
-from feed_assets.preview.string_columns import Finding, findings
+from feed_assets.preview.string_columns import findings
 from feed_assets.preview.suggestions import Suggestions, suggestions
 from feed_assets.schema.columns import Columns, columns_of, with_text_types
 from feed_assets.schema.table import parse_day

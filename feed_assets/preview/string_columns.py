@@ -6,25 +6,24 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feed_assets.importing.advice import MAY_BE_NULL, TIMES, advise, is_null_like
-from feed_assets.ndjson import Column, Observed, Options, ValueKind, infer_type, read
+from feed_assets.importing.advice import TIMES, advise
+from feed_assets.ndjson import Column, Observed, Options, ValueKind, infer_type
 from feed_assets.ndjson.buffers import Numbers, flags, positions
-from feed_assets.ndjson.columnar.null_values import without_null_values
-from feed_assets.ndjson.columnar.time_formats import cast_formatted
-from feed_assets.ndjson.datatypes.kinds import DoesNotFit, declared_type
+from feed_assets.preview.findings import Finding, Trial, tried
 from feed_assets.preview.open_input import PreviewInput
 from feed_assets.preview.printable import count_of, escape
 from feed_assets.preview.row_values import arrays_at, line_numbers
+from feed_assets.preview.text_values import MAX_NULLS, PATTERNS, TextValues
 from feed_assets.schema.columns import columns_of
 from feed_assets.schema.datatypes import DATATYPES
 from feed_assets.schema.decimals import are_plain
-from feed_assets.schema.type_declarations import Declared
+from feed_assets.schema.type_declarations import Declared, declared_name
 
 _MAX_EXAMPLES, _QUOTED = 3, 20  # values, and characters of each
 _NUMBERS = {ValueKind.INTEGER, ValueKind.LONG, ValueKind.FRACTION, ValueKind.BEYOND}
@@ -37,45 +36,12 @@ _NAMES = {
     ValueKind.OBJECT: "objects",
     ValueKind.ARRAY: "arrays",
 }
-_PATTERNS = {  # of stored values; strings have no quotes there
-    "numbers": r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$",
-    "booleans": "^(?:true|false)$",
-    "dates": "^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:$|[T ])",
-    "objects": r"^\{",
-    "arrays": r"^\[",
-}
 _STRINGS = "strings"  # all others
 _DECIMALS = [each for each in DATATYPES if pa.types.is_decimal(each.arrow)]
-_TYPED = "|".join(_PATTERNS[name] for name in ("numbers", "booleans", "dates"))
-_SAMPLE, _MAX_NULLS, _MAX_REFUSED = 1000, 5, 10_000  # values, and lines
 _TIME_NAME = re.compile(
     "[dD]ate|[tT]ime|epoch|updat|creat|modif|chang|(?:_a|A|_t|T)[st]$|^[at][ts]$"
 )
 _DECIMAL = r"^-?(?:0|[1-9][0-9]*)\.[0-9]+$"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Why a column is STRING, and what would change it: null values, or a declared type."""
-
-    text: str
-    null_values: tuple[str, ...] = ()
-    suggested_type: tuple[str, Declared] | None = None
-    trial: Trial | None = None
-
-
-@dataclass(frozen=True)
-class Trial:
-    """Effect that is claimed for a column; `otherwise` replaces the finding if it does not occur.
-
-    Null values make the column a `type`; without null values the declared `type` refuses a number
-    of lines.
-    """
-
-    path: str
-    type: str
-    otherwise: Finding | None
-    refused: int = 0
 
 
 @dataclass(frozen=True)
@@ -102,49 +68,7 @@ class _Text:
 def findings(rows: PreviewInput, options: Options) -> list[Finding]:
     """Return the findings about columns without a declared type, each advice tried on the feed."""
     found = [_finding(text, rows) for text in _texts(rows.reading.columns, "", ())]
-    return list(_tried([each for each in found if each], rows, options))
-
-
-def _tried(found: Sequence[Finding], rows: PreviewInput, options: Options) -> Iterator[Finding]:
-    """Read the feed again as advised, and replace advice that does not have its effect."""
-    every = [each for first in found for each in _with_others(first)]
-    trials = [each.trial for each in every if each.trial]
-    values = {value for each in every for value in each.null_values}
-    types = {each.path: each.type for each in trials if each.refused}
-    options = replace(options, kept_bad_lines=_MAX_REFUSED)
-    inferred, refused = dict[str, str](), Counter[str]()
-    if values:
-        advised = replace(options, null_values=[*options.null_values, *values])
-        inferred = dict(_types(read(rows.source, options=advised).columns, ""))
-    if types:
-        advised = replace(options, types={**options.types, **types})
-        lines = read(rows.source, options=advised).bad_lines
-        for path in types:
-            refused[path] = sum(f" in column {path}, declared " in bad.reason for bad in lines)
-
-    def works(trial: Trial) -> bool:
-        if trial.refused:
-            return refused[trial.path] == trial.refused
-        return inferred.get(trial.path) == trial.type
-
-    for first in found:
-        yield from [each for each in _with_others(first) if not each.trial or works(each.trial)][:1]
-
-
-def _with_others(found: Finding) -> Iterator[Finding]:
-    """Yield a finding and those that may replace it."""
-    yield found
-    if found.trial and found.trial.otherwise:
-        yield from _with_others(found.trial.otherwise)
-
-
-def _types(columns: Sequence[Column], parent: str) -> Iterator[tuple[str, str]]:
-    """Yield the type of each scalar column, by its path in the feed."""
-    for column in columns:
-        path = f"{parent}{column.key}"
-        yield from _types(column.fields, f"{path}.")
-        if column.type is not None and not pa.types.is_nested(column.type):
-            yield path, columns_of(pa.schema([pa.field("it", column.type)]))[0].type
+    return list(tried([each for each in found if each], rows, options))
 
 
 def _texts(
@@ -180,68 +104,48 @@ def _missing_or_formatted(text: _Text, path: tuple[str, ...], rows: PreviewInput
     """Explain text that is typed once missing values are null, or a format is declared."""
     if ValueKind.TEXT not in text.observed.kinds:
         return None
-    nulls, sample, first = dict[str, None](), list[str](), None
-    missing, values, typed = 0, 0, True
-    for array in arrays_at(rows.reading.table, path):
-        maybe = pc.match_substring_regex(array, MAY_BE_NULL, ignore_case=True)
-        for value in pc.unique(array.filter(maybe)).to_pylist():
-            if value is not None and is_null_like(value):
-                nulls[value] = None
-        kept = without_null_values(array, nulls)
-        typed &= pc.match_substring_regex(kept, _TYPED).true_count == len(kept) - kept.null_count
-        missing += kept.null_count - array.null_count
-        if first is None and kept.null_count > array.null_count:
-            gone = flags(array.is_valid()) & ~flags(kept.is_valid())
-            first = values + int(gone.argmax())
-        if len(sample) < _SAMPLE:
-            sample += pc.unique(kept.drop_null().slice(0, _SAMPLE)).to_pylist()
-        values += len(array)
-        if len(nulls) > _MAX_NULLS:
-            return None
-    if not sample:
+    values = TextValues(list(arrays_at(rows.reading.table, path)))
+    if not values.sample or len(values.nulls) > MAX_NULLS:
         return None
-    flagged = "".join(f"--null-value {json.dumps(each, ensure_ascii=False)} " for each in nulls)
-    advice = advise(sample, TIMES)
-    if advice and advice.declared and not isinstance(advice.declared, str):
-        is_number = sample[0].isdigit() and not _TIME_NAME.search(text.sent)  # perhaps an id
-        if is_number or not all(
-            _is_formatted(without_null_values(array, nulls), advice.declared)
-            for array in arrays_at(rows.reading.table, path)
-        ):
-            return None
-        other = (
-            f"; {_type_option(text.sent, advice.other)} accepts all values as well, so ask which "
-            f"one is right"
-            if advice.other
-            else ""
+    options = [f"--null-value {json.dumps(each, ensure_ascii=False)}" for each in values.nulls]
+    if formats := _formats(text, values):
+        first, *others = formats
+        makes = " ".join([*options, _type_option(text.sent, first)])
+        other = "".join(
+            f"; {_type_option(text.sent, each)} accepts all values as well, so ask which one is "
+            f"right"
+            for each in others
         )
         return Finding(
-            f"{text.is_string}: its values are times such as {_quoted(sample[0])}; {flagged}"
-            f"{_type_option(text.sent, advice.declared)} makes it {advice.declared['type']}{other}",
-            null_values=tuple(nulls),
-            suggested_type=(text.sent, advice.declared),
+            f"{text.is_string}: its values are times such as {_quoted(values.sample[0])}; {makes} "
+            f"makes it {declared_name(first)}{other}",
+            null_values=tuple(values.nulls),
+            suggested_type=(text.sent, first),
         )
     otherwise = _type_without(text, {ValueKind.TEXT})
-    if not typed or not otherwise or first is None:
+    if not values.are_typed or not otherwise or values.first_missing is None:
         return None
-    at = line_numbers([first], rows)
-    count = sum(len(each) - each.null_count for each in arrays_at(rows.reading.table, path))
-    told = " or ".join(_quoted(each) for each in nulls)
+    at = line_numbers([values.first_missing], rows)
     place = f", the first at {rows.reading.unit} {at[0]}" if at else ""
+    are = "is" if values.missing == 1 else "are"
+    named = " or ".join(_quoted(each) for each in values.nulls)
     return Finding(
-        f"{text.is_string}: {missing:,} of {count:,} values {'is' if missing == 1 else 'are'} "
-        f"{told}{place}; {flagged}makes it {otherwise}",
-        null_values=tuple(nulls),
+        f"{text.is_string}: {values.missing:,} of {values.count:,} values {are} {named}{place}; "
+        f"{' '.join(options)} makes it {otherwise}",
+        null_values=tuple(values.nulls),
         trial=Trial(text.sent, otherwise, _mixed(text, path, rows)),
     )
 
 
-def _is_formatted(array: pa.Array, declared: Declared) -> bool:
-    try:
-        cast_formatted(array, declared_type(declared))
-    except DoesNotFit:
-        return False
-    return True
+def _formats(text: _Text, values: TextValues) -> Sequence[Declared]:
+    """Return the format that all values fit, and one that they fit with different results."""
+    advice = advise(values.sample, TIMES)
+    if advice is None or advice.declared is None or isinstance(advice.declared, str):
+        return ()
+    if values.sample[0].isdigit() and not _TIME_NAME.search(text.sent):  # perhaps an id
+        return ()
+    proposed = [advice.declared, *([advice.other] if advice.other else [])]
+    return [each for each in proposed if values.all_fit(each)]
 
 
 def _type_option(path: str, declared: Declared) -> str:
@@ -260,12 +164,12 @@ def _first_lines(text: _Text, unit: str) -> str:
 def _mixed(text: _Text, path: tuple[str, ...], rows: PreviewInput) -> Finding | None:
     unit = rows.reading.unit
     held = dict.fromkeys(name.partition(" ")[0] for name in text.first_lines)
-    names = [name for name in held if name in _PATTERNS]
+    names = [name for name in held if name in PATTERNS]
     counts = Counter(dict.fromkeys([*names, _STRINGS], 0))
     for array in arrays_at(rows.reading.table, path):
         counts[_STRINGS] += len(array) - array.null_count
         for name in names:
-            alike = pc.match_substring_regex(array, _PATTERNS[name]).true_count
+            alike = pc.match_substring_regex(array, PATTERNS[name]).true_count
             counts[name] += alike
             counts[_STRINGS] -= alike
     ((most, _),) = counts.most_common(1)
@@ -330,12 +234,12 @@ def _exceptions(
 
 
 def _matches(array: pa.Array, name: str) -> Numbers:
-    return flags(pc.match_substring_regex(array, _PATTERNS[name]))
+    return flags(pc.match_substring_regex(array, PATTERNS[name]))
 
 
 def _quoted(value: str) -> str:
     """Format a value as JSON does: only strings in quotes."""
-    is_text = not any(re.match(look, value) for name, look in _PATTERNS.items() if name != "dates")
+    is_text = not any(re.match(look, value) for name, look in PATTERNS.items() if name != "dates")
     return escape(json.dumps(value, ensure_ascii=False) if is_text else value, _QUOTED)
 
 

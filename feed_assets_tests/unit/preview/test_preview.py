@@ -94,6 +94,11 @@ def many(value: Any, *others: Any) -> list[Any]:
             "right",
         ),
         (
+            many("05/01/2020", "01/31/2020"),
+            'its values are times such as "05/01/2020"; --type x=DATETIME:%m/%d/%Y makes it '
+            "DATETIME",
+        ),
+        (
             many("2020-01-20", "?", "2020-02-30"),
             '999 dates, but 1 string (line 501 "?")',
         ),
@@ -184,6 +189,29 @@ def test_a_preview_without_the_key_of_hashes_is_refused(
     monkeypatch.delenv("HASH_KEY", raising=False)
     with pytest.raises(SettingError, match="HASH_KEY is not set"):
         previewed(tmp_path, {"phone": 1}, columns=PRIVATE)
+
+
+def test_a_format_that_fits_a_sample_only_is_not_advised(tmp_path: Path) -> None:
+    values = [f"01.{day:02}.{year}" for year in range(1900, 2000) for day in range(1, 13)]
+    for odd, advised in (("31.01.2020", True), ("2020", False)):
+        found = previewed(tmp_path, *column("x", [*values, odd]))
+        texts = " ".join(each.text for each in found.findings)
+        assert ("--type x=DATETIME:%d.%m.%Y" in texts) is advised
+
+
+@pytest.mark.parametrize(
+    ("keys", "advised"),
+    [(["x", "y.z"], True), (["", "x"], False), (["x", "x.y"], False)],
+    ids=str,
+)
+def test_a_type_is_advised_for_paths_that_can_be_declared(
+    tmp_path: Path, keys: list[str], advised: bool
+) -> None:
+    numbers = {**dict.fromkeys(keys, 1), "other": 1}
+    rows = [numbers, numbers, *({**numbers, key: "?"} for key in keys)]
+    for columns in (None, {"exclude": ["other"]}):
+        found = previewed(tmp_path, *rows, columns=columns)
+        assert [" refuses these lines" in each.text for each in found.findings] == [advised] * 2
 
 
 def test_digits_are_times_in_a_column_that_is_named_like_one(tmp_path: Path) -> None:
