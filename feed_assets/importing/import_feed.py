@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -67,8 +67,11 @@ class Import:
 class FeedFrame(LazyFrame):
     """The rows of a pending day or snapshot, or the error of its request."""
 
-    def __init__(self, pending: PendingDay | FeedAssetsError) -> None:
-        self._outcome = pending
+    def __init__(
+        self, pending: PendingDay | FeedAssetsError, rejected: Collection[Table] | None = None
+    ) -> None:
+        """`rejected` lists the tables of bad lines that exist; without it, the import looks."""
+        self._outcome, self._rejected = pending, rejected
         self._reading: ndjson.Reading | None = None
         self._checks: tuple[CheckResult, ...] = ()
         self._snapshot_state: SnapshotState | None = None
@@ -100,12 +103,18 @@ class FeedFrame(LazyFrame):
         _check_rows(self._pending, table, self._last_reading.rows, warehouse)
 
     def before_load(self, warehouse: Warehouse, attempt: str) -> None:
-        """Store the bad lines."""
-        pending = self._pending
+        """Store the bad lines. Without any, only a table of earlier ones is replaced."""
+        pending, lines = self._pending, self._last_reading.bad_lines
         table = pending.feed.destination.rejected
         if pending.day is not None:
             table = table.shard(pending.day)
-        _store_rejected(pending, table, self._last_reading.bad_lines, warehouse, attempt)
+        if lines or self._has_rejected(table, warehouse):
+            _store_rejected(pending, table, lines, warehouse, attempt)
+
+    def _has_rejected(self, table: Table, warehouse: Warehouse) -> bool:
+        if self._rejected is not None:
+            return table in self._rejected
+        return warehouse.columns(table) is not None
 
     def explain(self, conflict: TypeConflict, known: Columns) -> None:
         """Name the first line that does not fit the column."""
@@ -213,17 +222,16 @@ def _check_rows(pending: PendingDay, table: Table, rows: int, warehouse: Warehou
 def _store_rejected(
     pending: PendingDay, table: Table, lines: Sequence[BadLine], warehouse: Warehouse, attempt: str
 ) -> None:
-    """Store the accepted bad lines. Without any, only a table of earlier ones is replaced."""
-    if lines or warehouse.columns(table) is not None:
-        schema = arrow_schema(REJECTED)
-        columns = [[getattr(line, field.name) or None for line in lines] for field in schema]
-        rows = pa.table(columns, schema)
-        origin = replace(
-            _origin(pending),
-            description=REJECTED_LINES.format(table=pending.feed.destination),
-            columns={},
-        )
-        warehouse.replace(table, conform(rows, REJECTED), REJECTED, attempt=attempt, origin=origin)
+    """Store the accepted bad lines."""
+    schema = arrow_schema(REJECTED)
+    columns = [[getattr(line, field.name) or None for line in lines] for field in schema]
+    origin = replace(
+        _origin(pending),
+        description=REJECTED_LINES.format(table=pending.feed.destination),
+        columns={},
+    )
+    rows = conform(pa.table(columns, schema), REJECTED)
+    warehouse.replace(table, rows, REJECTED, attempt=attempt, origin=origin)
 
 
 def _origin(pending: PendingDay) -> Origin:

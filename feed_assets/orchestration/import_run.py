@@ -45,6 +45,8 @@ the outputs of steps that have logged their own events.
 """
 MAX_UNRECORDED = 4
 """Days that may wait to be recorded in the event log before the next one is stored."""
+MANY_DAYS = 10
+"""Days of a run from which its tables of bad lines are listed, and not looked for day by day."""
 
 
 class ImportRun(LazyFrames):
@@ -127,6 +129,10 @@ class ImportRun(LazyFrames):
             feed.check_credentials()
             before = last_import(self._context, feed, warehouse)
         self._warehouse, self._last_key = warehouse, keys[-1] if keys else None
+        rejected = None
+        if len(keys) >= MANY_DAYS:
+            with warehouse:
+                rejected = frozenset(warehouse.shards(feed.destination.rejected))
         days = prefetch_days(
             feed,
             [_day(key) for key in keys],
@@ -143,7 +149,7 @@ class ImportRun(LazyFrames):
                     self._record(key, before.metadata, checks)
                     self.log.info(f"{outcome.url} is unchanged; nothing to load")
                 else:
-                    yield key, FeedFrame(outcome)
+                    yield key, FeedFrame(outcome, rejected)
                     self._wait_until_recorded(MAX_UNRECORDED)
 
     def stored(self, key: Key, frame: LazyFrame, stored: Stored) -> str:

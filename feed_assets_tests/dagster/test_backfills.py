@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Self
@@ -236,6 +237,31 @@ def test_the_instance_that_make_sets_up_runs_one_import_of_a_feed_at_a_time(
 
 
 # --- several days at once ---
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "bigquery"])
+def test_bad_lines_that_many_days_had_before_are_replaced_with_them(
+    kind: str,
+    project: Callable[..., Project],
+    dataset: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tables of bad lines are listed once for a run of many days, and none is overlooked."""
+    bigquery = request.getfixturevalue("bigquery") if kind == "bigquery" else None
+    if bigquery:
+        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", bigquery.url)
+    orders = project(bigquery=bigquery, dataset=dataset, partition_by_date=BY_DATE, max_bad_lines=1)
+    orders.server.answer = lambda path: lines({"id": "N1"}, "{oops")
+    assert orders.run("2020-01-02").success
+    rejected = orders.feed.destination.rejected
+    bad = rejected.shard(date(2020, 1, 2))
+    assert [row["text"] for row in orders.rows(bad)] == ["{oops"]
+
+    orders.server.answer = lambda path: lines({"id": "N1"})
+    assert orders.run("2020-01-01", "2020-01-12").success
+    assert orders.rows(bad) == []
+    assert orders.tables.shards(rejected) == [bad]
 
 
 def test_days_that_bigquery_loads_at_once_are_recorded_in_their_order(
