@@ -105,6 +105,9 @@ class LazyFrames(Mapping[Key, "pd.DataFrame"]):
     def stored(self, key: Key, frame: LazyFrame, stored: Stored) -> str:
         """Record a frame that is stored. Return a line for the log."""
 
+    def not_stored(self, keys: Collection[Key]) -> None:
+        """Record that these keys have failed; their tables are as they were."""
+
     def failed(self, failure: Exception) -> FeedAssetsError:
         """Return the failure of one key, or raise one that ends the whole run."""
         if isinstance(failure, FeedAssetsError):

@@ -12,6 +12,7 @@ from feed_assets.config.feed import Feed
 from feed_assets.orchestration.dagster_internals import (
     AssetCheckEvaluationTargetMaterializationData,
     AssetCheckExecutionRecordStatus,
+    PartitionKeyFilter,
     replace,
 )
 
@@ -81,14 +82,17 @@ def with_target(
 
 
 def last_evaluations(
-    context: dg.AssetExecutionContext, specs: Sequence[dg.AssetCheckSpec]
+    context: dg.AssetExecutionContext, specs: Sequence[dg.AssetCheckSpec], key: str | None = None
 ) -> Sequence[dg.AssetCheckEvaluation]:
-    """Return the evaluations of a snapshot's last import, if it has not changed since."""
+    """Return the evaluations of the last import of a snapshot or day, which hold for its table."""
     found = [
         record.evaluation
         for spec in specs
         for record in context.instance.event_log_storage.get_asset_check_execution_history(
-            spec.key, limit=1, status=DONE
+            spec.key,
+            limit=1,
+            status=DONE,
+            partition_filter=PartitionKeyFilter(key=key) if key else None,
         )
     ]
     return [each for each in found if each]

@@ -12,6 +12,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 from dagster._record import replace
 
 # Read the last finished evaluation of a check.
+from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 # Record the days of a run as they are stored, and not once more at its end.
@@ -70,6 +71,7 @@ __all__ = [
     "DagsterUserCodeUnreachableError",
     "DagsterUserCodeUnreachableTimeoutError",
     "EnvRegistryKey",
+    "PartitionKeyFilter",
     "PoolGranularity",
     "ResolutionException",
     "StepMaterializationData",

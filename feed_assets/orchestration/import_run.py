@@ -186,6 +186,16 @@ class ImportRun(LazyFrames):
         error.mask = self._mask
         return error
 
+    def not_stored(self, keys: Collection[Key]) -> None:
+        """Log the checks of the last import again, as this run planned them and has none.
+
+        Dagster would show them as failed, though the table that they are about has not changed.
+        """
+        for key in keys:
+            specs = check_specs(self._feed, None)
+            if checks := last_evaluations(self._context, specs, key):
+                self._log_checks(key, checks)
+
     def log_checks(self) -> None:
         """Log the checks of a single-day run, after Dagster has recorded the materialization."""
         self._log_checks(self._keys[0], self._pending_checks)
@@ -228,9 +238,9 @@ class ImportRun(LazyFrames):
         """Log the checks with the materialization they belong to; the UI ignores them otherwise."""
         asset = self._context.asset_key
         chosen = dg.AssetRecordsFilter(asset, [key] if key else None)
-        (record,) = self._context.instance.fetch_materializations(chosen, limit=1).records
-        for check in checks:
-            self._context.log_event(with_target(check, record))
+        for record in self._context.instance.fetch_materializations(chosen, limit=1).records:
+            for check in checks:
+                self._context.log_event(with_target(check, record))
 
 
 def _day(key: Key) -> date | None:

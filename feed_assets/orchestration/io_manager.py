@@ -49,6 +49,7 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
             reasons = failed | self._store(context, frames, [*failed], warehouse)
             failed |= {key: why for key, why in reasons.items() if not why.transient}
             if reasons:
+                frames.not_stored(reasons)
                 raise ImportFailed(frames.name, reasons)
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame | dict[str, pd.DataFrame]:

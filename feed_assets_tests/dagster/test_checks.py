@@ -10,6 +10,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -200,6 +201,34 @@ def test_an_unchanged_snapshot_repeats_its_last_checks(
     check = evaluated(orders)["key"]
     assert check.description == "of 2 rows 1 have the id of another row"
     assert not check.passed
+
+
+@pytest.mark.parametrize("days", [(DAY,), ("2020-01-19", DAY)])
+def test_after_a_failed_import_the_checks_are_those_of_the_table(
+    days: tuple[str, ...], project: Callable[..., Project]
+) -> None:
+    """Dagster shows a check that a failed run has planned as failed."""
+    orders = project(**LATEST, max_attempts=1)
+    orders.server.answer = lambda path: lines({"id": 1, "at": "2020-01-20T00:00:00Z"})
+    done = orders.run(DAY)
+    before = evaluated(orders, DAY)
+
+    orders.server.answer = lambda path: Answer(status=404)
+    assert not orders.run(*days).success
+
+    checks = [dg.AssetCheckKey(dg.AssetKey("orders"), name) for name in before]
+    for info in orders.instance.event_log_storage.get_asset_check_partition_info(
+        checks, None, [DAY]
+    ):
+        assert info.latest_execution_status is AssetCheckExecutionRecordStatus.SUCCEEDED
+        (record,) = orders.instance.event_log_storage.get_asset_check_execution_history(
+            info.check_key, limit=1, partition_filter=PartitionKeyFilter(key=DAY)
+        )
+        assert record.evaluation
+        assert record.evaluation.description == before[info.check_key.name].description
+        target = record.evaluation.target_materialization_data
+        assert target
+        assert target.run_id == done.run_id
 
 
 def test_days_of_a_resumed_run_are_checked_in_the_new_run_too(
