@@ -37,7 +37,11 @@ def opened_page(url: str) -> Iterator[Page]:
     expect.set_options(timeout=PATIENCE * 1000)
     with opened_browser() as browser:
         window = browser.new_context(
-            base_url=url, viewport={"width": 1280, "height": 800}, timezone_id="UTC", locale="en-GB"
+            base_url=url,
+            viewport={"width": 1280, "height": 800},
+            timezone_id="UTC",
+            locale="en-GB",
+            reduced_motion="reduce",
         )
         window.set_default_timeout(PATIENCE * 1000)
         yield window.new_page()
