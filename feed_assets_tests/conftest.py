@@ -21,6 +21,7 @@ from feed_assets_tests.support.bigquery.real import (
     new_dataset,
     real_bigquery,
 )
+from feed_assets_tests.support.examples import TIMES
 from feed_assets_tests.support.servers.feed import FeedServer, feed_server, lines
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # processes would compile Dagst
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in what a shell starts with `&`
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests press Ctrl-C
 
-settings.register_profile("exact", derandomize=True, database=None, deadline=None)
+settings.register_profile(
+    "exact", derandomize=True, database=None, deadline=None, max_examples=60 * TIMES
+)
 settings.load_profile("exact")
 
 

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import date
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO
 
@@ -31,6 +32,7 @@ from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.store import store_snapshot
 from feed_assets_tests.support.bigquery.emulator import Emulator
+from feed_assets_tests.support.forked import PROCESSES
 from feed_assets_tests.support.servers import faulty as faults
 from feed_assets_tests.support.servers.faulty import faulty_server
 from feed_assets_tests.support.servers.feed import FeedServer, lines
@@ -234,20 +236,27 @@ def test_a_missing_folder_for_temporary_files_is_named(
         fetched(feed(server.url))
 
 
-def test_too_many_open_files_are_named(server: FeedServer) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    opened: list[int] = []
+def fetch_without_files(url: str, reason: Connection) -> None:
+    """Fetch the feed when this process may open no more files, and report the error."""
+    fetched(feed(url))  # with what is imported only now
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, hard))
-    try:
-        with suppress(OSError):
-            while True:
-                opened.append(os.dup(0))
-        with pytest.raises(FeedAssetsError, match=r"too many open files.*\(ulimit -n\)"):
-            fetched(feed(server.url, max_attempts=1))
-    finally:
-        for number in opened:
-            os.close(number)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with suppress(OSError):
+        while True:
+            os.dup(0)
+    with pytest.raises(FeedAssetsError) as failed:
+        fetched(feed(url, max_attempts=1))
+    reason.send(str(failed.value))
+
+
+def test_too_many_open_files_are_named(server: FeedServer) -> None:
+    """In a process of its own: a server in this one could accept no connection, and spin."""
+    received, reason = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=fetch_without_files, args=(server.url, reason))
+    process.start()
+    reason.close()
+    assert re.search(r"too many open files.*\(ulimit -n\)", received.recv())
+    process.join()
 
 
 def test_the_disk_is_watched_for_a_body_that_replaces_another(

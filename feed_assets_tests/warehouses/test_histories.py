@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from uuid import uuid4
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from feed_assets.byte_source import GrowingByteSource, unnamed_temp_file
@@ -29,8 +28,7 @@ from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.bigquery.real import new_dataset
-
-TIMES = int(os.environ.get("HISTORIES", "1"))
+from feed_assets_tests.support.examples import TIMES, examples
 
 pytestmark = pytest.mark.timeout(300 * TIMES)
 
@@ -181,7 +179,7 @@ def check(
 
 
 @given(histories(at_once=1))
-@settings(max_examples=100 * TIMES)
+@examples(40)
 def test_in_duckdb_every_column_and_row_is_in_the_shards_together(history: list[Step]) -> None:
     warehouse, table = DuckDBWarehouse(Path(":memory:")), Table("crm", "orders")
     with warehouse:  # which keeps what is in memory
@@ -189,7 +187,7 @@ def test_in_duckdb_every_column_and_row_is_in_the_shards_together(history: list[
 
 
 @given(histories(at_once=3))
-@settings(max_examples=20 * TIMES)
+@examples(8)
 def test_in_duckdb_so_they_are_if_several_days_come_at_once(
     tmp_path_factory: Any, history: list[Step]
 ) -> None:
@@ -199,7 +197,7 @@ def test_in_duckdb_so_they_are_if_several_days_come_at_once(
 
 
 @given(histories(at_once=3))
-@settings(max_examples=25 * TIMES)
+@examples(10)
 def test_in_bigquery_a_wildcard_query_sees_all_of_it(
     bigquery: Emulator, history: list[Step]
 ) -> None:

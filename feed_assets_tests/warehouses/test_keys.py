@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from feed_assets.byte_source import GrowingByteSource, unnamed_temp_file
@@ -32,6 +32,7 @@ from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.read import read_table
 from feed_assets.warehouse.store import store_snapshot
 from feed_assets_tests.support.bigquery.emulator import Emulator
+from feed_assets_tests.support.examples import examples
 
 DAYS = [date(2020, 1, day) for day in range(1, 9)]
 Row = Mapping[str, Any]
@@ -385,14 +386,14 @@ def follow(warehouse: Warehouse, table: Table, history: History) -> None:
         assert held(warehouse, table, day) == leaves_sent(rows)
 
 
-@settings(max_examples=100)
+@examples(40)
 @given(history=HISTORIES)
 def test_in_any_history_each_value_is_in_the_column_of_its_key(history: History) -> None:
     with DuckDBWarehouse(Path(":memory:")) as warehouse:
         follow(warehouse, Table("crm", "orders"), history)
 
 
-@settings(max_examples=20)
+@examples(8)
 @given(history=HISTORIES)
 def test_in_bigquery_too(bigquery: Emulator, history: History) -> None:
     warehouse = BigQueryWarehouse(bigquery.client())

@@ -19,7 +19,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 from google.cloud import bigquery as bigquery_client
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from feed_assets.errors import NotOurs, TableError, WarehouseFailed
@@ -33,6 +33,7 @@ from feed_assets.warehouse.store import store_snapshot
 from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.bigquery.fault_proxy import Call, FaultProxy, before, refused
 from feed_assets_tests.support.bigquery.real import new_dataset
+from feed_assets_tests.support.examples import examples
 from feed_assets_tests.support.killable_import import HookedTransport, Killed
 from feed_assets_tests.support.storing import store_shard
 
@@ -838,13 +839,13 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBWarehouse]:
 
 
 @given(HISTORIES)
-@settings(max_examples=40)
+@examples(15)
 def test_it_is_as_the_snapshot_in_duckdb(file: DuckDBWarehouse, history: History) -> None:
     is_as_the_snapshot(file, history, moments=True)
 
 
 @given(HISTORIES)
-@settings(max_examples=12)
+@examples(5)
 def test_it_is_as_the_snapshot_in_bigquery(bigquery: Emulator, history: History) -> None:
     """BigQuery may take either of two edits at one moment."""
     warehouse = BigQueryWarehouse(bigquery.client())

@@ -23,6 +23,7 @@ from feed_assets.warehouse.duckdb.warehouse import IN_MEMORY, DuckDBWarehouse
 from feed_assets.warehouse.latest_state import NEW, OLD, ROWS, Rule, day_column
 from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.bigquery.real import new_dataset
+from feed_assets_tests.support.examples import examples
 from feed_assets_tests.support.latest_oracle import Oracle, Row, Tie, by_position, by_values
 from feed_assets_tests.support.storing import store_shard
 
@@ -126,7 +127,7 @@ def memory() -> Iterator[DuckDBWarehouse]:
 
 
 @given(HISTORIES)
-@settings(max_examples=60)
+@examples(30)
 def test_after_any_history_the_latest_state_is_the_rule_in_duckdb(
     memory: DuckDBWarehouse, history: History
 ) -> None:
@@ -134,7 +135,7 @@ def test_after_any_history_the_latest_state_is_the_rule_in_duckdb(
 
 
 @given(HISTORIES)
-@settings(max_examples=6)
+@examples(4)
 def test_after_any_history_the_latest_state_is_the_rule_in_bigquery(
     bigquery: Emulator, history: History
 ) -> None:
@@ -168,7 +169,7 @@ LATEST, SHARDS = "p.d.latest_orders", "p.d.orders_"
 
 
 @given(KEYS, st.lists(st.lists(LOADS, min_size=1, max_size=3), min_size=1, max_size=3))
-@settings(max_examples=8)
+@examples(6)
 def test_on_googles_reference_engine_the_statements_are_the_rule(
     key: Sequence[str], steps: list[list[tuple[date, list[Row]]]]
 ) -> None:

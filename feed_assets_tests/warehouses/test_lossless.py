@@ -19,6 +19,7 @@ from feed_assets.warehouse.bigquery import parquet_file
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets.warehouse.read import read_table
 from feed_assets.warehouse.store import store_snapshot
+from feed_assets_tests.support.examples import TIMES
 from feed_assets_tests.unit.ndjson import feeds
 from feed_assets_tests.unit.ndjson.declared_feeds import declared_feed, readings
 from feed_assets_tests.unit.ndjson.declared_values import NAMES
@@ -102,7 +103,7 @@ def numbers() -> Iterator[int]:
     return iter(range(10**6))
 
 
-@settings(made_up, max_examples=25, suppress_health_check=list(HealthCheck))
+@settings(made_up, max_examples=15 * TIMES, suppress_health_check=list(HealthCheck))
 @given(data=feeds.feeds)
 def test_every_value_of_any_feed_is_in_the_table(
     warehouse: Warehouse, dataset: str, numbers: Iterator[int], data: bytes

@@ -17,18 +17,19 @@ from feed_assets.ndjson import Observed, Options, Reading, read
 from feed_assets.ndjson.rowwise.observe import Observer
 from feed_assets.ndjson.strict_json import parse
 from feed_assets.schema.selection import Selection
+from feed_assets_tests.support.examples import TIMES
 
 made_up = settings(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=150,
+    max_examples=60 * TIMES,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 """The same examples in every run: a test here never depends on luck."""
 
-made_up_in_plenty = settings(made_up, max_examples=300)
-made_up_few = settings(made_up, max_examples=100)
+made_up_in_plenty = settings(made_up, max_examples=100 * TIMES)
+made_up_few = settings(made_up, max_examples=40 * TIMES)
 
 
 def is_consistent(selection: Selection) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from feed_assets.ndjson.inference.column_names import column_names, fold_name
 from feed_assets.schema.arrow_metadata import shorten_key
+from feed_assets_tests.support.examples import examples
 from feed_assets_tests.unit.ndjson.feeds import made_up, read_lines
 
 NAMES = [
@@ -136,7 +137,7 @@ SOME = st.integers(0, 2 ** len(COLLIDING) - 1).map(
 )
 
 
-@settings(max_examples=1000)
+@examples(400)
 @given(st.lists(st.tuples(SOME, SOME), max_size=5), st.booleans())
 def test_in_any_history_a_name_belongs_to_one_key(
     days: list[tuple[set[str], set[str]]], flexible: bool

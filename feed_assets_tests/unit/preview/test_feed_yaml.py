@@ -9,13 +9,14 @@ import pytest
 import yaml
 from dagster.components.testing import create_defs_folder_sandbox
 from dagster_shared.yaml_utils import parse_yaml_with_source_position
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from feed_assets import cli
 from feed_assets.config.feed import Feed
 from feed_assets.config.yaml_writer import yaml_line
 from feed_assets.orchestration.component import JsonFeed
+from feed_assets_tests.support.examples import examples
 from feed_assets_tests.support.servers.feed import FeedServer, lines
 
 ORDERS = [
@@ -292,7 +293,7 @@ NAMES = st.lists(st.sampled_from(AWKWARD) | st.text(max_size=3), max_size=4).map
 
 
 @given(name=NAMES)
-@settings(max_examples=200)
+@examples(80)
 @example(name="a\x85b")
 @example(name="x" * 200)
 def test_any_key_of_a_feed_is_read_back_by_dagster(name: str) -> None:
