@@ -276,7 +276,7 @@ def copied_project(to: Path, url: str, more: Mapping[str, Mapping[str, Any]]) ->
         to.mkdir(exist_ok=True)
         shutil.copy(PROJECT / name, to)
     package = to / "feed_assets"
-    shutil.copytree(PROJECT / "feed_assets", package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PROJECT / "feed_assets", package)
     shutil.copytree(package / "demo" / "defs", package / "defs", dirs_exist_ok=True)
     for path in package.glob("defs/*/defs.yaml"):
         declared = yaml.safe_load(path.read_text())
