@@ -98,10 +98,10 @@ def test_the_catalog_shows_each_feed_with_its_kind_and_group(page: Page) -> None
     expect(asset_link(page, "crm_orders_latest")).to_be_visible()
 
 
-def test_the_lineage_graph_leads_from_the_shards_to_the_view(page: Page) -> None:
+def test_the_lineage_graph_leads_from_the_shards_to_the_latest_state(page: Page) -> None:
     go_to(page, "Lineage")
     node(page, "shop").click()
-    expect(node(page, "shop_orders_latest")).to_contain_text("View")
+    expect(node(page, "shop_orders_latest")).to_contain_text("Table")
     expect(node(page, "shop_orders")).to_contain_text(PARTITIONS)
 
 
