@@ -33,9 +33,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 DAYS_NAMED = 3  # failed days in a message, per reason
-LINE_START = 80  # characters of a bad line that a message quotes
+LINE_START = 80  # characters of a bad line that a full sentence quotes
+
+
+class Redacted(str):
+    """A text without values of rows; `full` is the same text with them.
+
+    Formatting, joining or printing it gives the text without. Only the mask of a feed with
+    `quote_rows`, and the table of rejected lines, take the full one.
+    """
+
+    __slots__ = ("full",)
+    full: str
+
+    def __new__(cls, text: str, full: str) -> Self:
+        made = super().__new__(cls, text)
+        made.full = full
+        return made
+
+    def __add__(self, more: str) -> Redacted:
+        return Redacted(f"{self}{more}", self.full + full_text(more))
+
+    def __radd__(self, before: str) -> Redacted:
+        return Redacted(f"{before}{self}", before + self.full)
+
+
+def row_text(text: str) -> Redacted:
+    """Mark a part of a sentence as values of rows."""
+    return Redacted("", text)
+
+
+def full_text(text: str) -> str:
+    """Return a text with the values of rows that it quotes, if any."""
+    return text.full if isinstance(text, Redacted) else text
 
 
 class FeedAssetsError(Exception):
@@ -44,15 +77,16 @@ class FeedAssetsError(Exception):
     transient: bool = False
     """True if a retry can succeed."""
     mask: Callable[[str], str] | None = None
-    """Masks the feed's secrets, which a server may have echoed."""
+    """Masks the feed's secrets, which a server may have echoed, and quotes rows if it may."""
 
     def __str__(self) -> str:
-        return self.mask(self.sentence) if self.mask else self.sentence
+        return self.mask(self.sentence) if self.mask else str(self.sentence)
 
     @property
     def sentence(self) -> str:
         """The unmasked sentence."""
-        return super().__str__()
+        only = self.args[0] if len(self.args) == 1 else None
+        return only if isinstance(only, str) else super().__str__()
 
 
 class SettingError(FeedAssetsError):
@@ -83,7 +117,7 @@ class DownloadError(FeedAssetsError):
     @property
     def sentence(self) -> str:
         if not self.transient or not self.attempts:
-            return str(self.args[0])
+            return super().sentence
         tried = f" ({self.attempts} attempts)" if self.attempts > 1 else ""
         return f"{self.args[0]}; try again later{tried}"
 
@@ -152,8 +186,8 @@ class CheckFailed(ContentError):
 class BadLine:
     """A line that is not a row; `line` counts from 1, blank lines included.
 
-    `text` is empty for a feed whose lines are not quoted. `unit` is element for a JSON document:
-    there the number is that of the element.
+    `text` is empty for a feed with columns that are left out or hashed. `unit` is element for a
+    JSON document: there the number is that of the element.
     """
 
     line: int
@@ -162,9 +196,14 @@ class BadLine:
     unit: str = "line"
 
     def __str__(self) -> str:
-        where = f"{self.unit} {self.line} {self.reason}"
+        return str(self.sentence)
+
+    @property
+    def sentence(self) -> Redacted:
+        """Number and reason; in full also the start of the line."""
         more = "…" if len(self.text) > LINE_START else ""
-        return f"{where}: {self.text[:LINE_START]}{more}" if self.text else where
+        start = f": {self.text[:LINE_START]}{more}" if self.text else ""
+        return f"{self.unit} {self.line} " + self.reason + row_text(start)
 
 
 class BadLines(ContentError):
@@ -178,7 +217,7 @@ class BadLines(ContentError):
             if allowed
             else ""
         )
-        super().__init__(f"{first}{limit}")
+        super().__init__(first.sentence + limit)
 
 
 class DiskFailed(FeedAssetsError):

@@ -1,6 +1,7 @@
 """Mask a feed's secrets in every text that leaves an import or a preview.
 
-A server may echo them: in a status line, a redirect, a bad line, a key.
+A server may echo them: in a status line, a redirect, a bad line, a key. The mask also decides
+whether a text may quote rows.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 import os
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from html import escape
@@ -18,7 +19,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from feed_assets.config.feed import Feed
-from feed_assets.errors import FeedAssetsError
+from feed_assets.errors import FeedAssetsError, full_text
 
 MASK = "***"
 SHORTEST = 4
@@ -31,8 +32,10 @@ LIKE_A_SECRET = re.compile("key|token|secret|pass|pwd|auth|sig|credential", re.I
 _CUT = re.compile(r"…|\.\.\.|[\"'`)\]}>]|\Z")
 
 
-def secret_mask(feed: Feed) -> SecretMask:
+def secret_mask(feed: Feed, *, quote_rows: bool = False) -> SecretMask:
     """Build the mask for a feed's secrets, with their values from the environment.
+
+    Texts quote rows with `quote_rows`, of the feed or given.
 
     A password is always masked. A user name, or a URL parameter not named like a secret, is masked
     only if it is long and not a part of the feed's name, table or redacted URL: `crm` or `orders`
@@ -63,7 +66,11 @@ def secret_mask(feed: Feed) -> SecretMask:
     shown = f"{feed.name} {feed.destination} {feed.address}"
     long = [word for word in words if len(word) >= SHORTEST_WORD and word not in shown]
     oauth2 = feed.oauth2
-    return SecretMask([*secrets, *long], (lambda: oauth2.tokens) if oauth2 else tuple)
+    return SecretMask(
+        [*secrets, *long],
+        (lambda: oauth2.tokens) if oauth2 else tuple,
+        quote_rows=quote_rows or feed.quote_rows,
+    )
 
 
 def _from_env(variable: str) -> str:
@@ -74,10 +81,15 @@ class SecretMask:
     """Masks secrets in texts, plain or encoded: percent, JSON, HTML, base64, Latin-1."""
 
     def __init__(
-        self, secrets: Iterable[str] = (), later: Callable[[], Iterable[str]] = tuple
+        self,
+        secrets: Iterable[str] = (),
+        later: Callable[[], Iterable[str]] = tuple,
+        *,
+        quote_rows: bool = False,
     ) -> None:
         """Ignore secrets of fewer than SHORTEST characters. `later` returns those known later."""
         self._later, self._known_later = later, dict[str, SecretMask]()
+        self._quote_rows = quote_rows
         found = {form for secret in secrets if len(secret) >= SHORTEST for form in _forms(secret)}
         self._secrets = [_Secret(form) for form in sorted(found, key=len, reverse=True)]
 
@@ -85,6 +97,8 @@ class SecretMask:
         return f"SecretMask({len(self._secrets)} forms)"
 
     def __call__(self, text: str) -> str:
+        """Mask a text; of a redacted one, the full text if rows may be quoted."""
+        text = full_text(text) if self._quote_rows else str(text)
         for secret in self._secrets:
             text = secret.masked(text)
         for token in self._later():
@@ -92,6 +106,10 @@ class SecretMask:
                 self._known_later[token] = SecretMask([token])
             text = self._known_later[token](text)
         return text
+
+    def quotes(self, values: Sequence[str]) -> Sequence[str]:
+        """Mask values of rows. None are left unless rows may be quoted."""
+        return [self(each) for each in values] if self._quote_rows else ()
 
     def values(self, value: Any) -> Any:
         """Mask all texts in a JSON value, keys included."""
@@ -121,7 +139,7 @@ class MaskedLog(logging.LoggerAdapter[logging.Logger]):
         self._mask = mask
 
     def process(self, msg: Any, kwargs: Any) -> tuple[str, Any]:
-        return self._mask(str(msg)), kwargs
+        return self._mask(msg if isinstance(msg, str) else str(msg)), kwargs
 
 
 class _Secret:

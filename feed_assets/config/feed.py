@@ -302,6 +302,11 @@ class Feed(FrozenModel):
         examples=[10],
         description="Number of bad lines to accept, which go to rejected_<table>.",
     )
+    quote_rows: bool = Field(
+        False,
+        examples=[True],
+        description="Quote values of rows and the starts of bad lines in alerts, logs and the UI.",
+    )
     max_line_bytes: int = Field(
         64 << 20,
         gt=0,

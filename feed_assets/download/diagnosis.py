@@ -134,8 +134,8 @@ def _refusal(
             if line.startswith(_TLS_ALERT):
                 return _https(setting)
             if not "HTTP/".startswith(line[:5].strip()):  # else it may have been cut
-                begins = printable(line, 20)
-                return f"did not answer in HTTP, but with {begins!r}; check {setting}"
+                begins = "a row" if line[:1] in {"{", "["} else repr(printable(line, 20))
+                return f"did not answer in HTTP, but with {begins}; check {setting}"
         if type(cause) is HTTPException:  # "got more than ..."
             many = str(cause).removeprefix("got ")
             return f"answered with {many}; have its server send fewer"

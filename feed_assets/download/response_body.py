@@ -21,7 +21,7 @@ from feed_assets.download.body_file import BodyFile
 from feed_assets.download.headers import printable
 from feed_assets.download.response import BodyRequest, Response
 from feed_assets.download.validators import Validators
-from feed_assets.errors import NotJson, RequestRefused, Truncated
+from feed_assets.errors import NotJson, RequestRefused, Truncated, row_text
 from feed_assets.urls import Url
 
 if TYPE_CHECKING:
@@ -126,8 +126,9 @@ class ResponseBody:
         except TrailingBytesError as failure:
             kind = progress.decoder.compression
             raise RequestRefused(
-                f"the response of {self._url} has bytes after the end of its {kind}: "
-                f"{failure.args[0]!r}; configure its server to send only the {kind}",
+                f"the response of {self._url} has bytes after the end of its {kind}"
+                + row_text(f": {failure.args[0]!r}")
+                + f"; configure its server to send only the {kind}",
                 url=self._url,
             ) from None
         self._check_end(progress)

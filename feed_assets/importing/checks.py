@@ -26,7 +26,7 @@ from feed_assets.warehouse.schema_evolution import Path, key_path, order_path
 from feed_assets.warehouse.store import Stored
 
 SAMPLES = 3
-"""Keys, or values of `updated_at`, in a result. Rows are never in it."""
+"""Keys, or values of `updated_at`, in a result; shown only with `quote_rows`."""
 MAX_COMPARED = 10_000
 """Keys with a repeated hash that are compared in full; further ones count by their 64-bit hash."""
 _BATCH = 1 << 16

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
 from feed_assets import ndjson
-from feed_assets.errors import UnsupportedColumn
+from feed_assets.errors import UnsupportedColumn, row_text
 from feed_assets.importing.object_columns import check_all, check_mixtures
 from feed_assets.schema.columns import Column, columns_of, text_types, with_text_types
 from feed_assets.schema.datatypes import is_text
-
-_QUOTED = 80  # characters of a value in a message
 
 
 def to_frame(rows: pa.Table) -> pd.DataFrame:
@@ -50,10 +48,12 @@ def to_arrow(frame: pd.DataFrame, schema: pa.Schema | None = None) -> pa.Table:
                 rows = rows.set_column(place, rows.column_names[place], plain)
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as failure:
         check_all(frame)
-        reason = "; ".join(map(str, failure.args)).encode("ascii", "backslashreplace").decode()
+        reasons = [str(each).encode("ascii", "backslashreplace").decode() for each in failure.args]
+        value = f"{reasons.pop(0)}; " if len(reasons) > 1 else ""  # the last names the column
         raise UnsupportedColumn(
-            f"the DataFrame cannot be stored ({reason}); give each column a unique name and "
-            f"values of one type"
+            "the DataFrame cannot be stored ("
+            + row_text(value)
+            + f"{'; '.join(reasons)}); give each column a unique name and values of one type"
         ) from None
     if rows.num_rows != len(frame):
         raise UnsupportedColumn(f"the DataFrame has {len(frame)} rows and no columns to store")
@@ -68,21 +68,24 @@ def to_arrow(frame: pd.DataFrame, schema: pa.Schema | None = None) -> pa.Table:
     rows = with_text_types(rows, types)
     for column in columns_of(rows.schema):
         if text_types((column,)):
-            _check_texts(rows.column(column.name).to_pylist(), column, column.name)
+            _check_texts(enumerate(rows.column(column.name).to_pylist()), column, column.name)
     return rows
 
 
-def _check_texts(values: Sequence[Any], column: Column, path: str) -> None:
+def _check_texts(values: Iterable[tuple[int, Any]], column: Column, path: str) -> None:
+    """Check values, each with the number of its row."""
+    found = [(row, value) for row, value in values if value is not None]
     if column.repeated:
-        values = [each for value in values if value for each in value]
+        found = [(row, each) for row, value in found for each in value if each is not None]
     if column.type == "RECORD":
         for field in column.fields:
-            inside = [None if value is None else value[field.name] for value in values]
+            inside = ((row, value[field.name]) for row, value in found)
             _check_texts(inside, field, f"{path}.{field.name}")
         return
-    for value in values if is_text(column.type) else ():
-        if value is not None and not ndjson.is_valid(column.type, value):
+    for row, value in found if is_text(column.type) else ():
+        if not ndjson.is_valid(column.type, value):
             raise UnsupportedColumn(
-                f"column {path} has {value[:_QUOTED]!r}, which is not valid {column.type}; correct "
-                f'it, or take the column out of the DataFrame\'s attrs["types"]'
+                f"column {path} has a text in row {row} (counted from 0) that is not valid "
+                f"{column.type}; correct it, or take the column out of the DataFrame's "
+                f'attrs["types"]'
             )

@@ -21,6 +21,8 @@ from feed_assets.errors import (
     FeedAssetsError,
     TooFewRows,
     TypeConflict,
+    full_text,
+    row_text,
 )
 from feed_assets.importing.checks import CheckResult, check_columns, check_content, check_stored
 from feed_assets.importing.dataframes import to_frame
@@ -177,12 +179,13 @@ def _check_content(pending: PendingDay, rows: pa.Table) -> tuple[CheckResult, ..
     checks = check_content(feed, pending.day, rows)
     for each in checks:
         if not each.passed and each.name in feed.blocking_checks:
-            examples = f" ({'; '.join(each.samples)})" if each.samples else ""
-            raise CheckFailed(
+            what = (
                 f"{pending.download.url} did not pass the check {each.name}, which is among "
-                f"blocking_checks: {each.summary}{examples}; correct the feed, or remove "
-                f"{each.name} from blocking_checks"
+                f"blocking_checks: {each.summary}"
             )
+            way = f"; correct the feed, or remove {each.name} from blocking_checks"
+            examples = f" ({'; '.join(each.samples)})" if each.samples else ""
+            raise CheckFailed(what + row_text(examples) + way)
     return checks
 
 
@@ -224,7 +227,9 @@ def _store_rejected(
 ) -> None:
     """Store the accepted bad lines."""
     schema = arrow_schema(REJECTED)
-    columns = [[getattr(line, field.name) or None for line in lines] for field in schema]
+    texts = [line.text or None for line in lines]
+    reasons = [full_text(line.reason) for line in lines]
+    columns = [[line.line for line in lines], reasons, texts]
     origin = replace(
         _origin(pending),
         description=REJECTED_LINES.format(table=pending.feed.destination),

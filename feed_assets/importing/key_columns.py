@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from feed_assets import ndjson
 from feed_assets.config.feed import Feed
-from feed_assets.errors import ContentError, TypeConflict
+from feed_assets.errors import ContentError, TypeConflict, row_text
 from feed_assets.importing.advice import TIMES, advise, flow_of, null_values_of
 from feed_assets.schema.columns import Column, Columns, columns_of, with_text_types
 from feed_assets.warehouse.schema_evolution import NO_ORDER, Path, column_at
@@ -110,23 +110,22 @@ def _check_order(
     if now.type != "STRING" or observed.declared is not None:
         return
     texts = texts_at(reading.table, names).to_pylist()
-    lines, where = observed.observed.kinds, ""
+    lines, where, value = observed.observed.kinds, "", ""
     if others := [line for kind, line in lines.items() if kind not in _TIME_KINDS]:
         odd = next(text for text in texts if not any(ndjson.is_valid(name, text) for name in TIMES))
-        where = f" ({reading.unit} {min(others)}: {_quoted(odd)})"
+        where, value = f" ({reading.unit} {min(others)}", f": {_quoted(odd)}"
     elif len(lines) == len(_TIME_KINDS):
         naive, zoned = (lines[kind] for kind in _TIME_KINDS)
-        where = f" ({reading.unit} {naive} has no UTC offset, {reading.unit} {zoned} has one)"
+        where = f" ({reading.unit} {naive} has no UTC offset, {reading.unit} {zoned} has one"
     before = column_at(known, feed.in_table(path))
     was_text = before is not None and before[1].type == "STRING"
     way = declaration(feed, path, texts, _ORDERED, backfill=was_text) or (
         f"{ISO}, or take updated_at out of the feed's YAML. If the text does sort by time, say so: "
         f"types: {{{path}: STRING}}"
     )
-    raise ContentError(
-        f"{path} is updated_at and is text{where}, so the latest state would follow the order of "
-        f"its characters and not of time; {way}"
-    )
+    what = f"{path} is updated_at and is text{where}"
+    why = ", so the latest state would follow the order of its characters and not of time"
+    raise ContentError(what + row_text(value) + ")" * bool(where) + f"{why}; {way}")
 
 
 def declaration(

@@ -15,7 +15,6 @@ import pandas as pd
 
 from feed_assets.errors import UnsupportedColumn
 
-_QUOTED = 40  # characters of a value in a message
 _DIGITS = 38  # of a BIGNUMERIC, before the point and after it
 _OF_ONE_KIND = {"string", "bytes", "integer", "floating", "boolean", "mixed-integer-float", "empty"}
 """Kinds of columns (pandas' names) that Arrow converts exactly or not at all."""
@@ -83,7 +82,7 @@ def _kind(path: str, row: int, value: Any) -> tuple[str | None, Iterable[tuple[s
     elif isinstance(value, Decimal):
         found, wrong = (None, "") if value.is_nan() else ("Decimal", _too_wide(value))
     elif isinstance(value, str):
-        found, wrong = "str", "" if _is_utf8(value) else f"{_shown(value)} with a lone surrogate"
+        found, wrong = "str", "" if _is_utf8(value) else "a text with a lone surrogate"
     elif isinstance(value, bytes | bytearray | memoryview):
         found = "bytes"
     elif isinstance(value, datetime):
@@ -97,7 +96,8 @@ def _kind(path: str, row: int, value: Any) -> tuple[str | None, Iterable[tuple[s
     elif isinstance(value, Mapping):
         found, inside = "dict", value.items()
         odd = next((key for key in value if not isinstance(key, str) or not _is_utf8(key)), None)
-        wrong = "" if odd is None else f"a dict with the key {_shown(odd)}"
+        kind = "text with a lone surrogate" if isinstance(odd, str) else type(odd).__name__
+        wrong = "" if odd is None else f"a dict with a key that is {kind}"
     elif isinstance(value, np.ndarray) or (
         isinstance(value, Sequence) and not isinstance(value, range)
     ):
@@ -130,8 +130,3 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _shown(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= _QUOTED else f"{text[:_QUOTED]}..."

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from feed_assets.byte_source import ByteSource
-from feed_assets.errors import BadLine, ContentError
+from feed_assets.errors import BadLine, ContentError, full_text
 from feed_assets.ndjson.columnar.arrow_json import (
     Hints,
     hints_from,
@@ -181,10 +181,11 @@ class BlockReader:
                     _, row = options.parse(line, excluded)
                     self.declared_types.check(row)
                 except InvalidLine as invalid:
-                    text, reason = line.decode(errors="backslashreplace"), str(invalid)
+                    text, reason = line.decode(errors="backslashreplace"), invalid.reason
                     if options.columns.is_private:
-                        text, reason = "", invalid.unquoted
-                    bad_lines.append(BadLine(number, reasons.setdefault(reason, reason), text))
+                        text, reason = "", str(reason)
+                    reason = reasons.setdefault(full_text(reason), reason)
+                    bad_lines.append(BadLine(number, reason, text))
                     if len(bad_lines) > options.max_bad_lines:
                         break
                     continue

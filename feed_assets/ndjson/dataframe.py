@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Mapping
 from typing import IO, TYPE_CHECKING
 
+from feed_assets.errors import full_text
 from feed_assets.ndjson.input.files import open_source
 from feed_assets.ndjson.options import Options
 from feed_assets.ndjson.reader import read
@@ -35,7 +36,8 @@ def read_ndjson(
         "rows": reading.rows,
         "bytes": reading.bytes,
         "bad_lines": [
-            {"line": bad.line, "reason": bad.reason, "text": bad.text} for bad in reading.bad_lines
+            {"line": bad.line, "reason": full_text(bad.reason), "text": bad.text}
+            for bad in reading.bad_lines
         ],
         "untyped": list(reading.untyped),
         "renamed": dict(reading.renamed),

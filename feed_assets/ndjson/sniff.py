@@ -6,7 +6,7 @@ import json
 from itertools import islice
 
 from feed_assets.byte_source import ByteSource
-from feed_assets.errors import NotNdjson
+from feed_assets.errors import NotNdjson, row_text
 from feed_assets.ndjson.input.lines import BOM, JSON_SPACE, read_lines
 from feed_assets.ndjson.strict_json import InvalidLine, nested_too_deep, parse
 
@@ -38,10 +38,10 @@ def reject_non_ndjson(source: ByteSource, *, max_line_bytes: int, quote: bool = 
     start = head.removeprefix(BOM).lstrip(JSON_SPACE)
     if start.startswith(b"<"):
         quoted = start.split(b"\n")[0].strip()[:_QUOTED].decode(errors="replace")
-        begin = f" (it begins with {quoted})" if quote else ""
         raise _not_ndjson(
-            f"is an HTML or XML page{begin}",
+            "is an HTML or XML page",
             "check the URL, and whether it wants a login or answers with an error page",
+            f" (it begins with {quoted})" if quote else "",
         )
     found = (line for _, line in read_lines(source, max_bytes=max_line_bytes))
     first = list(islice(found, 1))
@@ -103,5 +103,5 @@ def _spans_lines(start: bytes, first: list[bytes]) -> bool:
     return "\n" in text[:end]
 
 
-def _not_ndjson(what: str, remedy: str) -> NotNdjson:
-    return NotNdjson(f"the feed {what}, not NDJSON. {_EXPECTED}: {remedy}")
+def _not_ndjson(what: str, remedy: str, begin: str = "") -> NotNdjson:
+    return NotNdjson(f"the feed {what}" + row_text(begin) + f", not NDJSON. {_EXPECTED}: {remedy}")

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from itertools import accumulate
 from typing import Any
 
+from feed_assets.errors import Redacted
 from feed_assets.ndjson.buffers import greatest_depth
 
 Row = dict[str, Any]
@@ -47,11 +48,11 @@ class FloatText(str):
 
 
 class InvalidLine(ValueError):
-    """Reason why a line is bad, worded to follow `line 812`; `unquoted` has no part of the line."""
+    """Reason why a line is bad, worded to follow `line 812`, redacted if it quotes the line."""
 
-    def __init__(self, reason: str, unquoted: str | None = None) -> None:
+    def __init__(self, reason: str) -> None:
         super().__init__(reason)
-        self.unquoted = reason if unquoted is None else unquoted
+        self.reason = reason
 
 
 def parse(line: bytes, *, null_values: Collection[str] = ()) -> tuple[str, Row]:
@@ -146,9 +147,9 @@ def _object(pairs: list[tuple[str, Any]]) -> Row:
     if len(found) != len(pairs):
         counts = Counter(key for key, _ in pairs)
         twice = next(key for key, count in counts.items() if count > 1)
+        shown = json.dumps(twice)[:_QUOTED]
         raise InvalidLine(
-            f"has the key {json.dumps(twice)[:_QUOTED]} twice in one object",
-            "has a key twice in one object",
+            Redacted("has a key twice in one object", f"has the key {shown} twice in one object")
         )
     return found
 

@@ -52,7 +52,8 @@ MANY_DAYS = 10
 class ImportRun(LazyFrames):
     """The days of one run; the key is None for a snapshot. A day is downloaded when it is read.
 
-    Masks secrets in every error, log line, metadata entry and check result of the import.
+    Masks secrets in every error, log line, metadata entry and check result of the import, and
+    leaves out values of rows unless the feed has `quote_rows`.
     """
 
     def __init__(self, context: dg.AssetExecutionContext, feed: Feed, keys: Sequence[Key]) -> None:
@@ -159,7 +160,7 @@ class ImportRun(LazyFrames):
         assert isinstance(frame, FeedFrame)
         imported = frame.imported(stored, self._wildcard_problem(key, stored))
         checked = [
-            replace(each, summary=self._mask(each.summary), samples=self._mask.values(each.samples))
+            replace(each, summary=self._mask(each.summary), samples=self._mask.quotes(each.samples))
             for each in imported.checks
         ]
         checks = evaluations(self._context.asset_key, key, checked)

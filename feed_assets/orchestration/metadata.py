@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from feed_assets.config.feed import Feed
-from feed_assets.errors import FeedAssetsError, ImportFailed
+from feed_assets.errors import FeedAssetsError, ImportFailed, Redacted, full_text
 from feed_assets.masking import SecretMask
 from feed_assets.orchestration.not_modified import held_metadata
 
@@ -125,7 +125,8 @@ def summary(imported: Import) -> str:
         f"{imported.reading.bytes} bytes",
     ]
     if reading.bad_lines:
-        parts.append(f"{len(reading.bad_lines)} bad lines, first {reading.bad_lines[0]}")
+        first = reading.bad_lines[0].sentence
+        parts.append(f"{len(reading.bad_lines)} bad lines, first " + first)
     if reading.renamed:
         parts.append(f"renamed columns {', '.join(reading.renamed)}")
     if missing := _not_sent(imported):
@@ -136,7 +137,7 @@ def summary(imported: Import) -> str:
         parts.append(f"changed types of {', '.join(stored.changed)}")
     if stored.removed:
         parts.append(f"removed columns {', '.join(stored.removed)}")
-    return ", ".join(parts)
+    return Redacted(", ".join(parts), ", ".join(map(full_text, parts)))
 
 
 def _schema(columns: Columns, descriptions: Mapping[str, str]) -> dg.TableSchema:

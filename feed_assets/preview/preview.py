@@ -73,7 +73,7 @@ class Preview:
 def preview(request: PreviewRequest) -> Preview:
     """Read the whole source. Raises FeedAssetsError."""
     feed = request.feed()
-    mask = secret_mask(feed)
+    mask = secret_mask(feed, quote_rows=True)  # a person's own terminal
     with mask.errors():
         return _preview(request, feed, mask)
 

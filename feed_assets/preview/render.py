@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from feed_assets.errors import full_text
 from feed_assets.preview.preview import Preview
 from feed_assets.preview.printable import count_of, escape, percentage
 
@@ -86,7 +87,7 @@ def _notes(preview: Preview) -> Iterator[tuple[Text, Text]]:
         yield _note("!", f"{count_of(bad, f'bad {preview.feed.unit}s')} make an import fail:")
         for line in preview.bad_lines[:_LINES]:
             quoted = f": {escape(line.text, _QUOTED)}" if line.text else ""
-            text = f"{line.unit} {line.line} {line.reason}{quoted}"
+            text = f"{line.unit} {line.line} {full_text(line.reason)}{quoted}"
             yield Text(), Text(escape(text))
         if bad > _LINES:
             yield Text(), Text(f"and {bad - _LINES:,} more; --json lists the first 1,000")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from feed_assets.errors import TableError, TypeConflict, UnsupportedColumn
+from feed_assets.errors import TableError, TypeConflict, UnsupportedColumn, row_text
 from feed_assets.schema.columns import Column, Columns, paths
 from feed_assets.schema.datatypes import BY_NAME, DATATYPES, MAX_COLUMNS
 from feed_assets.schema.table import Table
@@ -140,12 +140,16 @@ def check_column_count(table: Table, known: Columns, columns: Columns) -> None:
     """Raise UnsupportedColumn if new columns make more of them than a table can have."""
     count = sum(1 for _ in paths(columns))
     if count > MAX_COLUMNS and (new := added(known, columns)):
-        raise UnsupportedColumn(
+        what = (
             f"{table} would have {count} columns, nested ones included, and a table can have "
-            f"{MAX_COLUMNS} (new today: {next(iter(new))[:80]!r}). Keys that are data cannot be "
-            f"columns: declare the object that holds them as STRING (types: "
-            f"{{path.of.the.object: STRING}})"
+            f"{MAX_COLUMNS}"
         )
+        way = (
+            ". Keys that are data cannot be columns: declare the object that holds them as STRING "
+            "(types: {path.of.the.object: STRING})"
+        )
+        first = row_text(f" (new today: {next(iter(new))[:80]!r})")
+        raise UnsupportedColumn(what + first + way)
 
 
 def added(before: Columns, after: Columns) -> dict[str, Column]:

@@ -442,7 +442,10 @@ def test_a_server_over_ipv6_is_as_good() -> None:
         assert fetched(feed(server, **BASIC)) == BODY
 
 
-ALL: dict[str, Any] = BASIC | {"headers_env": {"X-Api-Key": "CRM_KEY", "X-Token": "CRM_TOKEN"}}
+ALL: dict[str, Any] = BASIC | {
+    "headers_env": {"X-Api-Key": "CRM_KEY", "X-Token": "CRM_TOKEN"},
+    "quote_rows": True,
+}
 ECHO = " ".join([*SECRETS.values(), *SENT["authorization"], IN_THE_URL])
 """What a server sends back of what it was sent."""
 FORMS = {

@@ -117,7 +117,10 @@ def test_days_fail_alone_and_the_run_names_them(by_date: Project) -> None:
     assert by_date.tables.columns(shard("20200102")) is None
 
 
-def test_of_a_long_bad_line_its_start_is_quoted(by_date: Project) -> None:
+def test_with_quote_rows_the_start_of_a_long_bad_line_is_quoted(
+    project: Callable[..., Project],
+) -> None:
+    by_date = project(partition_by_date={"start_date": "2020-01-01"}, quote_rows=True)
     by_date.server.answer = lambda path: lines(f"{{oops{'x' * 100}")
 
     run = by_date.run("2020-01-01")
@@ -140,7 +143,7 @@ def test_a_server_that_refuses_the_credentials_is_not_asked_for_every_day(
 
 FAILURES: Sequence[tuple[str, Answer, str]] = [
     ("a bad line", lines({"id": "N2"}, "[1,2"), "line 2 is not a JSON object"),
-    ("a doubled key", lines('{"id": 1, "id": 2}'), "line 1 has the key"),
+    ("a doubled key", lines('{"id": 1, "id": 2}'), "line 1 has a key twice in one object"),
     ("a page", Answer(b"<!DOCTYPE html><html>log in"), "HTML"),
     ("an array", Answer(b'[{"id": "N2"}]'), "array"),
     ("no rows", Answer(), "has no rows, which would empty crm.orders; set allow_empty"),

@@ -26,10 +26,7 @@ FIRST, BAD, LAST = SHOP_DAYS[0], SHOP_DAYS[8], SHOP_DAYS[-1]
 RANGE = f"[{FIRST}...{LAST}]"
 ALERT = f"shop_orders: backfill of {BAD} failed"
 PARTITIONS = re.compile("1[45] partitions")  # one more, if it is midnight meanwhile
-BAD_LINE = (
-    f"shop_orders {BAD}: line 7 is not JSON (NaN is not a JSON number): "
-    f'{{"createdAt": "{BAD}", "updatedAt": "{BAD}", "orderId": "'
-)
+BAD_LINE = f"shop_orders {BAD}: line 7 is not JSON (NaN is not a JSON number)"
 
 
 @pytest.fixture(scope="module")

@@ -239,9 +239,18 @@ def test_a_frame_keeps_its_text_types_through_pandas() -> None:
 @pytest.mark.parametrize(
     ("types", "message"),
     [
-        ({"c": "JSON"}, "^column c has '{', which is not valid JSON; correct it"),
-        ({"c": "GEOGRAPHY"}, "^column c has '{', which is not valid GEOGRAPHY"),
-        ({"r.c": "JSON"}, r"^column r\.c has 'nul', which is not valid JSON"),
+        (
+            {"c": "JSON"},
+            r"^column c has a text in row 0 \(counted from 0\) that is not valid JSON; correct",
+        ),
+        (
+            {"c": "GEOGRAPHY"},
+            r"^column c has a text in row 0 \(counted from 0\) that is not valid GEOGRAPHY",
+        ),
+        (
+            {"r.c": "JSON"},
+            r"^column r\.c has a text in row 1 \(counted from 0\) that is not valid JSON",
+        ),
         (
             {"c": "BIGNUMERIC"},
             r'^attrs\["types"\] declares column c as BIGNUMERIC; only',
@@ -251,7 +260,8 @@ def test_a_frame_keeps_its_text_types_through_pandas() -> None:
 def test_text_that_does_not_fit_its_declared_type_in_a_frame_is_refused(
     types: dict[str, str], message: str
 ) -> None:
-    rows = pa.table({"c": ["{"], "r": pa.array([[{"c": "1"}, {"c": "nul"}]])})
+    inside = [[{"c": "1"}], [{"c": "1"}, {"c": "nul"}]]
+    rows = pa.table({"c": ["{", "{"], "r": pa.array(inside)})
     frame = rows.to_pandas(types_mapper=pd.ArrowDtype)
     frame.attrs["types"] = types | {"gone": "JSON"}
 
@@ -350,7 +360,7 @@ def test_reading_a_view_over_a_shard_from_before_a_declaration_gives_advice(
     with duckdb_tables:
         duckdb_tables.update_latest(table, ["id"], "at")
 
-    with pytest.raises(WarehouseFailed, match=r"'n/a'.* import the days from before the"):
+    with pytest.raises(WarehouseFailed, match=r"of their column; import the days from before the"):
         read_table(duckdb_tables, table)
 
     store(duckdb_tables, table, DAYS[0], number.set_column(0, "id", pa.array([1])))
@@ -411,7 +421,7 @@ def test_a_text_is_read_as_a_bignumeric_if_it_is_digits_of_one(
 ) -> None:
     rows = conform(pa.table({"c": [text, None]}), (Column("c", "BIGNUMERIC"),))
     if number is None:
-        with pytest.raises(pa.ArrowInvalid, match=f"'{text[:5]}"):
+        with pytest.raises(pa.ArrowInvalid, match="a text is not a valid decimal256"):
             rows.read_all()
     else:
         assert rows.read_all().column("c").to_pylist() == [number, None]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from feed_assets.errors import Redacted
 from feed_assets.ndjson.datatypes.kinds import (
     DeclaredType,
     DoesNotFit,
@@ -47,8 +48,10 @@ class DeclaredTypes:
             except DoesNotFit as misfit:
                 text = _quote(misfit.args[0] if misfit.args else value)
                 raise InvalidLine(
-                    f"has {text} in column {path}, declared {declared.label}",
-                    f"has a value in column {path} that is not {declared.label}",
+                    Redacted(
+                        f"has a value in column {path} that is not {declared.label}",
+                        f"has {text} in column {path}, declared {declared.label}",
+                    )
                 ) from None
 
     def _declared_values(self, row: Row, prefix: str) -> Iterator[tuple[str, DeclaredType, Any]]:

@@ -18,7 +18,7 @@ from feed_assets.decompression import (
     TrailingBytesError,
     decoder_for,
 )
-from feed_assets.errors import NotNdjson
+from feed_assets.errors import NotNdjson, row_text
 
 if TYPE_CHECKING:
     from feed_assets.json_document.lines import JsonLines
@@ -77,12 +77,8 @@ def _arriving(
             except CorruptError as failure:
                 arriving.end(NotNdjson(f"the file is not valid {decoder.compression} ({failure})"))
             except TrailingBytesError as failure:
-                arriving.end(
-                    NotNdjson(
-                        f"the file has bytes after the end of its {decoder.compression}: "
-                        f"{failure.args[0]!r}"
-                    )
-                )
+                what = f"the file has bytes after the end of its {decoder.compression}"
+                arriving.end(NotNdjson(what + row_text(f": {failure.args[0]!r}")))
             except Exception as failure:  # noqa: BLE001  (whatever it is, the reader gets it)
                 arriving.end(failure)
             else:

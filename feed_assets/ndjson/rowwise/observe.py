@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from feed_assets.errors import ContentError
+from feed_assets.errors import ContentError, row_text
 from feed_assets.ndjson.datatypes.datetimes import parse_datetime
 from feed_assets.ndjson.datatypes.kinds import is_empty
 from feed_assets.ndjson.datatypes.numbers import kind_of_fraction, kind_of_integer
@@ -82,11 +82,14 @@ class Observer:
 def too_many_columns(observed: Observed) -> ContentError:
     """Build the error for an observation with more than MAX_COLUMNS columns."""
     first, key = sorted(_first_positions(observed))[MAX_COLUMNS]
-    return ContentError(
-        f"line {first[0]} brings the feed to more than {MAX_COLUMNS} columns, nested ones "
-        f"included (here {key[:80]!r}). Keys that are data cannot be columns: declare the "
-        f"object that contains them as STRING (types: {{path.of.the.object: STRING}})"
+    what = (
+        f"line {first[0]} brings the feed to more than {MAX_COLUMNS} columns, nested ones included"
     )
+    way = (
+        ". Keys that are data cannot be columns: declare the object that contains them as STRING "
+        "(types: {path.of.the.object: STRING})"
+    )
+    return ContentError(what + row_text(f" (here {key[:80]!r})") + way)
 
 
 def _first_positions(observed: Observed) -> Iterator[tuple[tuple[int, ...], str]]:

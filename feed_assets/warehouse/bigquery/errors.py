@@ -8,7 +8,7 @@ import re
 from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError, RetryError
 from google.auth.exceptions import GoogleAuthError, TransportError
 
-from feed_assets.errors import WarehouseFailed
+from feed_assets.errors import WarehouseFailed, row_text
 
 FAILURES = (GoogleAPIError, GoogleAuthError, OSError)
 """Exceptions that Google's client raises; those of `requests` are OSErrors."""
@@ -35,6 +35,14 @@ script, or quotaExceeded.
 
 https://cloud.google.com/bigquery/docs/troubleshoot-quotas
 https://github.com/dataform-co/dataform/issues/2025
+"""
+_ABOUT_VALUES = re.compile(
+    "error while reading data|bad .*?value|invalid .*?value|could not (?:parse|cast|convert)",
+    re.IGNORECASE,
+)
+"""What a message begins with, as far as it quotes no value of a row.
+
+https://cloud.google.com/bigquery/docs/error-messages
 """
 DENIED = "accessDenied"
 QUOTA = "quotaExceeded"
@@ -64,12 +72,13 @@ def translated(who: object, doing: str, project: str, failure: Exception) -> War
     """Build the error of the warehouse `who` when `doing` something."""
     failure = _cause(failure)
     if isinstance(failure, GoogleAPICallError) and not _is_none(failure):
-        message = f"refused {doing}: {message_of(failure)}"
+        message = f"refused {doing}: " + message_of(failure)
     else:
-        message = f"gave no proper answer when {doing}: {message_of(failure)}"
+        message = f"gave no proper answer when {doing}: " + message_of(failure)
     transient = passes(failure)
     advice = "try again later" if transient else _advice(failure, message, project)
-    return WarehouseFailed(f"{who} {message}{advice and f'; {advice}'}", transient=transient)
+    text = f"{who} " + message + (advice and f"; {advice}")
+    return WarehouseFailed(text, transient=transient)
 
 
 def _cause(failure: Exception) -> Exception:
@@ -89,11 +98,13 @@ def _reason(failure: GoogleAPICallError) -> str:
 
 
 def message_of(failure: Exception) -> str:
-    """Return BigQuery's message, without the request's URL."""
+    """Return BigQuery's message, without the request's URL; redacted where it quotes values."""
     words = str(failure)
     if isinstance(failure, GoogleAPICallError):
         words = _first(failure).get("message") or re.sub(r"^[A-Z]+ \S+: ", "", failure.message)
-    return words.strip().splitlines()[0].rstrip(".;") if words.strip() else "no reason given"
+    words = words.strip().splitlines()[0].rstrip(".;") if words.strip() else "no reason given"
+    found = _ABOUT_VALUES.search(words)
+    return words[: found.end()] + row_text(words[found.end() :]) if found else words
 
 
 def _first(failure: GoogleAPICallError) -> dict[str, str]:

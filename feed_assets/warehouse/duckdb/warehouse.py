@@ -21,7 +21,7 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
-from feed_assets.errors import IN_THE_WAY, DiskFailed, NotOurs, WarehouseFailed
+from feed_assets.errors import IN_THE_WAY, DiskFailed, NotOurs, WarehouseFailed, row_text
 from feed_assets.schema.columns import Column, Columns, arrow_schema, columns_of, described
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import NO_ORIGIN, KnownColumns, Load, Origin, PendingMigration
@@ -54,6 +54,8 @@ slow: a file of 3,000 tables takes three times as long to open, and twice as lon
 """
 KEPT_HERE = ("feed_assets.known_columns", "feed_assets.applied_loads")
 FULL = ("No space left on device", "File too large", "Disk quota exceeded")  # the system's words
+ABOUT_VALUES = (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException)
+"""Errors whose text quotes values of rows."""
 LOCK_SECONDS = 120.0
 """Longest wait for another process: DuckDB allows one process at a time to write."""
 
@@ -176,10 +178,10 @@ class DuckDBWarehouse:
             return rows
         try:
             return pa.Table.from_batches(conform(rows, wanted), arrow_schema(wanted))
-        except pa.ArrowInvalid as failure:  # of a view over a shard from before a declaration
+        except pa.ArrowInvalid:  # of a view over a shard from before a declaration
             raise WarehouseFailed(
-                f"{self} has values in {table} that do not fit the declared type of their column "
-                f"({failure}); import the days from before the declaration again"
+                f"{self} has values in {table} that do not fit the declared type of their column; "
+                f"import the days from before the declaration again"
             ) from None
 
     def count(self, table: Table) -> int | None:
@@ -333,6 +335,9 @@ class DuckDBWarehouse:
                 f"{self} is named like a schema in it, and DuckDB cannot tell the two apart; "
                 f"give the file another name"
             )
+        if isinstance(failure, ABOUT_VALUES):
+            kind, _, quoting = reason.partition(":")
+            return WarehouseFailed(f"{self} {what}: {kind}" + row_text(f":{quoting}"))
         return WarehouseFailed(f"{self} {what}: {reason}")
 
     @contextmanager

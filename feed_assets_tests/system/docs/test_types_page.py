@@ -79,7 +79,7 @@ def test_a_declared_type_accepts_and_refuses(
     assert column.type == name
     assert sql_type(column) == in_duckdb
     for value in spans(refuses):
-        with pytest.raises(BadLines, match=f"in column c, declared {name}"):
+        with pytest.raises(BadLines, match=f"in column c that is not {name}"):
             read_column(value, types={"c": name})
 
 
@@ -96,7 +96,7 @@ def test_a_format_accepts_and_refuses(
     assert [each.type for each in columns_of(reading.schema)] == [name]
     assert [written(each) for each in reading.table["c"].to_pylist()] == spans(stored)
     for value in spans(refuses):
-        with pytest.raises(BadLines, match=f"in column c, declared {name} {code(time_format)}"):
+        with pytest.raises(BadLines, match=f"in column c that is not {name} {code(time_format)}"):
             read_column(value, types=types)
 
 

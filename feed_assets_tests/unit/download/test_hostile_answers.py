@@ -211,15 +211,15 @@ CASES = {
     # the end of a gzip
     "a line after the gzip": Case(
         [status("200 OK", ZIPPED + b"<br />Warning: x", Content_Encoding="gzip")],
-        (RequestRefused, "has bytes after the end of its gzip: b'<br />Warning: x'; configure"),
+        (RequestRefused, "has bytes after the end of its gzip; configure"),
     ),
     "a newline after the gzip": Case(
         [chunked(ZIPPED, b"\n", Content_Encoding="gzip")],
-        (RequestRefused, r"has bytes after the end of its gzip: b'\\n'"),
+        (RequestRefused, "has bytes after the end of its gzip"),
     ),
     "a line after zeros after a gzip file": Case(
         [status("200 OK", ZIPPED + bytes(99) + b"x")],
-        (RequestRefused, "has bytes after the end of its gzip: b'x'"),
+        (RequestRefused, "has bytes after the end of its gzip"),
     ),
     "a member that is cut after its first byte": Case(
         [status("200 OK", ZIPPED + ZIPPED[:1], Content_Encoding="gzip")],

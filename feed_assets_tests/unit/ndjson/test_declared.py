@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feed_assets.errors import BadLines, SettingError
+from feed_assets.errors import BadLines, SettingError, full_text
 from feed_assets.ndjson import is_valid
 from feed_assets.schema.arrow_metadata import text_field
 from feed_assets.schema.type_declarations import parse_types
@@ -325,7 +325,9 @@ def test_a_value_that_a_declared_type_cannot_hold_makes_its_line_bad(
     declared: str, value: str
 ) -> None:
     reading = read_column(value, types={"c": declared}, max_bad_lines=1)
-    assert reading.bad_lines[0].reason.endswith(f" in column c, declared {declared}")
+    reason = reading.bad_lines[0].reason
+    assert reason == f"has a value in column c that is not {declared}"
+    assert full_text(reason).endswith(f" in column c, declared {declared}")
     assert reading.rows == 0
 
 
@@ -443,7 +445,7 @@ def test_a_column_that_was_json_is_not_taken_for_text() -> None:
 )
 def test_the_reason_for_json_names_the_number(value: str, named: str) -> None:
     reading = read_column(value, types={"c": "JSON"}, max_bad_lines=1)
-    assert reading.bad_lines[0].reason == f"has {named} in column c, declared JSON"
+    assert full_text(reading.bad_lines[0].reason) == f"has {named} in column c, declared JSON"
 
 
 @pytest.mark.parametrize(
@@ -468,14 +470,19 @@ def test_whether_a_text_fits(name: str, text: str, expected: bool) -> None:
 
 
 def test_the_reason_names_value_column_and_type() -> None:
-    with pytest.raises(BadLines, match=r'^line 2 has "n/a" in column total, declared NUMERIC: {"t'):
+    with pytest.raises(BadLines) as refused:
         read_lines('{"total":1}', '{"total":"n/a"}', types={"total": "NUMERIC"})
+    assert str(refused.value) == "line 2 has a value in column total that is not NUMERIC"
+    said = 'line 2 has "n/a" in column total, declared NUMERIC: {"total":"n/a"}'
+    assert full_text(refused.value.sentence) == said
     long = read_lines(
         "{}", f'{{"a":[{{"b":"{"x" * 999}"}}]}}', types={"a.b": "FLOAT"}, max_bad_lines=1
     )
-    assert long.bad_lines[0].reason == f'has "{"x" * 39}... in column a.b, declared FLOAT'
+    assert (
+        full_text(long.bad_lines[0].reason) == f'has "{"x" * 39}... in column a.b, declared FLOAT'
+    )
     array = read_column("[1]", types={"c": "int64"}, max_bad_lines=1)
-    assert array.bad_lines[0].reason == "has an array in column c, declared INTEGER"
+    assert full_text(array.bad_lines[0].reason) == "has an array in column c, declared INTEGER"
 
 
 def test_a_line_that_does_not_fit_counts_for_no_type() -> None:
