@@ -47,6 +47,20 @@ exit status: 0 if all is imported; 1 if something failed, with the reason; 2 for
 that cannot be understood; 130 after Ctrl-C, which leaves whole tables."""
 
 
+ERASE = """\
+Shows how many rows of each table of a feed an erasure would delete: shards or snapshot, rejected
+lines, latest state. With --yes it deletes them, brings the latest state up to date and says what
+remains. Interrupted, it can be run again."""
+
+ERASE_EXAMPLES = """\
+examples:
+  feed-assets erase crm_orders --key orderId=N2
+  feed-assets erase crm_orders --where customer.id=U7 --yes
+
+exit status: 0 if it is shown or deleted; 1 if it failed, with the reason; 2 for a command line that
+cannot be understood."""
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with one sentence, without the usage text."""
@@ -117,6 +131,23 @@ def _import(asked: argparse.Namespace) -> None:
         sys.stdout.flush()
 
     import_feed(asked.feed, asked.day or asked.days, say)
+
+
+def _erase(asked: argparse.Namespace) -> None:
+    from feed_assets.orchestration.erase_command import erase
+    from feed_assets.preview.printable import escape
+
+    def say(sentence: str) -> None:
+        sys.stdout.write(f"{escape(sentence)}\n")
+
+    erase(
+        asked.feed,
+        asked.key,
+        asked.where,
+        all_rejected=asked.all_rejected,
+        yes=asked.yes,
+        say=say,
+    )
 
 
 def _attributes(asked: argparse.Namespace) -> dict[str, Any]:
@@ -238,7 +269,45 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument(
         "--days", type=_days, metavar="FIRST..LAST", help="the days: 2020-01-10..2020-01-20"
     )
+    it = commands.add_parser(
+        "erase",
+        help="delete the rows of a person or an order",
+        description=ERASE,
+        epilog=ERASE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    it.set_defaults(command=_erase)
+    it.add_argument("feed", metavar="FEED", help="the feed's name")
+    it.add_argument(
+        "--key",
+        action="append",
+        default=[],
+        type=_equality,
+        metavar="COLUMN=VALUE",
+        help="the key of the rows; repeated for a key of several columns",
+    )
+    it.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        type=_equality,
+        metavar="COLUMN=VALUE",
+        help="any column, by its path; repeated, a row has to match all",
+    )
+    it.add_argument(
+        "--all-rejected",
+        action="store_true",
+        help="empty the tables of rejected lines, in place of lines that have the values",
+    )
+    it.add_argument("--yes", action="store_true", help="delete the rows")
     return parser
+
+
+def _equality(text: str) -> tuple[str, str]:
+    column, equals, value = text.partition("=")
+    if not equals or not column or not value:
+        raise argparse.ArgumentTypeError(f"{text} is not COLUMN=VALUE, such as orderId=N2")
+    return column, value
 
 
 def _one_day(text: str) -> tuple[date, date]:

@@ -485,6 +485,11 @@ class Feed(FrozenModel):
         return bool(self.partition_by_date and self.key and self.updated_at)
 
     @property
+    def latest_description(self) -> str:
+        """Description of the latest state."""
+        return f"Of each {', '.join(self.key)}, the row with the newest {self.updated_at}."
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the whole declaration; changes when any attribute changes."""
         return _hash(self.model_dump(mode="json"))

@@ -38,8 +38,8 @@ def import_feed(name: str, days: tuple[date, date] | None, say: Say) -> None:
     FeedAssetsError with the reason of a run that failed, KeyboardInterrupt after Ctrl-C.
     """
     warnings.filterwarnings("ignore", module="dagster")
-    definitions = _definitions()
-    feed = _feed(definitions, name)
+    definitions = load_project()
+    feed = find_feed(definitions, name)
     tags = _days(feed, days, datetime.now(UTC))
     job = definitions.resolve_implicit_global_asset_job_def()
     with _instance() as instance:
@@ -48,7 +48,7 @@ def import_feed(name: str, days: tuple[date, date] | None, say: Say) -> None:
             _run(instance, job, f"{name}_latest", {}, say)
 
 
-def _definitions() -> dg.Definitions:
+def load_project() -> dg.Definitions:
     """Load the project in the current folder; outside a project, this checkout."""
     module = DEFINITIONS
     project = Path.cwd() / "pyproject.toml"
@@ -74,7 +74,8 @@ def _definitions() -> dg.Definitions:
     return loaded
 
 
-def _feed(definitions: dg.Definitions, name: str) -> Feed:
+def find_feed(definitions: dg.Definitions, name: str) -> Feed:
+    """Return a feed of the project by its name. Raises SettingError."""
     tree = definitions.component_tree
     components = tree.get_all_components(of_type=JsonFeed) if tree else []
     feeds = {component.feed.name: component.feed for component in components}

@@ -25,13 +25,10 @@ def latest_asset(feed: Feed) -> dg.AssetsDefinition:
 
     Each run applies the days that were imported since the last one.
     """
-    key, updated_at = feed.key, feed.updated_at
-    assert updated_at is not None
-    description = f"Of each {', '.join(key)}, the row with the newest {updated_at}."
 
     @dg.asset(
         name=f"{feed.name}_latest",
-        description=f"{description}\n\n{feed.description or ''}".rstrip(),
+        description=f"{feed.latest_description}\n\n{feed.description or ''}".rstrip(),
         deps=[feed.name],
         group_name=feed.group or feed.dataset,
         owners=feed.owners,
@@ -48,23 +45,10 @@ def latest_asset(feed: Feed) -> dg.AssetsDefinition:
         config: LatestConfig,
         feed_assets_warehouse: WarehouseResource,
     ) -> dg.MaterializeResult[None]:
-        from feed_assets.warehouse.base import Origin
-        from feed_assets.warehouse.latest_state import Deleted
-        from feed_assets.warehouse.store import finish_pending
+        from feed_assets.importing.latest import update
 
-        origin = Origin(description=description, columns=feed.table_descriptions)
-        hidden = feed.deleted
-        deleted = Deleted(feed.in_table(hidden.column), hidden.values) if hidden else None
         with as_failure(), feed_assets_warehouse.open(context.log) as tables, tables:
-            finish_pending(tables, feed.destination)
-            updated = tables.update_latest(
-                feed.destination,
-                [*map(feed.in_table, key)],
-                feed.in_table(updated_at),
-                deleted=deleted,
-                full_refresh=config.full_refresh,
-                origin=origin,
-            )
+            updated = update(tables, feed, full_refresh=config.full_refresh)
             columns = tables.known(feed.destination).columns
         if updated is None:
             return dg.MaterializeResult(metadata={"table": "none yet, as no day has a row"})

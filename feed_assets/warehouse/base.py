@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from feed_assets.schema.columns import Columns
 from feed_assets.schema.table import Table
+from feed_assets.warehouse.erasure import Condition
 from feed_assets.warehouse.latest_state import Deleted, LatestUpdate
 
 
@@ -158,3 +159,17 @@ class Warehouse(Protocol):
         None if there is no shard yet. Raises NotOurs if something else has one of the names, and
         TableError if there is nothing to compare at a path.
         """
+
+    def count_matching(self, tables: Sequence[Table], condition: Condition) -> dict[Table, int]:
+        """Count the rows that match, of the tables that have any.
+
+        `tables` are one existing table, or shards of one prefix.
+        """
+
+    def keys_matching(
+        self, table: Table, condition: Condition, paths: Sequence[str]
+    ) -> set[tuple[str, ...]]:
+        """Return the keys of the matching rows, each value as text; none with a null in it."""
+
+    def delete_matching(self, table: Table, condition: Condition) -> None:
+        """Delete the rows that match. A shard then counts as loaded again for its latest state."""

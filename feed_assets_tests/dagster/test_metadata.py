@@ -139,6 +139,7 @@ def test_a_value_that_the_ui_cannot_show_is_refused_with_its_field(
         ({"owners": ["team:crm"], "tags": {"a": "b"}, "group": "sales"}, "none"),
         ({"description": "Orders.", "column_descriptions": {"id": "x"}}, "none"),
         ({"labels": {"team": "crm"}, "min_rows": 1, "max_attempts": 9}, "none"),
+        ({"quote_rows": True}, "none"),
         ({"basic_auth": {"username_env": "A", "password_env": "B"}}, "none"),
     ],
     ids=str,
@@ -175,7 +176,7 @@ def test_each_attribute_is_one_that_decides_of_the_rows_or_not() -> None:
         *{"empty_statuses", "deleted", "format", "records", "pages"},
     }
     others = {
-        *{"basic_auth", "bearer_auth", "headers_env", "allow_insecure", "schedule"},
+        *{"basic_auth", "bearer_auth", "headers_env", "allow_insecure", "schedule", "quote_rows"},
         *{"oauth2", "query_env", "client_certificate_env", "sftp"},
         *{"column_descriptions", "max_feed_bytes", "allow_empty", "min_rows", "max_shrink"},
         *{"blocking_checks", "connect_timeout", "read_timeout", "download_timeout"},

@@ -135,6 +135,33 @@ def test_an_env_file_that_cannot_be_read_is_a_sentence(
     assert capsys.readouterr().err == expected
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nope", "--key", "id=1"], "nope is not a feed of this project; there are ended, leads"),
+        (["orders"], "name the rows of orders to erase: --key id=VALUE or --where COLUMN=VALUE"),
+        (["leads", "--key", "id=1"], "it has no key in its YAML; use --where"),
+        (["orders", "--key", "id=1"], "crm.orders does not exist yet"),
+    ],
+)
+def test_an_erasure_that_is_a_mistake_is_a_sentence(
+    shell: Shell, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    assert main(["erase", *arguments]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("feed-assets: ")
+    assert says in said.err
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+
+
+@pytest.mark.parametrize("pair", ["id", "=1", "id="])
+def test_a_pair_that_is_none_is_a_sentence(capsys: pytest.CaptureFixture[str], pair: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["erase", "orders", "--key", pair])
+    assert f"{pair} is not COLUMN=VALUE, such as orderId=N2" in capsys.readouterr().err
+
+
 def test_a_failure_is_reported_once_and_not_repeated_by_dagster(
     shell: Shell, capsys: pytest.CaptureFixture[str]
 ) -> None:

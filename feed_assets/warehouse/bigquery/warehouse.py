@@ -20,7 +20,7 @@ from feed_assets.errors import IN_THE_WAY, NotOurs
 from feed_assets.schema.columns import Columns, arrow_schema, described
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import NO_ORIGIN, KnownColumns, Load, Origin, PendingMigration
-from feed_assets.warehouse.bigquery import alter_tables
+from feed_assets.warehouse.bigquery import alter_tables, erasure
 from feed_assets.warehouse.bigquery.client import (
     OURS,
     BigQueryClient,
@@ -41,6 +41,7 @@ from feed_assets.warehouse.bigquery.schema import (
 )
 from feed_assets.warehouse.bigquery.wildcard import wildcard_problem
 from feed_assets.warehouse.conform import conform
+from feed_assets.warehouse.erasure import Condition
 from feed_assets.warehouse.latest_state import Deleted, LatestUpdate, Rule, visible
 
 if TYPE_CHECKING:
@@ -200,6 +201,17 @@ class BigQueryWarehouse:
         if updated is not None:
             latest.define_view(condition, origin)
         return updated
+
+    def count_matching(self, tables: Sequence[Table], condition: Condition) -> dict[Table, int]:
+        return erasure.count_matching(self._api, tables, condition)
+
+    def keys_matching(
+        self, table: Table, condition: Condition, paths: Sequence[str]
+    ) -> set[tuple[str, ...]]:
+        return erasure.keys_matching(self._api, table, condition, paths)
+
+    def delete_matching(self, table: Table, condition: Condition) -> None:
+        erasure.delete_matching(self._api, table, condition)
 
     def _load(
         self, table: Table, file: IO[bytes], config: bigquery.LoadJobConfig, attempt: str

@@ -17,6 +17,7 @@ from dataclasses import asdict, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Self
+from uuid import uuid4
 
 import duckdb
 import pyarrow as pa
@@ -39,6 +40,7 @@ from feed_assets.warehouse.duckdb.schema import (
     updated_comment,
     with_commented_types,
 )
+from feed_assets.warehouse.erasure import Condition, Dialect, key_names
 from feed_assets.warehouse.latest_state import Deleted, LatestUpdate, Rule, check_types, visible
 from feed_assets.warehouse.schema_evolution import changed, migrated, with_wider_types
 
@@ -48,6 +50,7 @@ CREATE TABLE IF NOT EXISTS feed_assets.known_columns (
     table_name VARCHAR PRIMARY KEY, version BIGINT, pending INTEGER, columns VARCHAR
 );
 """
+DIALECT = Dialect(quoted, literal, sql_type, "contains({}, {})", "VARCHAR")
 FORMAT = "v1.4.0"
 """Format of the file. DuckDB's default can be read by v1.0.0, but its statistics of each column are
 slow: a file of 3,000 tables takes three times as long to open, and twice as long to write.
@@ -295,6 +298,36 @@ class DuckDBWarehouse:
                     news = {c: text for c, text in texts.items() if text != stands.get(c.name)}
                     self._comment(run, target, news)
             return result
+
+    def count_matching(self, tables: Sequence[Table], condition: Condition) -> dict[Table, int]:
+        found = {}
+        with self._session() as run:
+            run.execute("SET TimeZone = 'UTC'")
+            for table in tables:
+                if where := condition.sql(self.columns(table) or (), DIALECT):
+                    found[table] = _one(run, f"SELECT count(*) FROM {named(table)} WHERE {where}")
+        return {table: rows for table, rows in found.items() if rows}
+
+    def keys_matching(
+        self, table: Table, condition: Condition, paths: Sequence[str]
+    ) -> set[tuple[str, ...]]:
+        columns = self.columns(table) or ()
+        where, names = condition.sql(columns, DIALECT), key_names(columns, paths)
+        if not where or names is None:
+            return set()
+        listed = ", ".join(map(DIALECT.as_text, names))
+        with self._session() as run:
+            run.execute("SET TimeZone = 'UTC'")
+            query = f"SELECT DISTINCT {listed} FROM {named(table)} WHERE {where}"
+            return {row for row in run.execute(query).fetchall() if None not in row}
+
+    def delete_matching(self, table: Table, condition: Condition) -> None:
+        with self._transaction() as run:
+            run.execute("SET TimeZone = 'UTC'")
+            if where := condition.sql(self.columns(table) or (), DIALECT):
+                run.execute(f"DELETE FROM {named(table)} WHERE {where}")
+                if table.day:
+                    run.execute(f"COMMENT ON TABLE {named(table)} IS 'Load {uuid4().hex}'")
 
     def _comments(
         self, run: duckdb.DuckDBPyConnection, table: Table, kind: str
