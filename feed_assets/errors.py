@@ -298,6 +298,10 @@ class TypeConflict(TableError):
 IN_THE_WAY = (
     "{table} is a {kind}, so rows cannot be stored there; drop it or name the table otherwise"
 )
+BEFORE_SHARDS = (
+    "{table} is named like a shard of {shards} and lacks columns that the shards have, so BigQuery "
+    "would leave these out; rename it or drop it"
+)
 NOT_OUR_VIEW = (
     "{table} ({kind}) was not made by feed_assets, so the view of the latest state cannot go "
     "there; drop it or name the feed's table otherwise"

@@ -305,6 +305,25 @@ def test_the_latest_state_follows_new_columns_and_wider_types(
     assert rows_of(warehouse, orders) == rows([*old, new, {"orderId": "N4"}])
 
 
+@pytest.mark.parametrize("full_refresh", [False, True])
+def test_a_column_of_an_old_day_is_followed_though_newer_shards_of_its_year_lack_it(
+    full_refresh: bool, warehouse: Warehouse, orders: Table
+) -> None:
+    """BigQuery gives a query of a prefix the columns of the newest shard that has the prefix."""
+    first, second, last = date(2019, 1, 5), date(2019, 1, 6), date(2020, 1, 1)
+    for day, row in ((first, N1), (second, N2), (last, N3)):
+        store(warehouse, orders, day, [row])
+    update(warehouse, orders)
+    with_column = {**N1, "status": "returned", "coupon": "X", "meta": {"by": "a"}}
+    store(warehouse, orders, second, [N2_REFUNDED])
+    store(warehouse, orders, first, [with_column])
+
+    update(warehouse, orders, full_refresh=full_refresh)
+
+    assert rows_of(warehouse, orders) == rows([with_column, N2_REFUNDED, N3])
+    assert update(warehouse, orders).days_waiting == 0
+
+
 def test_a_feed_with_a_column_of_that_name_is_refused(warehouse: Warehouse, orders: Table) -> None:
     store(warehouse, orders, DAYS[0], [{**N1, "_day": "Monday"}])
     with pytest.raises(TableError, match=r"orders has a column _day, which .*latest_orders needs"):

@@ -12,7 +12,13 @@ from uuid import uuid4
 from google.api_core.exceptions import BadRequest, Conflict
 from google.cloud import bigquery
 
-from feed_assets.errors import NOT_OUR_LATEST, NOT_OUR_VIEW, NotOurs, WarehouseFailed
+from feed_assets.errors import (
+    BEFORE_SHARDS,
+    NOT_OUR_LATEST,
+    NOT_OUR_VIEW,
+    NotOurs,
+    WarehouseFailed,
+)
 from feed_assets.schema.columns import Column, Columns, described
 from feed_assets.schema.datatypes import DATATYPES
 from feed_assets.schema.table import Table
@@ -165,6 +171,22 @@ class LatestTable:
         if table not in self._columns:
             self._columns[table] = self.client.columns(table) or ()
         return self._columns[table]
+
+    def complete(self, newest: Table) -> Columns:
+        """Add the known columns to a table, if it lacks some. Return its columns.
+
+        A query of a prefix has no other columns than the newest table with that prefix, though
+        older shards may have got more since.
+        https://cloud.google.com/bigquery/docs/querying-wildcard-tables#schema_used_for_query_evaluation
+        """
+        current = self.columns_of(newest)
+        wanted = migrated(current, self.known)
+        if wanted != current:
+            if not newest.is_shard_of(self.table):
+                raise NotOurs(BEFORE_SHARDS.format(table=newest, shards=self.table))
+            alter(self.client, newest, self.known)
+            self._columns[newest] = wanted
+        return wanted
 
     def _prepare(self, shards: Shards, origin: Origin, *, full_refresh: bool) -> bigquery.Table:
         """Return the table with the known columns. Create it and its ledger if they are missing."""
@@ -340,10 +362,11 @@ class Changes:
     def _rows(self, days: Sequence[date], join: str = "") -> str:
         """Select the newest row of each key over these days' shards, all of one year."""
         newest = self.shards.newest(f"{self.to.table.name}_{_prefix(days)}")
-        current, shards = self.to.columns_of(newest), f"{self.to.client.id(self.to.table)}_"
-        for path, (old, new) in changed(current, self.columns).items():
+        shards = f"{self.to.client.id(self.to.table)}_"
+        for path, (old, new) in changed(self.to.columns_of(newest), self.columns).items():
             if (old.removeprefix("REPEATED "), new.removeprefix("REPEATED ")) not in WIDER:
                 raise type_conflict(self.to.table, path, old, new)
+        current = self.to.complete(newest) if len(days) > 1 else self.to.columns_of(newest)
         return row_query(self.to.rule, shards, days, current, self.columns, join)
 
     @staticmethod
