@@ -69,6 +69,7 @@ END;
         "CREATE OR REPLACE VIEW crm.latest OPTIONS (description = 'x') AS SELECT * FROM crm.orders",
         "CREATE TABLE crm.new (a INT64) CLUSTER BY a; INSERT crm.new SELECT 1",
         "INSERT INTO crm.orders (id) VALUES ('N1')",
+        "SELECT id FROM crm.orders WHERE amount > ? AND id = ?",
         SCRIPT,
     ],
 )

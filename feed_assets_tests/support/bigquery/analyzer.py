@@ -301,6 +301,8 @@ def _analyze(
         constant = catalog.constant.add(name_path=[name])
         constant.type.CopyFrom(kind)
     request = service.AnalyzeRequest(sql_statement=sql, options=_options(), simple_catalog=catalog)
+    if "?" in sql:
+        request.options.parameter_mode = public_options_pb2.PARAMETER_POSITIONAL
     try:
         return _call("Analyze", request, service.AnalyzeResponse).resolved_statement
     except SqlRefused as refused:
