@@ -36,8 +36,8 @@ def check_together(feeds: Iterable[Feed], *, wildcards: bool) -> None:
         for name in _names(feed):
             one, first = taken.setdefault(_key(name), (feed, name))
             if one is not feed:
-                said = f"{first} of {one.name} is also a table of {feed.name}"
-                raise _collision(one, feed, said)
+                why = f"{first} of {one.name} is also a table of {feed.name}"
+                raise _collision(one, feed, why)
     sharded = {
         _key(table): (feed, table)
         for feed in feeds
@@ -52,9 +52,9 @@ def check_together(feeds: Iterable[Feed], *, wildcards: bool) -> None:
                         f"feed {feed.name} would collide with itself: {name} {clash} of its own; "
                         f"give it another table"
                     )
-                said = f"{name} of {feed.name} {clash} of {against.name}"
+                why = f"{name} of {feed.name} {clash} of {against.name}"
                 one, other = sorted((feed, against), key=feeds.index)
-                raise _collision(one, other, said)
+                raise _collision(one, other, why)
 
 
 def _check_assets(feeds: Iterable[Feed]) -> None:
@@ -69,9 +69,9 @@ def _check_assets(feeds: Iterable[Feed]) -> None:
                 )
 
 
-def _collision(one: Feed, other: Feed, said: str) -> SettingError:
+def _collision(one: Feed, other: Feed, why: str) -> SettingError:
     return SettingError(
-        f"feeds {one.name} and {other.name} would collide: {said}; give one of them another table "
+        f"feeds {one.name} and {other.name} would collide: {why}; give one of them another table "
         f"or dataset"
     )
 

@@ -11,7 +11,7 @@ import dagster as dg
 from feed_assets.config.feed import Feed
 from feed_assets.errors import FeedAssetsError, ImportFailed, Redacted, full_text
 from feed_assets.masking import SecretMask
-from feed_assets.orchestration.not_modified import held_metadata
+from feed_assets.orchestration.not_modified import state_metadata
 
 if TYPE_CHECKING:
     from feed_assets.importing.import_feed import Import
@@ -45,7 +45,7 @@ def import_metadata(imported: Import) -> dict[str, Any]:
             "nulls dropped from arrays",
             [f"{path}: {count}" for path, count in reading.dropped_nulls.items()],
         ),
-        **(held_metadata(state, imported.pending.feed) if state else {}),
+        **(state_metadata(state, imported.pending.feed) if state else {}),
     }
 
 

@@ -31,11 +31,11 @@ class LastImport:
     """Recorded metadata that is still valid."""
 
 
-def held_metadata(held: SnapshotState, feed: Feed) -> dict[str, Any]:
+def state_metadata(state: SnapshotState, feed: Feed) -> dict[str, Any]:
     """Return the metadata that the next run needs to skip an unchanged snapshot."""
     return {
         HELD: dg.MetadataValue.json(
-            {**asdict(held.validators), "table": held.table, "declared": _declared(feed)}
+            {**asdict(state.validators), "table": state.table, "declared": _declared(feed)}
         )
     }
 
@@ -52,18 +52,18 @@ def last_import(
     event = context.instance.get_latest_materialization_event(context.asset_key)
     last = event.asset_materialization if event else None
     recorded: Mapping[str, dg.MetadataValue] = last.metadata if last else {}
-    held = getattr(recorded.get(HELD), "value", None)
-    if not isinstance(held, dict) or held.get("declared") != _declared(feed):
+    state = getattr(recorded.get(HELD), "value", None)
+    if not isinstance(state, dict) or state.get("declared") != _declared(feed):
         return None
     with warehouse:
-        if warehouse.content_token(feed.destination) != held.get("table"):
+        if warehouse.content_token(feed.destination) != state.get("table"):
             return None
     from feed_assets.download import Validators
 
     kept = {name: recorded[name] for name in KEPT}
     plain = {name: recorded[name].value for name in (HASH, ROWS)}
     return LastImport(
-        Validators(held.get("etag"), held.get("last_modified")),
+        Validators(state.get("etag"), state.get("last_modified")),
         {**kept, **plain, "unchanged": True},
     )
 

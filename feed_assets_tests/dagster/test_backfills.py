@@ -479,10 +479,10 @@ def test_a_warehouse_stays_open_for_a_lease_and_is_then_closed_for_an_import(clo
     assert not warehouse.held
 
 
-def test_who_waits_for_the_server_is_told_before(server: FeedServer) -> None:
-    told: list[str] = []
+def test_a_wait_for_the_server_is_announced_before_it_begins(server: FeedServer) -> None:
+    events: list[str] = []
     feed = Feed(name="orders", url=server.url, dataset="crm")
-    for _ in prefetch_days(feed, [None], on_wait=lambda: told.append("waits")):
-        told.append("has it")
+    for _ in prefetch_days(feed, [None], on_wait=lambda: events.append("waits")):
+        events.append("has it")
 
-    assert told[-1] == "has it"
+    assert events[-1] == "has it"

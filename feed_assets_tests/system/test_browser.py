@@ -148,7 +148,7 @@ def test_the_alert_is_received_and_its_tick_reports_it(
     page.get_by_text("import_alerts", exact=True).first.click()
     expect(page.get_by_text("Sends failed imports, failed checks, late feeds")).to_be_visible()
     screenshot(page, "sensor_of_alerts")
-    assert waited_for("its tick", lambda: said_by_a_tick(page, f"sent: {ALERT}"))
+    assert waited_for("its tick", lambda: is_reported_by_a_tick(page, f"sent: {ALERT}"))
 
 
 def test_only_failed_and_missing_days_run_again(page: Page, mended: list[date]) -> None:
@@ -268,7 +268,7 @@ def is_drawn(plot: Locator) -> bool:
     return drawn
 
 
-def said_by_a_tick(page: Page, sentence: str) -> bool:
+def is_reported_by_a_tick(page: Page, sentence: str) -> bool:
     """Looks through the newest ticks for one that says so."""
     results = page.get_by_role("table").last.get_by_text("0 runs requested")
     for place in range(1, results.count(), 2):  # a tick's status and its result both say that

@@ -205,7 +205,7 @@ def test_credentials_stay_with_the_feeds_server(
             fetched(feed(server.url, basic_auth=auth, **OBJECT))
 
 
-def test_a_feed_that_names_no_next_page_at_all_is_told_in_the_log(
+def test_a_feed_that_names_no_next_page_at_all_is_named_in_the_log(
     server: FeedServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.answer = lambda path: Answer(b'{"data": [{"id": 1}], "paging": {"following": "/2"}}')

@@ -417,7 +417,7 @@ def test_a_number_of_a_million_digits_is_stored_or_refused(
         assert reading.rows + len(reading.bad_lines) == 1
 
 
-def test_which_text_is_json_or_geography_is_told_beside_the_table() -> None:
+def test_columns_of_json_and_geography_are_named_beside_the_table() -> None:
     types = {"a": "JSON", "o.g": "GEOGRAPHY", "l.j": "json", "never": "JSON", "s": "STRING"}
     reading = read_lines('{"a":1,"o":{"g":"POINT(1 2)"},"l":[{"j":{}}],"A":2,"s":[]}', types=types)
     told = {"a_2": "JSON", "o.g": "GEOGRAPHY", "l.j": "JSON", "never": "JSON"}
