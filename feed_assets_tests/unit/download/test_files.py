@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import botocore.loaders
 import botocore.session
@@ -43,9 +43,7 @@ from feed_assets.urls import Url
 from feed_assets_tests.support.bigquery.storage import cloud_storage
 from feed_assets_tests.support.servers.feed import Answer, FeedServer
 from feed_assets_tests.support.servers.fetching import feed, fetched
-
-if TYPE_CHECKING:
-    from feed_assets_tests.support.servers.sftp import SftpHost
+from feed_assets_tests.support.servers.sftp import SftpHost, sftp_host
 
 USERNAME, PASSWORD = "crm", "hunter2-sftp"
 BODY = b"".join(b'{"n": %d, "text": "\xc3\xa4 b"}\n' % number for number in range(1000))
@@ -130,8 +128,6 @@ def login(host: SftpHost, **attributes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def sftp(tmp_path: Path) -> Iterator[SftpHost]:
-    from feed_assets_tests.support.servers.sftp import sftp_host
-
     (tmp_path / "root").mkdir()
     with sftp_host(tmp_path / "root", USERNAME, PASSWORD) as host:
         yield host
