@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
@@ -173,14 +173,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="feed-assets", description="NDJSON feeds in BigQuery every day, as Dagster assets."
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    it = commands.add_parser(
-        "preview",
-        help="show what an import of a feed would do",
-        description=PREVIEW,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    it = _command(
+        commands, _preview, "preview", "show what an import of a feed would do", PREVIEW, EXAMPLES
     )
-    it.set_defaults(command=_preview)
     it.add_argument(
         "source", metavar="SOURCE", help="a URL, a file (compressed or not), or - for stdin"
     )
@@ -253,14 +248,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="BYTES",
         help="refuse a feed beyond that, unzipped (default: 10,000,000,000)",
     )
-    it = commands.add_parser(
-        "import",
-        help="import a feed",
-        description=IMPORT,
-        epilog=IMPORT_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    it.set_defaults(command=_import)
+    it = _command(commands, _import, "import", "import a feed", IMPORT, IMPORT_EXAMPLES)
     it.add_argument("feed", metavar="FEED", help="the feed's name")
     which = it.add_mutually_exclusive_group()
     which.add_argument(
@@ -269,14 +257,9 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument(
         "--days", type=_days, metavar="FIRST..LAST", help="the days: 2020-01-10..2020-01-20"
     )
-    it = commands.add_parser(
-        "erase",
-        help="delete the rows of a person or an order",
-        description=ERASE,
-        epilog=ERASE_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    it = _command(
+        commands, _erase, "erase", "delete the rows of a person or an order", ERASE, ERASE_EXAMPLES
     )
-    it.set_defaults(command=_erase)
     it.add_argument("feed", metavar="FEED", help="the feed's name")
     it.add_argument(
         "--key",
@@ -300,6 +283,25 @@ def _parser() -> argparse.ArgumentParser:
         help="empty the tables of rejected lines, in place of lines that have the values",
     )
     it.add_argument("--yes", action="store_true", help="delete the rows")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[_Parser],
+    run: Callable[[argparse.Namespace], None],
+    name: str,
+    help: str,  # noqa: A002  (argparse's name)
+    description: str,
+    examples: str,
+) -> _Parser:
+    parser = commands.add_parser(
+        name,
+        help=help,
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=run)
     return parser
 
 

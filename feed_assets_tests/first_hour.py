@@ -52,7 +52,7 @@ class NotRun(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """What a person gives. `dataset` is one that exists, else one is created and deleted."""
+    """Options of the command. Without `dataset`, one is created and deleted."""
 
     project: str
     location: str = "EU"
@@ -68,7 +68,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a step: `ok`, `FAILED` or `not run`."""
+    """Result of a step: `ok`, `FAILED` or `not run`."""
 
     step: str
     result: str

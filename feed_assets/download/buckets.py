@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 from urllib.parse import quote, unquote
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from feed_assets.config.feed import Feed
 from feed_assets.download.cancellation import Transfer
@@ -101,7 +102,7 @@ def _add_code(response: requests.Response) -> None:
     """Add the error code of the response's XML to its reason: 403 Forbidden (AccessDenied)."""
     try:
         found = _CODE.search(response.raw.read(_LARGEST))
-    except Exception:  # noqa: BLE001  (the status alone is enough)
+    except (OSError, HTTPError):  # the status alone is enough
         return
     if found:
         response.reason = f"{response.reason} ({found[1].decode()})"

@@ -59,8 +59,8 @@ def response_of_file(
     `read` takes a position and a size. A file that changes meanwhile is Truncated.
     """
     found = state()
-    validators, held = found.validators, request.if_changed_from
-    if held is not None and validators and held.etag == validators.etag:
+    validators, before = found.validators, request.if_changed_from
+    if before is not None and validators and before.etag == validators.etag:
         return Response(url, 304)
     resumed = request.version is not None and request.version == validators.etag
 

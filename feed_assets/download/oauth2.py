@@ -78,22 +78,24 @@ class AccessTokens:
         except (ValueError, RecursionError):
             answer = None
         answer = answer if isinstance(answer, dict) else {}
-        said = f"{url} answered {status} {printable(response.reason)}".rstrip()
+        answered = f"{url} answered {status} {printable(response.reason)}".rstrip()
         if status in _BUSY or status >= 500:
-            raise ServerFailed(f"{said} to the request for a token", url=str(url), status=status)
+            raise ServerFailed(
+                f"{answered} to the request for a token", url=str(url), status=status
+            )
         if status in {400, 401, 403}:
             code = answer.get("error")
             why = f" ({code})" if isinstance(code, str) and _CODE.fullmatch(code) else ""
             variables = " and ".join(self._oauth2.variables)
             raise AccessRefused(
-                f"{said}{why} to the request for a token; check what the environment has in "
+                f"{answered}{why} to the request for a token; check what the environment has in "
                 f"{variables}",
                 url=str(url),
                 status=401,  # like a wrong password, it concerns every day
             )
         if status != 200:
             raise RequestRefused(
-                f"{said} to the request for a token; check token_url of the feed's oauth2",
+                f"{answered} to the request for a token; check token_url of the feed's oauth2",
                 url=str(url),
                 status=status,
             )

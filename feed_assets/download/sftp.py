@@ -212,7 +212,7 @@ def _private_key(variable: str | None, text: str, passphrase: str | None) -> Any
         why = (
             f"cannot be read: {mistake.strerror}"
             if isinstance(mistake, OSError)
-            else "is no private key that its passphrase decrypts"
+            else "is not a private key that its passphrase decrypts"
         )
         raise SettingError(
             f"the environment variable {variable} names a private key that {why}; have it name the "

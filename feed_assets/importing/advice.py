@@ -32,7 +32,7 @@ _PLAUSIBLE = (631_152_000_000_000, 4_102_444_800_000_000)
 
 @dataclass(frozen=True)
 class Advice:
-    """What makes the values of a column a type."""
+    """Declaration that fits the values of a column."""
 
     declared: Declared | None
     """The type to declare; None if it is inferred once `null_values` are null."""

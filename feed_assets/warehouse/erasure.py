@@ -56,7 +56,7 @@ class Equals:
     def sql(self, columns: Columns, dialect: Dialect) -> str | None:
         """Build the condition; None for a table without one of the columns, so without such rows.
 
-        Raises SettingError for a text that is no value of the column's type.
+        Raises SettingError for a text that is not a value of the column's type.
         """
         parts = []
         for path, text in self.values:

@@ -95,7 +95,7 @@ class WitnessRows:
         elif pa.types.is_string(of):
             array = without_null_values(array, self._null_values)
         elif not pa.types.is_int64(of):
-            raise FallBackToRows("it is no text and no number")
+            raise FallBackToRows("it is neither text nor a number")
         try:
             return cast_formatted(array, declared)
         except DoesNotFit:

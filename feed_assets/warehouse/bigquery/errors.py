@@ -40,7 +40,7 @@ _ABOUT_VALUES = re.compile(
     "error while reading data|bad .*?value|invalid .*?value|could not (?:parse|cast|convert)",
     re.IGNORECASE,
 )
-"""What a message begins with, as far as it quotes no value of a row.
+"""Beginnings of messages, up to where a value of a row may be quoted.
 
 https://cloud.google.com/bigquery/docs/error-messages
 """

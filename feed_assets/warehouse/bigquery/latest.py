@@ -158,9 +158,9 @@ class LatestTable:
                 self.client.create(view)
             elif found.view_query != query:
                 self.client.update(view, ["view_query", "labels"], etag=found.etag)
-            if said := described(self.known, origin.columns):
+            if descriptions := described(self.known, origin.columns):
                 for target in (self.table.latest, self.table):
-                    describe(self.client, target, (), said)
+                    describe(self.client, target, (), descriptions)
 
     def sql(self, table: Table) -> str:
         """Name a table in SQL."""

@@ -163,8 +163,8 @@ class DuckDBWarehouse:
                 )
             finally:
                 run.unregister("incoming_rows")
-            said = described(columns, origin.columns)
-            self._comment(run, table, {column: comment(column, said) for column in columns})
+            descriptions = described(columns, origin.columns)
+            self._comment(run, table, {column: comment(column, descriptions) for column in columns})
             if table.day:
                 load = hashlib.sha256(attempt.encode()).hexdigest()[:32]
                 run.execute(f"COMMENT ON TABLE {named(table)} IS 'Load {load}'")
@@ -255,8 +255,8 @@ class DuckDBWarehouse:
                     f"ALTER TABLE {named(table)} ALTER {name} {set_type_sql(before, after)}"
                 )
         if news := [column for column in wanted if column not in current]:
-            stands = catalog.column_comments(run, table)
-            self._comment(run, table, {c: updated_comment(stands.get(c.name), c) for c in news})
+            comments = catalog.column_comments(run, table)
+            self._comment(run, table, {c: updated_comment(comments.get(c.name), c) for c in news})
 
     def widen(self, table: Table, columns: Columns) -> None:
         with self:
@@ -291,11 +291,11 @@ class DuckDBWarehouse:
             check_types(table, self.columns(table.latest) or (), known)
             result = latest.apply(run, table, rule, full_refresh=full_refresh)
             latest.define_view(run, table, known, condition)
-            if said := described(known, origin.columns):
+            if descriptions := described(known, origin.columns):
                 for target in (table.latest, table):
-                    stands = catalog.column_comments(run, target)
-                    texts = {column: comment(column, said) for column in known}
-                    news = {c: text for c, text in texts.items() if text != stands.get(c.name)}
+                    comments = catalog.column_comments(run, target)
+                    texts = {column: comment(column, descriptions) for column in known}
+                    news = {c: text for c, text in texts.items() if text != comments.get(c.name)}
                     self._comment(run, target, news)
             return result
 

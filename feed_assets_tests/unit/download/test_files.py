@@ -475,7 +475,11 @@ def test_a_private_key_logs_in(
     [
         ({"CRM_SFTP_PASSWORD": "wrong"}, AccessRefused, "refused the login; check what the "),
         ({"KEY": "/nobody"}, SettingError, "variable KEY names a private key that cannot be read"),
-        ({"KEY": "-----BEGIN X"}, SettingError, "is no private key that its passphrase decrypts"),
+        (
+            {"KEY": "-----BEGIN X"},
+            SettingError,
+            "is not a private key that its passphrase decrypts",
+        ),
         ({"host_key": None}, SettingError, "host key SHA256:.*add host_key: ssh-ed25519 AAAA"),
     ],
 )
