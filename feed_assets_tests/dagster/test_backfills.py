@@ -30,9 +30,10 @@ from feed_assets.warehouse import lease
 from feed_assets.warehouse.lease import WarehouseLease
 from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.bigquery.fault_proxy import Exchange, FaultProxy
-from feed_assets_tests.support.dagster.client import PROJECT, waited_for
+from feed_assets_tests.support.dagster.client import waited_for
 from feed_assets_tests.support.dagster.project import Project, import_in_process
 from feed_assets_tests.support.forked import PROCESSES
+from feed_assets_tests.support.project_copy import PROJECT
 from feed_assets_tests.support.servers import faulty
 from feed_assets_tests.support.servers.faulty import faulty_server
 from feed_assets_tests.support.servers.feed import Answer, FeedServer, lines

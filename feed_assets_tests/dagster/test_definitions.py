@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import traceback
@@ -35,7 +34,7 @@ from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.resources import WarehouseResource
 from feed_assets.orchestration.schedules import feed_schedule
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
-from feed_assets_tests.support.project_copy import EXAMPLE
+from feed_assets_tests.support.project_copy import EXAMPLE, copy_tree
 
 ALERTS = "FEED_ASSETS_ALERTS"
 VARIABLE = "FEED_ASSETS_WAREHOUSE"
@@ -376,7 +375,7 @@ def test_an_invalid_warehouse_does_not_stop_the_code_location(
 def test_on_bigquery_a_table_among_the_shards_is_refused_with_both_feeds(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    shutil.copytree(EXAMPLE, tmp_path / "colliding" / "defs")
+    copy_tree(EXAMPLE, tmp_path / "colliding" / "defs")
     snapshot = tmp_path / "colliding" / "defs" / "crm_orders_snapshot" / "defs.yaml"
     snapshot.write_text(snapshot.read_text().replace("current_orders", "orders_snapshot"))
     monkeypatch.syspath_prepend(tmp_path)

@@ -6,9 +6,10 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from feed_assets.demo.__main__ import UI_PORT
 from feed_assets.demo.server import HOST, PORT
@@ -28,7 +29,7 @@ def copy_project(path: Path) -> dict[str, str]:
     Return the ports in the copied files, by the port in the project's files.
     """
     for name in TREE:
-        copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy2
+        copy = copy_tree if (PROJECT / name).is_dir() else shutil.copy2
         copy(PROJECT / name, path / name)
     _link_environment(path)
     ports = dict(zip([str(PORT), str(UI_PORT)], map(str, free_ports(2)), strict=True))
@@ -41,10 +42,19 @@ def copy_project(path: Path) -> dict[str, str]:
     return ports
 
 
+def copy_tree(source: Path, to: Path, copy: Callable[..., Any] = shutil.copy2) -> None:
+    """Copy a folder in which other processes may be compiling modules.
+
+    Python writes bytecode to `name.pyc.NUMBER` and renames it: such a file can vanish at any time.
+    """
+    unfinished = shutil.ignore_patterns("*.pyc.*")
+    shutil.copytree(source, to, ignore=unfinished, copy_function=copy, dirs_exist_ok=True)
+
+
 def declare_example(path: Path) -> None:
     """Copy the example's feeds into the copy's own `defs`."""
     package = path / "feed_assets"
-    shutil.copytree(package / "demo" / "defs", package / "defs", dirs_exist_ok=True)
+    copy_tree(package / "demo" / "defs", package / "defs")
 
 
 def _link_environment(path: Path) -> None:

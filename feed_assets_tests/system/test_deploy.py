@@ -12,8 +12,8 @@ import yaml
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job
 
-from feed_assets_tests.support.dagster.client import PROJECT
 from feed_assets_tests.support.dagster.deployed import DEPLOY, SERVICES, instructions
+from feed_assets_tests.support.project_copy import PROJECT
 
 INSTANCE = yaml.safe_load((DEPLOY / "dagster.yaml").read_text())
 VALUES_TEXT = (DEPLOY / "kubernetes/values.yaml").read_text()

@@ -20,12 +20,12 @@ from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.bigquery.fault_proxy import Exchange, FaultProxy
 from feed_assets_tests.support.dagster.client import (
     BIN,
-    PROJECT,
     copied_project,
     dagster_over,
     process,
     waited_for,
 )
+from feed_assets_tests.support.project_copy import PROJECT
 from feed_assets_tests.support.servers.feed import Answer, FeedServer, feed_server, lines
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("one Dagster")]

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
-from feed_assets_tests.support.dagster.client import PATIENCE, PROJECT
+from feed_assets_tests.support.dagster.client import PATIENCE
+from feed_assets_tests.support.project_copy import PROJECT
 
 SCREENSHOTS = PROJECT / "var" / "screenshots"
 VARIABLE = "FEED_ASSETS_TEST_BROWSER"

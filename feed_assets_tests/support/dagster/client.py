@@ -19,8 +19,9 @@ import dagster as dg
 import requests
 import yaml
 
+from feed_assets_tests.support.project_copy import PROJECT, copy_tree, declare_example
+
 T = TypeVar("T")
-PROJECT = Path(__file__).parents[3]
 BIN = Path(sys.executable).parent
 PATIENCE = 200.0
 """Seconds until what a test waits for counts as never coming; on an idle machine it takes ten."""
@@ -276,8 +277,8 @@ def copied_project(to: Path, url: str, more: Mapping[str, Mapping[str, Any]]) ->
         to.mkdir(exist_ok=True)
         shutil.copy(PROJECT / name, to)
     package = to / "feed_assets"
-    shutil.copytree(PROJECT / "feed_assets", package)
-    shutil.copytree(package / "demo" / "defs", package / "defs", dirs_exist_ok=True)
+    copy_tree(PROJECT / "feed_assets", package)
+    declare_example(to)
     for path in package.glob("defs/*/defs.yaml"):
         declared = yaml.safe_load(path.read_text())
         if declared["type"] != "feed_assets.JsonFeed":

