@@ -212,13 +212,19 @@ def evaluate(sql: str, contents: Mapping[str, tuple[Fields, Sequence[Row]]]) -> 
 
 def statements(sql: str) -> Iterator[str]:
     """Split a script into its statements, also those inside of its blocks and conditions."""
+    plain, names = _without_random_names(sql)
+    for statement in _statements(plain):
+        yield _with_random_names(statement, names)
+
+
+@cache
+def _statements(sql: str) -> list[str]:
     request = service.ParseRequest(
         sql_statement=sql, options=_options().language_options, allow_script=True
     )
     script = _call("Parse", request, service.ParseResponse).parsed_script
     text = sql.encode()
-    for start, end in _leaves(script):
-        yield text[start:end].decode().strip().rstrip(";").strip()
+    return [text[start:end].decode().strip().rstrip(";").strip() for start, end in _leaves(script)]
 
 
 _DECLARE = re.compile(
@@ -267,18 +273,14 @@ def _place(node: Any) -> tuple[int, int]:
 def _analyzed(sql: str, tables: Tables, project: str, variables: Mapping[str, Any]) -> Any:
     """Analyze one statement, or remember what came of the same statement over the same columns."""
     found: dict[tuple[str, ...], Fields] = {}
-    names: dict[str, str] = {}
     for path in _paths(sql):
         full = _full(path, project)
         fields = _information_schema(full) or tables(full)
         if fields is None:
             raise TableMissing(full)
         found[path] = fields
-        # tests name their datasets at random
-        names |= {part: f"d{len(names)}" for part in full.split(".")[1:2] if part not in names}
-    shape = json.dumps([sql, [*found.items()], [(k, str(v)) for k, v in variables.items()]])
-    for name, short in names.items():
-        shape = shape.replace(name, short)
+    all_of_it = json.dumps([sql, [*found.items()], [(k, str(v)) for k, v in variables.items()]])
+    shape, _ = _without_random_names(all_of_it)
     if shape not in _SEEN:
         _SEEN[shape] = _analyze(sql, found, variables)
     resolved = _SEEN[shape]
@@ -311,6 +313,12 @@ def _analyze(
 
 def _paths(sql: str) -> list[tuple[str, ...]]:
     """Return the names of the tables that a statement reads or changes, in its own parts."""
+    plain, names = _without_random_names(sql)
+    return [tuple(_with_random_names(part, names) for part in path) for path in _plain_paths(plain)]
+
+
+@cache
+def _plain_paths(sql: str) -> list[tuple[str, ...]]:
     request = service.ExtractTableNamesFromStatementRequest(
         sql_statement=sql, options=_options().language_options
     )
@@ -325,6 +333,25 @@ def _paths(sql: str) -> list[tuple[str, ...]]:
     return found
 
 
+def _without_random_names(text: str) -> tuple[str, dict[str, str]]:
+    """Number the random parts of names, so that the statements of many tests are the same.
+
+    Return the text, as long as it was, and what each number replaces.
+    """
+    numbers: dict[str, str] = {}
+
+    def number(match: re.Match[str]) -> str:
+        return numbers.setdefault(match[0], f"{len(numbers):x}".rjust(len(match[0]), "z"))
+
+    return _RANDOM.sub(number, text), {short: name for name, short in numbers.items()}
+
+
+def _with_random_names(text: str, names: Mapping[str, str]) -> str:
+    return _NUMBERED.sub(lambda match: names.get(match[0], match[0]), text)
+
+
+_RANDOM = re.compile(r"(?<=_)[0-9a-f]{12,}")
+_NUMBERED = re.compile(r"z{8,}[0-9a-f]+")
 _PARTS = re.compile(r"`[^`]+`|[^.`]+")
 _ALTERED = re.compile(
     r"\s*ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?P<name>(?:`[^`]+`|[\w-]+)(?:\.(?:`[^`]+`|[\w-]+))*)",

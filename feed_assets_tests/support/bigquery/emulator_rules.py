@@ -1,7 +1,6 @@
 """BigQuery's documented behaviour, where `bqemulator` differs from it."""
 
 import asyncio
-import functools
 import json
 import re
 import sys
@@ -37,8 +36,6 @@ from bqemulator.row_access.identity import CallerIdentity
 from bqemulator.scripting.exceptions import ScriptRaise
 from bqemulator.sql import inner_query
 from sqlglot import TokenType, exp
-from sqlglot.dialects.duckdb import DuckDB
-from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -58,6 +55,11 @@ from feed_assets_tests.support.bigquery.emulator_boxes import (
     boxed,
     is_boxed,
     unboxed,
+)
+from feed_assets_tests.support.bigquery.emulator_speed import (
+    reuse_generators,
+    reuse_parsed_statements,
+    without_metrics,
 )
 from feed_assets_tests.support.bigquery.emulator_types import (
     JSON,
@@ -102,7 +104,8 @@ async def serve(port: int, buckets: Path | None) -> None:
     """Start the corrected emulator, print its URL, and serve until standard input ends."""
     duckdb_extensions.import_extension("spatial")
     zetasql()  # compiled now, as a client does not wait for it
-    put(DuckDB, "generator", functools.cache(DuckDB.generator))  # each takes 3 ms to construct
+    reuse_generators()
+    reuse_parsed_statements()
     put(server, "create_app", lambda context: Rules(context).install(create_app(context)))
     running = server.EmulatorServer(
         Settings(
@@ -159,9 +162,7 @@ class Rules:
         put(inner_query, "expand_wildcard_tables", self.expand_wildcards)
         put(job_routes, "execute_query_job", self.execute_query)
         put(job_routes, "_build_job_response", self.job_resource)
-        app.user_middleware = [  # without metrics and access log
-            each for each in app.user_middleware if not issubclass(each.cls, BaseHTTPMiddleware)
-        ]
+        without_metrics(app)
         return one_at_a_time(app)
 
     def unbox_answers(self) -> None:
