@@ -280,7 +280,7 @@ def _analyzed(sql: str, tables: Tables, project: str, variables: Mapping[str, An
             raise TableMissing(full)
         found[path] = fields
     all_of_it = json.dumps([sql, [*found.items()], [(k, str(v)) for k, v in variables.items()]])
-    shape, _ = _without_random_names(all_of_it)
+    shape, _ = _without_random_names(all_of_it, _RANDOM_OR_DAY)
     if shape not in _SEEN:
         _SEEN[shape] = _analyze(sql, found, variables)
     resolved = _SEEN[shape]
@@ -333,7 +333,15 @@ def _plain_paths(sql: str) -> list[tuple[str, ...]]:
     return found
 
 
-def _without_random_names(text: str) -> tuple[str, dict[str, str]]:
+_RANDOM = re.compile(r"(?<=_)[0-9a-f]{12,}(?:_\d{1,3}\b)?")
+"""The parts of a dataset's name that differ from test to test."""
+_RANDOM_OR_DAY = re.compile(rf"{_RANDOM.pattern}|\b\d{{4}}-\d\d-\d\d\b|(?<=_)\d{{8}}\b")
+"""These, and days: in literals and in names of shards."""
+
+
+def _without_random_names(
+    text: str, random: re.Pattern[str] = _RANDOM
+) -> tuple[str, dict[str, str]]:
     """Number the random parts of names, so that the statements of many tests are the same.
 
     Return the text, as long as it was, and what each number replaces.
@@ -343,14 +351,13 @@ def _without_random_names(text: str) -> tuple[str, dict[str, str]]:
     def number(match: re.Match[str]) -> str:
         return numbers.setdefault(match[0], f"{len(numbers):x}".rjust(len(match[0]), "z"))
 
-    return _RANDOM.sub(number, text), {short: name for name, short in numbers.items()}
+    return random.sub(number, text), {short: name for name, short in numbers.items()}
 
 
 def _with_random_names(text: str, names: Mapping[str, str]) -> str:
     return _NUMBERED.sub(lambda match: names.get(match[0], match[0]), text)
 
 
-_RANDOM = re.compile(r"(?<=_)[0-9a-f]{12,}")
 _NUMBERED = re.compile(r"z{8,}[0-9a-f]+")
 _PARTS = re.compile(r"`[^`]+`|[^.`]+")
 _ALTERED = re.compile(

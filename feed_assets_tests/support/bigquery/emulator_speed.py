@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 import functools
-import sys
+from copy import deepcopy
 from typing import Any
 
-import sqlglot
-from bqemulator.api.routes import jobs
-from bqemulator.catalog import ddl_sync
-from bqemulator.jobs import ddl_result, executor, routine_ddl
-from bqemulator.sql import catalog_schema, inner_query
+from sqlglot import exp
+from sqlglot.dialects.dialect import Dialect
 from sqlglot.dialects.duckdb import DuckDB
+from sqlglot.expressions import core
 from starlette.applications import Starlette
 from starlette.middleware.base import BaseHTTPMiddleware
 
-READERS = {
-    module.__name__
-    for module in (jobs, ddl_sync, ddl_result, executor, routine_ddl, catalog_schema, inner_query)
-}
-"""The modules that look at a parsed statement and never change it."""
-
 
 def reuse_parsed_statements() -> None:
-    """Have a statement parsed once for all of its readers: each of a dozen parses it again.
+    """Parse a statement once and copy its tree: a dozen of the emulator's steps parse it again."""
+    parse = Dialect.parse
 
-    A module that changes the tree still gets one of its own.
-    """
-    parse = sqlglot.parse_one
-    shared = functools.lru_cache(maxsize=8)(parse)
+    @functools.lru_cache(maxsize=32)
+    def parsed(dialect: type[Dialect], sql: str, options: Any) -> list[exp.Expr | None]:
+        return parse(dialect(), sql, **dict(options))
 
-    def parse_one(sql: str, **options: Any) -> Any:
-        caller = sys._getframe(1).f_globals["__name__"]
-        reads = caller in READERS and options == {"read": "bigquery"}
-        return (shared if reads else parse)(sql, **options)
+    def parse_or_copy(self: Dialect, sql: str, **options: Any) -> list[exp.Expr | None]:
+        if self.settings:
+            return parse(self, sql, **options)
+        trees = parsed(type(self), sql, tuple(options.items()))
+        return [tree and tree.copy() for tree in trees]
 
-    sqlglot.parse_one = parse_one  # type: ignore[assignment]
+    Dialect.parse = parse_or_copy  # type: ignore[method-assign]
+    core.deepcopy = _copied  # type: ignore[attr-defined,assignment]
+
+
+def _copied(value: Any, memo: Any = None) -> Any:
+    """Copy a part of a tree; the places of words, its most frequent part, are a flat dict."""
+    if type(value) is dict:
+        return value.copy()
+    return value.__deepcopy__(memo) if isinstance(value, core.Expr) else deepcopy(value, memo)
 
 
 def reuse_generators() -> None:
