@@ -120,28 +120,39 @@ def import_into_duckdb(
         if number == at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    import_with_hook(path, table, day, rows, before)
+    with_hook(path, before, lambda warehouse: import_day(warehouse, table, day, rows))
 
 
-def killed_copies(path: Path, to: Path, table: Table, day: date, rows: Rows) -> list[Path]:
-    """Import a day; before each statement, copy the files a process killed there would leave.
+def killed_copies(
+    path: Path, to: Path, change: Callable[[DuckDBWarehouse], object]
+) -> dict[int, Path]:
+    """Change a warehouse; before each statement, copy the files a process killed there would leave.
 
     Unwritten data is lost with the process; the system keeps what was written.
+    Return the copies by the number of their statement; those that are alike only once, the last.
     """
-    copies: list[Path] = []
+    copies: dict[int, Path] = {}
 
     def before(number: int) -> None:
-        copies.append(to / str(number) / path.name)
-        shutil.copytree(path.parent, copies[-1].parent)
+        copy = Path(shutil.copytree(path.parent, to / str(number)))
+        if number > 1 and files(copies[number - 1].parent) == files(copy):
+            del copies[number - 1]
+        copies[number] = copy / path.name
 
-    import_with_hook(path, table, day, rows, before)
+    with_hook(path, before, change)
     return copies
 
 
-def import_with_hook(
-    path: Path, table: Table, day: date, rows: Rows, before: Callable[[int], None]
+def files(folder: Path) -> dict[str, bytes]:
+    """Return what is in the files of a folder, by path; of a folder in it, nothing."""
+    found = {str(path.relative_to(folder)): path for path in folder.rglob("*")}
+    return {name: path.read_bytes() if path.is_file() else b"" for name, path in found.items()}
+
+
+def with_hook(
+    path: Path, before: Callable[[int], None], change: Callable[[DuckDBWarehouse], object]
 ) -> None:
-    """Import a day; call `before(number)` before each statement, counted from 1."""
+    """Change a warehouse; call `before(number)` before each statement, counted from 1."""
     connect, number = duckdb.connect, 0
 
     def hook() -> None:
@@ -151,7 +162,7 @@ def import_with_hook(
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(duckdb, "connect", lambda path: HookedConnection(connect(path), hook))
-        import_day(DuckDBWarehouse(path), table, day, rows)
+        change(DuckDBWarehouse(path))
 
 
 class HookedConnection:

@@ -68,8 +68,8 @@ def test_a_day_is_four_calls_after_ten_days_and_after_many(
     }
 
 
-@pytest.mark.parametrize("before", [10, 60])
-def test_an_update_of_the_latest_state_is_as_many_calls_after_ten_days_as_after_many(
+@pytest.mark.parametrize("before", [5, 25])
+def test_an_update_of_the_latest_state_is_as_many_calls_after_few_days_as_after_many(
     bigquery: Emulator, proxy: FaultProxy, orders: Table, before: int
 ) -> None:
     def update() -> Counter[str]:

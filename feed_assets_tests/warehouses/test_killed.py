@@ -22,6 +22,7 @@ from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.killable_import import (
     HookedTransport,
     Killed,
+    files,
     import_day,
     import_into_bigquery,
     import_into_duckdb,
@@ -169,13 +170,17 @@ def file(had: list[dict[str, Any]] | None, tmp_path: Path) -> Path:
     return tmp_path / "before/warehouse.duckdb"
 
 
+def import_after(warehouse: DuckDBWarehouse) -> None:
+    import_day(warehouse, ORDERS, DAY, AFTER)
+
+
 def test_killed_before_any_statement_to_duckdb(
     had: list[dict[str, Any]] | None, file: Path, tmp_path: Path
 ) -> None:
-    copies = killed_copies(file, tmp_path / "copies", ORDERS, DAY, AFTER)
+    copies = killed_copies(file, tmp_path / "copies", import_after)
 
     assert len(copies) > len(OLDER)  # else nothing was killed
-    for copy in (*copies, file):
+    for copy in (*copies.values(), file):
         tables = DuckDBWarehouse(copy)
         with tables:
             check(tables, ORDERS, had)
@@ -186,14 +191,10 @@ def test_killed_before_any_statement_to_duckdb(
 
 def test_a_killed_process_leaves_the_files_that_were_copied(file: Path, tmp_path: Path) -> None:
     killed = shutil.copytree(file.parent, tmp_path / "killed")
-    copies = killed_copies(file, tmp_path / "copies", ORDERS, DAY, AFTER)
-    last = copies[-1]  # when all is written, and the file not closed yet
+    copies = killed_copies(file, tmp_path / "copies", import_after)
+    last = max(copies)  # when all is written, and the file not closed yet
 
-    assert not survives(import_into_duckdb, killed / file.name, ORDERS, DAY, AFTER, len(copies))
+    assert not survives(import_into_duckdb, killed / file.name, ORDERS, DAY, AFTER, last)
 
-    assert files(killed) == files(last.parent)
+    assert files(killed) == files(copies[last].parent)
     assert set(files(killed)) > {file.name}  # there was a log to recover from
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}

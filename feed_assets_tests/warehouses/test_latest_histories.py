@@ -154,7 +154,7 @@ def test_without_the_search_in_other_days_the_latest_state_is_wrong(
     monkeypatch.setattr(Rule, "lost", none_is_lost)
 
     @given(HISTORIES)
-    @settings(max_examples=80, phases=[Phase.generate])
+    @settings(max_examples=80, phases=[Phase.generate], report_multiple_bugs=False)
     def follow_any(history: History) -> None:
         follow(memory, history, by_position)
 
