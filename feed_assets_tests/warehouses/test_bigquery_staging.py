@@ -6,7 +6,6 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -16,7 +15,7 @@ from feed_assets.schema.table import Table
 from feed_assets.warehouse.bigquery.staging_bucket import FORGOTTEN, StagingBucket, emulator_storage
 from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.store import store_snapshot
-from feed_assets_tests.support.bigquery.emulator import Emulator, emulator
+from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.bigquery.fault_proxy import FaultProxy, fault_proxy, refused
 from feed_assets_tests.support.bigquery.storage import CloudStorage, cloud_storage
 
@@ -24,28 +23,16 @@ ROWS = pa.table({"id": [hashlib.sha256(b"%d" % n).hexdigest() for n in range(100
 BUCKET = "stage"
 
 
-@pytest.fixture(scope="module")
-def buckets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("buckets")
-
-
-@pytest.fixture(scope="module")
-def reading_them(buckets: Path) -> Iterator[Emulator]:
-    """An emulator that reads `gs://` from there."""
-    with emulator(buckets=buckets) as running:
-        yield running
-
-
 @pytest.fixture
-def before(reading_them: Emulator) -> Iterator[FaultProxy]:
-    with fault_proxy(reading_them.url) as proxy:
+def before(bigquery: Emulator) -> Iterator[FaultProxy]:
+    with fault_proxy(bigquery.url) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def storage(buckets: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CloudStorage]:
-    (buckets / BUCKET).mkdir(exist_ok=True)
-    with cloud_storage(buckets) as running:
+def storage(bigquery: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[CloudStorage]:
+    (bigquery.buckets / BUCKET).mkdir(exist_ok=True)
+    with cloud_storage(bigquery.buckets) as running:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", running.url)
         monkeypatch.setattr("feed_assets.warehouse.bigquery.warehouse.STAGED_BYTES", 1000)
         yield running

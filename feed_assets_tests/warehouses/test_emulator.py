@@ -1,10 +1,8 @@
 """The emulator does what BigQuery documents, as Google's own client sees it."""
 
 import io
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,15 +14,15 @@ from google.cloud import bigquery
 from google.cloud.bigquery import SchemaField
 from google.cloud.bigquery.schema import PolicyTagList
 
-from feed_assets_tests.support.bigquery.emulator import Emulator, emulator
+from feed_assets_tests.support.bigquery.emulator import Emulator
 
 Rows = list[dict[str, object]]
 
 
 @pytest.fixture(scope="session")
-def running() -> Iterator[Emulator]:
-    with emulator() as started:
-        yield started
+def running(request: pytest.FixtureRequest) -> Emulator:
+    found: Emulator = request.getfixturevalue("bigquery")
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -432,17 +430,13 @@ def test_a_load_can_append(client: bigquery.Client, dataset: str) -> None:
     assert read(client, f"{dataset}.t") == [{"a": 1, "b": None}, {"a": 2, "b": "x"}]
 
 
-def test_a_load_reads_buckets(tmp_path: Path) -> None:
-    (tmp_path / "staging").mkdir()
-    pq.write_table(pa.table({"a": pa.array(["x"]).dictionary_encode()}), tmp_path / "staging/1")
-    with emulator(buckets=tmp_path) as other:
-        client = other.client()
-        client.create_dataset("d")
-        config = bigquery.LoadJobConfig(
-            source_format="PARQUET", schema=[SchemaField("a", "STRING")]
-        )
-        client.load_table_from_uri("gs://staging/1", "d.t", job_config=config).result()
-        assert read(client, "d.t") == [{"a": "x"}]
+def test_a_load_reads_buckets(running: Emulator, client: bigquery.Client, dataset: str) -> None:
+    (running.buckets / dataset).mkdir()
+    file = pa.table({"a": pa.array(["x"]).dictionary_encode()})
+    pq.write_table(file, running.buckets / dataset / "1")
+    config = bigquery.LoadJobConfig(source_format="PARQUET", schema=[SchemaField("a", "STRING")])
+    client.load_table_from_uri(f"gs://{dataset}/1", f"{dataset}.t", job_config=config).result()
+    assert read(client, f"{dataset}.t") == [{"a": "x"}]
 
 
 def test_a_load_needs_a_dataset(client: bigquery.Client) -> None:

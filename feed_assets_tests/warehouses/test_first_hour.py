@@ -8,39 +8,34 @@ import pytest
 
 from feed_assets_tests import first_hour
 from feed_assets_tests.first_hour import STEPS, Hour, Outcome, Settings, report, run_steps
-from feed_assets_tests.support.bigquery.emulator import Emulator, emulator
+from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.bigquery.storage import cloud_storage
 
 TAG = "projects/p/locations/eu/taxonomies/1/policyTags/2"
-GIVEN = Settings("test-project", bucket="stage", policy_tag=TAG)
+GIVEN = Settings("hour-project", bucket="stage", policy_tag=TAG)
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    """An emulator that reads `gs://` from a folder, beside a storage that writes there."""
-    folder = tmp_path_factory.mktemp("buckets")
-    (folder / "stage").mkdir()
-    with (
-        emulator(buckets=folder) as started,
-        cloud_storage(folder) as storage,
-        pytest.MonkeyPatch.context() as patched,
-    ):
-        patched.setenv("BIGQUERY_EMULATOR_HOST", started.url)
-        patched.setenv("STORAGE_EMULATOR_HOST", storage.url)
-        patched.setattr("feed_assets.warehouse.bigquery.alter_tables.UPDATE_SECONDS", 0)
-        yield started
+@pytest.fixture
+def running(bigquery: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """The emulator, beside a storage that writes where it reads."""
+    (bigquery.buckets / "stage").mkdir(exist_ok=True)
+    with cloud_storage(bigquery.buckets) as storage:
+        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", bigquery.url)
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage.url)
+        monkeypatch.setattr("feed_assets.warehouse.bigquery.alter_tables.UPDATE_SECONDS", 0)
+        yield bigquery
 
 
 def test_every_step_succeeds_and_nothing_is_left(running: Emulator) -> None:
     outcomes = run_steps(GIVEN)
     assert [each for each in outcomes if each.result != "ok"] == []
     assert [each.step for each in outcomes] == [step.__doc__ for step in STEPS]
-    assert list(running.client().list_datasets()) == []
+    assert list(running.client("hour-project").list_datasets()) == []
 
 
 def test_what_was_not_given_is_not_run_and_said(running: Emulator) -> None:
     steps = [first_hour.protections, first_hour.staged_load]
-    outcomes = run_steps(Settings("test-project"), steps)
+    outcomes = run_steps(Settings("hour-project"), steps)
     assert [(each.result, each.note) for each in outcomes] == [
         ("ok", "without a policy tag: give POLICY_TAG"),
         ("not run", "give BUCKET"),
@@ -48,11 +43,11 @@ def test_what_was_not_given_is_not_run_and_said(running: Emulator) -> None:
 
 
 def test_in_a_dataset_that_was_given_only_its_own_tables_are_dropped(running: Emulator) -> None:
-    client = running.client()
+    client = running.client("hour-project")
     client.create_dataset("mine")
     for name in ("etag_20200101", "other"):
         client.query_and_wait(f"CREATE TABLE mine.{name} (a INT64)")
-    (outcome,) = run_steps(Settings("test-project", dataset="mine"), [first_hour.if_match])
+    (outcome,) = run_steps(Settings("hour-project", dataset="mine"), [first_hour.if_match])
     assert outcome.result == "ok"
     left = {table.table_id for table in client.list_tables("mine")}
     assert left == {"etag_20200101", "other"}
@@ -74,7 +69,7 @@ def test_a_step_that_fails_is_in_the_report_and_ends_no_other(running: Emulator)
 
 
 def test_a_report_names_no_project_account_or_bucket() -> None:
-    note = f"a@example.com and my-sa@test-project.iam.gserviceaccount.com in {TAG}, gs://stage |"
+    note = f"a@example.com and my-sa@hour-project.iam.gserviceaccount.com in {TAG}, gs://stage |"
     text = report(GIVEN, [Outcome("a step", "FAILED", 1.25, note)])
     assert text.splitlines()[-1] == (
         "| a step | FAILED | 1.2 | ACCOUNT and ACCOUNT in POLICY_TAG, gs://BUCKET \\| |"

@@ -8,6 +8,7 @@ import argparse
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,9 +25,10 @@ TIMEOUT = 10.0
 
 @dataclass(frozen=True)
 class Emulator:
-    """A running emulator."""
+    """A running emulator, and the folder that it reads `gs://` from."""
 
     url: str
+    buckets: Path = Path()
 
     def client(self, project: str = "test-project", location: str | None = "EU") -> bigquery.Client:
         """A client of this emulator; any project will do, datasets must be created."""
@@ -51,14 +53,24 @@ class LocalClient(bigquery.Client):
 
 
 @contextmanager
-def emulator(port: int = 0, buckets: Path | None = None) -> Iterator[Emulator]:
-    """An emulator on a free port; `gs://bucket/object` is read from `buckets/bucket/object`.
+def emulator(port: int = 0) -> Iterator[Emulator]:
+    """Run an emulator; port 0 takes a free one.
 
+    It reads `gs://bucket/object` from `buckets/bucket/object`, a folder of its own.
     It ends with this process, whatever becomes of it: it serves until its input ends.
     """
-    command = [sys.executable, "-m", "feed_assets_tests.support.bigquery.emulator_rules", str(port)]
+    with (
+        tempfile.TemporaryDirectory(prefix="buckets-") as buckets,
+        _serving(port, Path(buckets)) as url,
+    ):
+        yield Emulator(url, Path(buckets))
+
+
+@contextmanager
+def _serving(port: int, buckets: Path) -> Iterator[str]:
+    rules = "feed_assets_tests.support.bigquery.emulator_rules"
     with subprocess.Popen(
-        command if buckets is None else [*command, str(buckets)],
+        [sys.executable, "-m", rules, str(port), str(buckets)],
         cwd=Path(__file__).parents[3],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -71,7 +83,7 @@ def emulator(port: int = 0, buckets: Path | None = None) -> Iterator[Emulator]:
         if url is None:
             raise RuntimeError(f"the emulator ended with code {process.wait()}; see stderr")
         try:
-            yield Emulator(url)
+            yield url
         finally:
             process.stdin.close()
 
@@ -80,9 +92,8 @@ def main() -> None:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--buckets", type=Path, help="the folder that gs:// is read from")
     arguments = parser.parse_args()
-    with emulator(arguments.port, arguments.buckets) as running:
+    with emulator(arguments.port) as running:
         print(running.url, flush=True)
         with suppress(KeyboardInterrupt):
             signal.pause()

@@ -100,7 +100,7 @@ _GEOGRAPHY_TEXT = re.compile(r"ST_ASTEXT\((_table_rows\.[`\w.]+)\)")
 ANYONE = CallerIdentity(principal="user:test@example.com", is_authenticated=True)
 
 
-async def serve(port: int, buckets: Path | None) -> None:
+async def serve(port: int, buckets: Path) -> None:
     """Start the corrected emulator, print its URL, and serve until standard input ends."""
     duckdb_extensions.import_extension("spatial")
     zetasql()  # compiled now, as a client does not wait for it
@@ -1079,4 +1079,4 @@ def split(content_type: str, body: bytes) -> tuple[JSON, bytes]:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2:] else None))
+    asyncio.run(serve(int(sys.argv[1]), Path(sys.argv[2])))
