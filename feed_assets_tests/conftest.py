@@ -1,7 +1,11 @@
-"""Fixtures of all tests: the two warehouses, and Hypothesis without luck or clock."""
+"""Fixtures of all tests: the two warehouses, and Hypothesis without luck or clock.
+
+Imports are late: pytest-xdist's own process loads this file too, and its workers wait for it.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -12,22 +16,16 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from feed_assets.warehouse.base import Warehouse
-from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
-from feed_assets_tests.support.bigquery.emulator import Emulator, emulator
-from feed_assets_tests.support.bigquery.real import (
-    PROJECT,
-    RealBigQuery,
-    new_dataset,
-    real_bigquery,
-)
 from feed_assets_tests.support.examples import TIMES
-from feed_assets_tests.support.servers.feed import FeedServer, feed_server, lines
 
 if TYPE_CHECKING:
+    from feed_assets.warehouse.base import Warehouse
+    from feed_assets_tests.support.bigquery.emulator import Emulator
     from feed_assets_tests.support.bigquery.fault_proxy import FaultProxy
+    from feed_assets_tests.support.bigquery.real import RealBigQuery
     from feed_assets_tests.support.dagster.project import Project
     from feed_assets_tests.support.dagster.running import RunningDagster
+    from feed_assets_tests.support.servers.feed import FeedServer
 
 for name in ("http_proxy", "HTTP_PROXY"):
     os.environ.pop(name, None)  # tests use plain http on this machine only
@@ -42,12 +40,26 @@ settings.register_profile(
 settings.load_profile("exact")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Leave thousands of test items and modules, which stay, out of garbage collections."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @pytest.fixture(scope="session")
 def bigquery() -> Iterator[Emulator | RealBigQuery]:
     """BigQuery's emulator, started once for the tests of a process that use it.
 
     Where FEED_ASSETS_TEST_PROJECT names a project, that.
     """
+    from feed_assets_tests.support.bigquery.emulator import emulator
+    from feed_assets_tests.support.bigquery.real import PROJECT, real_bigquery
+
     with real_bigquery() if PROJECT else emulator() as running:
         yield running
 
@@ -72,6 +84,8 @@ def proxy(one_proxy: FaultProxy) -> FaultProxy:
 def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Warehouse:
     """Each warehouse in turn: what a test says holds for both."""
     if request.param == "duckdb":
+        from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+
         return DuckDBWarehouse(tmp_path / "warehouse.duckdb")
     from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 
@@ -82,12 +96,16 @@ def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Warehouse:
 @pytest.fixture
 def dataset() -> str:
     """A dataset of the test's own."""
+    from feed_assets_tests.support.bigquery.real import new_dataset
+
     return new_dataset()
 
 
 @pytest.fixture
 def server() -> Iterator[FeedServer]:
     """A feed's server with one order."""
+    from feed_assets_tests.support.servers.feed import feed_server, lines
+
     with feed_server() as running:
         running.answer = lambda path: lines({"id": "N1", "total": 1.5})
         yield running

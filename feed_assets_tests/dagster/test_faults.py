@@ -38,6 +38,8 @@ from feed_assets_tests.support.servers.faulty import (
     ZIPPED,
     Answer,
     FaultyServer,
+    Request,
+    Wire,
     chunked,
     cut,
     drip,
@@ -100,6 +102,11 @@ def in_date(seconds: float) -> str:
 def dated(line: str, seconds: float) -> Answer:
     """An answer whose Retry-After is reckoned when it is sent."""
     return lambda wire, request: status(line, Retry_After=in_date(seconds))(wire, request)
+
+
+def bomb(wire: Wire, request: Request) -> None:
+    """Answer with 50 KB of gzip that are 50 MB."""
+    status("200 OK", gzip.compress(bytes(50_000_000)), Content_Encoding="gzip")(wire, request)
 
 
 CASES = {
@@ -363,7 +370,7 @@ CASES = {
         1,
     ),
     "bomb": Case(
-        [status("200 OK", gzip.compress(bytes(50_000_000)), Content_Encoding="gzip")],
+        [bomb],
         r"is larger than 1,000,000 bytes; .* raise max_feed_bytes",
         1,
         {"max_feed_bytes": 1_000_000},

