@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,6 +45,10 @@ assert controller.DEFAULT_DAEMON_INTERVAL_SECONDS == 30, "where does Dagster kee
 controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 1
 cli.main()
 """
+CODE = "feed_assets_tests.support.dagster.code_server"
+WORKSPACE = (
+    "load_from: [grpc_server: {{host: 127.0.0.1, port: {port}, location_name: feed_assets}}]"
+)
 
 LOCATION = """{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus
   locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
@@ -61,6 +65,7 @@ RUN = """query Run($id: ID!) { runOrError(runId: $id) { ... on Run { status
   assetMaterializations { assetKey { path } partition }
   eventConnection { events { ... on ExecutionStepFailureEvent {
     stepKey error { message } } } } } } }"""
+STATUS = "query Status($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 FAILURE = "dagster._core.definitions.events.Failure: "  # what Dagster puts before our sentence
 CHECKS = """query Checks($asset: AssetKeyInput!) { assetNodeOrError(assetKey: $asset) {
   ... on AssetNode { assetChecksOrError { ... on AssetChecks { checks { name partitionStatuses {
@@ -195,11 +200,11 @@ class Dagster:
     def run(self, run_id: str) -> Run:
         """Wait until a run has ended."""
 
-        def ended() -> Any:
-            found = self.ask(RUN, id=run_id)
-            return found if found["status"] in {"SUCCESS", "FAILURE", "CANCELED"} else None
+        def ended() -> bool:
+            return self.ask(STATUS, id=run_id)["status"] in {"SUCCESS", "FAILURE", "CANCELED"}
 
-        found = waited_for(f"run {run_id}", ended)
+        waited_for(f"run {run_id}", ended)
+        found = self.ask(RUN, id=run_id)
         failures = [event for event in found["eventConnection"]["events"] if event]
         return Run(
             run_id,
@@ -299,29 +304,45 @@ def _declare(path: Path, attributes: Mapping[str, Any]) -> None:
 
 @contextmanager
 def dagster_over(project: Path, home: Path, environment: Mapping[str, str]) -> Iterator[Dagster]:
-    """`dagster-webserver` and `dagster-daemon` over a project; the end kills them and all runs."""
+    """A code server, `dagster-webserver` and `dagster-daemon`; the end kills them and all runs."""
     home.mkdir(exist_ok=True)
     (home / "dagster.yaml").write_text(INSTANCE)
     # Two programs that both find no database make it at once, and stamp its version twice.
     dg.DagsterInstance.from_config(str(home)).dispose()
     env = {**os.environ, "DAGSTER_HOME": str(home), "PYTHONPATH": str(project), **environment}
+    (home / "workspace.yaml").write_text(WORKSPACE.format(port=(code_port := free_port())))
+    workspace: list[str | Path] = ["-w", home / "workspace.yaml"]
+    served = ["-m", "feed_assets.definitions", "-p", str(code_port), "-d", "."]
+    code: list[str | Path] = [sys.executable, "-m", CODE, "api", "grpc", *served]
     port = str(free_port())
-    server: list[str | Path] = [BIN / "dagster-webserver", "-w", "workspace.yaml", "-p", port]
-    daemon: list[str | Path] = [sys.executable, "-c", DAEMON, "run", "-w", "workspace.yaml"]
-    with (
-        process(server, project, env, home / "webserver.log") as webserver,
-        process(daemon, project, env, home / "daemon.log") as background,
-    ):
+    server: list[str | Path] = [BIN / "dagster-webserver", *workspace, "-p", port]
+    daemon: list[str | Path] = [sys.executable, "-c", DAEMON, "run", *workspace]
+    with ExitStack() as programs:
+
+        def start(command: Sequence[str | Path], name: str) -> subprocess.Popen[bytes]:
+            log = home / f"{name}.log"
+            return programs.enter_context(process(command, project, env, log))
+
+        started = [start(code, "code")]
+        waited_for("the code location", lambda: listens(code_port))
+        started += [start(server, "webserver"), start(daemon, "daemon")]
         dagster = Dagster(f"http://127.0.0.1:{port}")
         dagster.session.trust_env = False  # no proxy stands before loopback
 
         def ready() -> bool:
-            for program in (webserver, background):
+            for program in started:
                 assert program.poll() is None, f"{program.args!r} ended; its log is in {home}"
             return dagster.ready()
 
         waited_for("Dagster", ready)
         yield dagster
+
+
+def listens(port: int) -> bool:
+    """Return whether a program of this machine takes connections at a port."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
 
 
 @contextmanager

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from feed_assets_tests.support.dagster.client import (
     Dagster,
     copied_project,
     free_port,
+    listens,
     process,
     waited_for,
 )
@@ -192,12 +192,7 @@ def deployed(
 
         def answers() -> bool:
             assert code.poll() is None, here.log("code")
-            with (
-                suppress(OSError),
-                socket.create_connection(("127.0.0.1", int(here.ports["4000"]))),
-            ):
-                return True
-            return False
+            return listens(int(here.ports["4000"]))
 
         waited_for("the code location", answers)
         workspace = image.home / "workspace.yaml"
