@@ -114,11 +114,10 @@ def server() -> Iterator[FeedServer]:
 @pytest.fixture
 def project(server: FeedServer, tmp_path: Path) -> Iterator[Callable[..., Project]]:
     """Create a Dagster project for the server's feed, with the given attributes."""
-    import dagster as dg  # late, as it takes seconds
-
+    from feed_assets_tests.support.dagster.instances import ephemeral_instance
     from feed_assets_tests.support.dagster.project import Project
 
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         yield partial(Project, server, tmp_path, instance)
 
 

@@ -16,6 +16,7 @@ from feed_assets.orchestration.latest_asset import latest_asset
 from feed_assets.orchestration.resources import WarehouseResource
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
 from feed_assets_tests.support.bigquery.emulator import Emulator
+from feed_assets_tests.support.dagster.instances import ephemeral_instance
 
 DAYS = {RANGE_START: crm.FIRST.isoformat(), RANGE_END: crm.LAST.isoformat()}
 
@@ -27,7 +28,7 @@ def test_the_example_is_in_bigquery_as_in_duckdb(
     monkeypatch.setenv("CRM_USER", USERNAME)
     monkeypatch.setenv("CRM_PASSWORD", PASSWORD)
     warehouse = WarehouseResource(url="bigquery://test-project?location=EU")
-    with serving() as url, dg.DagsterInstance.ephemeral() as instance:
+    with serving() as url, ephemeral_instance() as instance:
         feed = Feed(
             name="crm_orders",
             url=f"{url}/feed.ndjson",

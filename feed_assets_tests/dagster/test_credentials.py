@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import dagster as dg
 import pytest
 import trustme
 from pydantic import ValidationError
@@ -34,6 +33,7 @@ from feed_assets.errors import (
 )
 from feed_assets.orchestration.run_outcomes import read_run
 from feed_assets_tests.support.dagster.client import BIN, copied_project
+from feed_assets_tests.support.dagster.instances import ephemeral_instance
 from feed_assets_tests.support.dagster.project import SNAPSHOT, Project
 from feed_assets_tests.support.servers.faulty import (
     BODY,
@@ -486,7 +486,7 @@ def test_secrets_that_a_server_sends_back_are_masked_in_a_run(
     faulty: FaultyServer, tmp_path: Path, capfd: pytest.CaptureFixture[str], echo: str
 ) -> None:
     """Return whether it occurs in the event log, metadata, output, or text of alerts."""
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         faulty.arm(*ECHOES[echo])
         server = FeedServer(faulty.url)
         query = f"?key={IN_THE_URL}"
@@ -505,7 +505,7 @@ def test_bad_lines_are_masked_in_a_run_and_stay_as_they_are_in_the_warehouse(
     faulty: FaultyServer, tmp_path: Path
 ) -> None:
     faulty.arm(partly(f'{{"id": 1}}\n{ECHO}\n'.encode()))
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         server = FeedServer(faulty.url)
         query = f"?key={IN_THE_URL}"
         project = Project(server, tmp_path, instance, query=query, max_bad_lines=1, **ALL)

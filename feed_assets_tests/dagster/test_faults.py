@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import dagster as dg
 import pytest
 import trustme
 
@@ -29,6 +28,7 @@ from feed_assets.errors import FeedAssetsError
 from feed_assets.importing.import_feed import store
 from feed_assets.warehouse.base import Warehouse
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+from feed_assets_tests.support.dagster.instances import ephemeral_instance
 from feed_assets_tests.support.dagster.project import SNAPSHOT, Project
 from feed_assets_tests.support.servers.faulty import (
     AT_A_LINE,
@@ -569,7 +569,7 @@ def test_in_dagster_a_fault_ends_the_same(
     name: str, faulty: FaultyServer, declared: dict[str, Any], tmp_path: Path
 ) -> None:
     case, key = CASES[name], ["2020-01-20"] * ("partition_by_date" in declared)
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         project = Project(FeedServer(faulty.url), tmp_path, instance, **declared)
         faulty.arm(status("200 OK", BEFORE))
         assert project.run(*key).success

@@ -19,6 +19,7 @@ from feed_assets.orchestration.assets import feed_asset
 from feed_assets.orchestration.freshness import freshness_policy
 from feed_assets.orchestration.lateness import is_late, last_due
 from feed_assets_tests.dagster.test_lateness import feed
+from feed_assets_tests.support.dagster.instances import ephemeral_instance
 
 BERLIN = {"start_date": "2020-01-01", "timezone": "Europe/Berlin"}
 LATE_AFTER = timedelta(hours=3)
@@ -29,7 +30,7 @@ def state(declared: Feed, imported: datetime, now: datetime) -> str:
     (spec,) = feed_asset(declared).specs
     policy = spec.freshness_policy
     assert policy is not None
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         with freeze_time(imported):
             instance.report_runless_asset_event(dg.AssetMaterialization("orders"))
         with freeze_time(now):

@@ -20,6 +20,7 @@ from feed_assets.orchestration.resources import WarehouseResource
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+from feed_assets_tests.support.dagster.instances import ephemeral_instance
 from feed_assets_tests.support.servers.feed import feed_server, lines
 
 DAYS = dg.DailyPartitionsDefinition("2020-01-01", end_date="2020-01-05")
@@ -28,7 +29,7 @@ AS_ONE_RUN = dg.BackfillPolicy.single_run()
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as running:
+    with ephemeral_instance() as running:
         yield running
 
 

@@ -18,6 +18,7 @@ from feed_assets.orchestration.resources import WarehouseResource
 from feed_assets.schema.columns import columns_of
 from feed_assets.schema.table import Table
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+from feed_assets_tests.support.dagster.instances import ephemeral_instance
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def imported(
     monkeypatch.setenv("GEO_PASSWORD", PASSWORD)
     auth = {"username_env": "GEO_USERNAME", "password_env": "GEO_PASSWORD"}
     warehouse = WarehouseResource(url=f"duckdb://{tmp_path / 'warehouse.duckdb'}")
-    with serving({"/places.ndjson": lambda day: rows}) as url, dg.DagsterInstance.ephemeral() as i:
+    with serving({"/places.ndjson": lambda day: rows}) as url, ephemeral_instance() as i:
         feed = Feed(name="places", url=f"{url}/places.ndjson", dataset="geo", basic_auth=auth)
         result = dg.materialize(
             [feed_asset(feed)],

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-import dagster as dg
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus
 
@@ -14,6 +13,7 @@ from feed_assets.alerts.config import LATE_AFTER_HOURS, Alerts
 from feed_assets.alerts.notifier import addresses
 from feed_assets.config.feed import Feed
 from feed_assets_tests.dagster.test_alerts import UI, AlertScenario
+from feed_assets_tests.support.dagster.instances import ephemeral_instance
 from feed_assets_tests.support.servers.feed import Answer, FeedServer, lines
 from feed_assets_tests.support.servers.receivers import webhook
 from feed_assets_tests.system.docs.pages import code, page, shown_in
@@ -62,7 +62,7 @@ class PageScenario(AlertScenario):
 def scenario(
     server: FeedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[PageScenario]:
-    with webhook() as hook, dg.DagsterInstance.ephemeral() as instance:
+    with webhook() as hook, ephemeral_instance() as instance:
         monkeypatch.setenv("FEED_ASSETS_ALERTS", hook.url)
         scenario = PageScenario(instance, server, hook, f"duckdb://{tmp_path}/warehouse.duckdb")
         scenario.alerts = Alerts(ui_url=UI)

@@ -12,6 +12,7 @@ from feed_assets.orchestration.assets import IO_MANAGER, WAREHOUSE, feed_asset
 from feed_assets.orchestration.io_manager import WarehouseIOManager
 from feed_assets.orchestration.latest_asset import latest_asset
 from feed_assets.orchestration.resources import WarehouseResource
+from feed_assets_tests.support.dagster.instances import ephemeral_instance
 from feed_assets_tests.system.docs.example import BY_DATE, LATEST, SHORTEST
 from feed_assets_tests.system.docs.pages import page
 
@@ -29,7 +30,7 @@ def test_the_assets_of_the_page_follow_the_latest_state(tmp_path: Path) -> None:
         resources={WAREHOUSE: warehouse, IO_MANAGER: WarehouseIOManager(warehouse=warehouse)},
     )
 
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ephemeral_instance() as instance:
         before = dg.evaluate_automation_conditions(definitions, instance)
         instance.report_runless_asset_event(dg.AssetMaterialization(f"{feed.name}_latest"))
         after = dg.evaluate_automation_conditions(definitions, instance, cursor=before.cursor)
