@@ -5,7 +5,8 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -716,7 +717,13 @@ class Rules:
     ) -> JobMeta:
         """Run a query job; what changes columns or views is done here."""
         self.check_sql(project_id, bq_sql)
-        bq_sql = _GEOGRAPHY_TEXT.sub(r"TO_JSON_STRING(\1)", self.with_listings(bq_sql))
+        with self.listings(bq_sql) as sql:
+            return await self.execute_checked(project_id, job_id, sql, *args, **kwargs)
+
+    async def execute_checked(
+        self, project_id: str, job_id: str, bq_sql: str, *args: Any, **kwargs: Any
+    ) -> JobMeta:
+        bq_sql = _GEOGRAPHY_TEXT.sub(r"TO_JSON_STRING(\1)", bq_sql)
         try:
             statements = [s for s in sqlglot.parse(bq_sql, read="bigquery") if s is not None]
         except sqlglot.errors.SqlglotError:
@@ -764,33 +771,40 @@ class Rules:
         for (name,) in self.sql("SELECT table_name FROM duckdb_tables() WHERE temporary"):
             self.sql(f"DROP TABLE temp.{quoted(name)}")
 
-    def with_listings(self, sql: str) -> str:
-        """Put what it lists in the place of each `__TABLES__`: the tables of a dataset.
+    @contextmanager
+    def listings(self, sql: str) -> Iterator[str]:
+        """Put a table that lists a dataset's tables in the place of each `__TABLES__`.
 
         Its columns are those that BigQuery's console and client libraries have always shown:
         https://github.com/googleapis/google-cloud-go/issues/1103
         """
+        made: list[Key] = []
 
         def listing(match: re.Match[str]) -> str:
-            parts = [
-                f"({literal(meta.table_id)} AS table_id, "
-                f"{milliseconds(meta.creation_time)} AS creation_time, "
-                f"{milliseconds(meta.last_modified_time)} AS last_modified_time, "
-                f"{self.rows_of(meta)} AS row_count)"
-                for meta in self.catalog.list_tables(match["project"], match["dataset"])
-            ]
-            if not parts:
-                raise NotFoundError(f"Not found: Dataset {match['project']}:{match['dataset']}")
-            return f"UNNEST([{', '.join(f'STRUCT{part}' for part in parts)}])"
+            key = Key(match["project"], match["dataset"], f"listing_{uuid4().hex}")
+            tables = self.catalog.list_tables(key.project, key.dataset)
+            if not tables:
+                raise NotFoundError(f"Not found: Dataset {key.project}:{key.dataset}")
+            rows = ", ".join(
+                f"({literal(meta.table_id)}, {milliseconds(meta.creation_time)}, "
+                f"{milliseconds(meta.last_modified_time)}, {self.count_of(meta)})"
+                for meta in tables
+            )
+            columns = "table_id, creation_time, last_modified_time, row_count"
+            self.sql(f"CREATE TABLE {key.sql} AS SELECT * FROM (VALUES {rows}) AS t({columns})")
+            made.append(key)
+            return f"`{key.project}.{key.dataset}.{key.table}`"
 
-        return _LISTING.sub(listing, sql)
+        try:
+            yield _LISTING.sub(listing, sql)
+        finally:
+            for key in made:
+                self.sql(f"DROP TABLE {key.sql}")
 
-    def rows_of(self, meta: TableMeta) -> int:
+    def count_of(self, meta: TableMeta) -> str:
         if meta.view_query is not None:
-            return 0
-        key = Key(meta.project_id, meta.dataset_id, meta.table_id)
-        [(rows,)] = self.sql(f"SELECT count(*) FROM {key.sql}")
-        return int(rows)
+            return "0"
+        return f"(SELECT count(*) FROM {Key(meta.project_id, meta.dataset_id, meta.table_id).sql})"
 
     def touch(self, project: str, statement: exp.Expr) -> None:
         """A table whose rows a statement has changed says so.
