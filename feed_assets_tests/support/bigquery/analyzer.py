@@ -280,7 +280,7 @@ def _analyzed(sql: str, tables: Tables, project: str, variables: Mapping[str, An
             raise TableMissing(full)
         found[path] = fields
     all_of_it = json.dumps([sql, [*found.items()], [(k, str(v)) for k, v in variables.items()]])
-    shape, _ = _without_random_names(all_of_it, _RANDOM_OR_DAY)
+    shape, _ = _without_random_names(all_of_it, _RANDOM_IN_VALUES)
     if shape not in _SEEN:
         _SEEN[shape] = _analyze(sql, found, variables)
     resolved = _SEEN[shape]
@@ -335,8 +335,10 @@ def _plain_paths(sql: str) -> list[tuple[str, ...]]:
 
 _RANDOM = re.compile(r"(?<=_)[0-9a-f]{12,}(?:_\d{1,3}\b)?")
 """The parts of a dataset's name that differ from test to test."""
-_RANDOM_OR_DAY = re.compile(rf"{_RANDOM.pattern}|\b\d{{4}}-\d\d-\d\d\b|(?<=_)\d{{8}}\b")
-"""These, and days: in literals and in names of shards."""
+_RANDOM_IN_VALUES = re.compile(
+    rf"{_RANDOM.pattern}|\b\d{{4}}-\d\d-\d\d\b|(?<=_)\d{{8}}\b|'[0-9a-f][0-9a-f .-]{{16,}}'"
+)
+"""These, days in literals and in names of shards, and texts that identify a load."""
 
 
 def _without_random_names(
