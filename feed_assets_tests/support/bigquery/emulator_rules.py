@@ -96,6 +96,7 @@ EXTRAS = (ENCRYPTION, "resourceTags")
 """Properties of tables that the emulator forgets."""
 build_job_response = job_routes._build_job_response
 _LISTING = re.compile(r"`(?P<project>[^`.]+)\.(?P<dataset>[^`.]+)\.__TABLES__`")
+_TEMPORARY = re.compile(r"\bCREATE TEMP TABLE (\w+)")
 _GEOGRAPHY_TEXT = re.compile(r"ST_ASTEXT\((_table_rows\.[`\w.]+)\)")
 """The text of a column that is a geography; here it is boxed, and is text."""
 ANYONE = CallerIdentity(principal="user:test@example.com", is_authenticated=True)
@@ -735,8 +736,10 @@ class Rules:
                 # https://cloud.google.com/bigquery/docs/reference/standard-sql/procedural-language#raise
                 raise InvalidQueryError(f"Query error: {raised.message}") from None
             finally:
-                if "TEMP TABLE" in bq_sql:
-                    self.drop_temporary()
+                # Temporary tables end with their script:
+                # https://cloud.google.com/bigquery/docs/multi-statement-queries#temporary_tables
+                for name in _TEMPORARY.findall(bq_sql):
+                    self.sql(f"DROP TABLE IF EXISTS temp.{quoted(name)}")
             for statement in statements:
                 self.touch(project_id, statement)
             return job
@@ -762,14 +765,6 @@ class Rules:
             now=datetime.now(UTC),
             ctx=self.context,
         )
-
-    def drop_temporary(self) -> None:
-        """Drop the temporary tables of a script, which end with it.
-
-        https://cloud.google.com/bigquery/docs/multi-statement-queries#temporary_tables
-        """
-        for (name,) in self.sql("SELECT table_name FROM duckdb_tables() WHERE temporary"):
-            self.sql(f"DROP TABLE temp.{quoted(name)}")
 
     @contextmanager
     def listings(self, sql: str) -> Iterator[str]:
