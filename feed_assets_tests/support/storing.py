@@ -29,13 +29,21 @@ def store_shard(
     origin: Origin = NO_ORIGIN,
 ) -> Stored:
     """Store rows whose types do not depend on the known columns, as a run of one day does."""
-    known = None
-    while known is None:
-        before = known_columns(warehouse, table, declared)
-        known = add_columns(warehouse, table, before, rows, declared)
-    loaded = load_shard(
-        warehouse, table, day, rows, known, before=before.columns, attempt=attempt, origin=origin
-    )
-    if loaded.now and loaded.now.pending:
-        finish_migration(warehouse, table, loaded.now, created=loaded.created)
-    return loaded.stored
+    with warehouse:
+        known = None
+        while known is None:
+            before = known_columns(warehouse, table, declared)
+            known = add_columns(warehouse, table, before, rows, declared)
+        loaded = load_shard(
+            warehouse,
+            table,
+            day,
+            rows,
+            known,
+            before=before.columns,
+            attempt=attempt,
+            origin=origin,
+        )
+        if loaded.now and loaded.now.pending:
+            finish_migration(warehouse, table, loaded.now, created=loaded.created)
+        return loaded.stored
