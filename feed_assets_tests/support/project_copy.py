@@ -78,20 +78,23 @@ def free_ports(count: int) -> list[int]:
 def start_command(
     command: str, project_copy: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[str]:
-    """Start a command in the copy, in its own session, with a user's few variables."""
-    kept = {name: value for name, value in os.environ.items() if name in KEPT_VARIABLES}
+    """Start a command in the copy, in its own session."""
     return subprocess.Popen(
         command,
         shell=True,
         executable="/bin/bash",
         cwd=project_copy,
-        env={
-            **kept,
-            "PYTHONPATH": str(project_copy),
-            **(environment or {}),
-        },  # not the installed package
+        env=user_environment(project_copy, environment),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
+
+
+def user_environment(
+    project_copy: Path, environment: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return a user's few variables, with which Python imports the copy's modules."""
+    kept = {name: value for name, value in os.environ.items() if name in KEPT_VARIABLES}
+    return {**kept, "PYTHONPATH": str(project_copy), **(environment or {})}

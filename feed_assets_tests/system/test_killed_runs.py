@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,13 +14,12 @@ import dagster as dg
 import pytest
 
 from feed_assets.demo import crm
+from feed_assets_tests.support import warm
 from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.bigquery.fault_proxy import Exchange, FaultProxy
 from feed_assets_tests.support.dagster.client import (
-    BIN,
     copied_project,
     dagster_over,
-    process,
     waited_for,
 )
 from feed_assets_tests.support.project_copy import PROJECT
@@ -83,24 +80,25 @@ def test_a_killed_dg_launch_gives_its_place_to_the_next(
 ) -> None:
     project = copied_project(tmp_path / "project", server.url.removesuffix("/feed"), {})
     env = {**os.environ, "DAGSTER_HOME": str(home), **environment(tmp_path, project)}
-    launch: list[str | Path] = [BIN / "dg", "launch", "--assets", FEED]
-    logs = [tmp_path / f"{number}.log" for number in range(2)]
-    with process(launch, project, env, logs[0]) as first:
+    launch = ["launch", "--assets", FEED]
+    log = tmp_path / "second.log"
+    with (
+        (tmp_path / "first.log").open("wb") as output,
+        warm.start("dg", launch, project, env, output) as first,
+    ):
         waited_for("the request of the first", lambda: server.requests)
-        with process(launch, project, env, logs[1]) as second:
-            waited_for("the second to wait", lambda: "waits for run" in logs[1].read_text())
+        with log.open("wb") as output, warm.start("dg", launch, project, env, output) as second:
+            waited_for("the second to wait", lambda: "waits for run" in log.read_text())
             before, began = cpu_seconds(second.pid), time.monotonic()
             time.sleep(2)
             assert cpu_seconds(second.pid) - before < 0.3 * (time.monotonic() - began)
-            second.send_signal(signal.SIGTERM)
-            second.wait(30)
-        os.killpg(first.pid, signal.SIGKILL)
+            os.kill(second.pid, signal.SIGTERM)
+            assert second.poll(30) is not None
     gate.open.set()
-    command: list[str | Path] = [BIN / "feed-assets", "import", FEED]
-    done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
+    status, printed = warm.run("feed-assets", ["import", FEED], project, env)
 
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert done.stdout.splitlines()[-1].startswith("crm.current_orders: 3 rows")
+    assert status == 0, printed
+    assert printed.splitlines()[-1].startswith("crm.current_orders: 3 rows")
     with dg.DagsterInstance.from_config(str(home)) as instance:
         third, _, killed = instance.get_runs()
         assert third.status is dg.DagsterRunStatus.SUCCESS
@@ -128,21 +126,7 @@ def test_a_run_that_was_killed_with_all_of_dagster_gives_its_place_to_the_next(
     assert "was killed during the import; the table is whole" in failed.message
 
 
-BACKFILL = """
-import sys
-from pathlib import Path
-import dagster as dg
-from feed_assets_tests.support.bigquery.emulator import Emulator
-from feed_assets_tests.support.dagster.project import Project
-from feed_assets_tests.support.servers.feed import FeedServer
-home, url, emulator, dataset, first, last = sys.argv[1:]
-with dg.DagsterInstance.from_config(home) as instance:
-    project = Project(
-        FeedServer(url), Path(home), instance, Emulator(emulator), dataset=dataset,
-        partition_by_date={"start_date": first},
-    )
-    assert project.run(first, last).success
-"""
+BACKFILL = "feed_assets_tests.support.dagster.project:import_into_bigquery"
 DAYS = [f"2020-01-{day:02}" for day in range(1, 13)]
 RECORDED = 2
 """Days that are recorded before the others are loaded and not recorded yet, or not loaded."""
@@ -177,22 +161,23 @@ def test_a_backfill_that_is_killed_while_days_are_loaded_at_once_is_completed_by
     with feed_server() as server:
         server.answer = lambda path: lines(rows[path[-8:-4] + f"-{path[-4:-2]}-{path[-2:]}"])
         ends = [server.url, bigquery.url, dataset, DAYS[0], DAYS[-1]]
-        command = [sys.executable, "-c", BACKFILL, str(tmp_path), *ends]
+        arguments = [str(tmp_path), *ends]
         env = {**os.environ, "PYTHONPATH": str(PROJECT), "BIGQUERY_EMULATOR_HOST": proxy.url}
         proxy.on("upload", hold)
         with (
             dg.DagsterInstance.from_config(str(tmp_path)) as instance,
-            process(command, PROJECT, env, tmp_path / "killed.log") as program,
+            (tmp_path / "killed.log").open("wb") as output,
+            warm.start(BACKFILL, arguments, PROJECT, env, output) as program,
         ):
             waited_for("eight loads", lambda: len(arrived) == RECORDED + 8)
             waited_for("two days", lambda: len(materialized(instance)) == RECORDED)
             os.killpg(program.pid, signal.SIGKILL)
-            program.wait(30)
+            assert program.poll(30) == -signal.SIGKILL
             assert materialized(instance) == set(DAYS[:RECORDED])
         killed.set()
         proxy.clear()
-        done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        status, printed = warm.run(BACKFILL, arguments, PROJECT, env)
+        assert status == 0, printed
 
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         assert materialized(instance) == set(DAYS)

@@ -19,6 +19,7 @@ import dagster as dg
 import requests
 import yaml
 
+from feed_assets_tests.support import warm
 from feed_assets_tests.support.project_copy import PROJECT, copy_tree, declare_example
 
 T = TypeVar("T")
@@ -38,14 +39,8 @@ run_coordinator:
   class: QueuedRunCoordinator
   config: {dequeue_interval_seconds: 1}
 """
-DAEMON = """
-# `dagster-daemon`, looking for backfills every second: every thirty, it has no setting for.
-from dagster._daemon import cli, controller
-assert controller.DEFAULT_DAEMON_INTERVAL_SECONDS == 30, "where does Dagster keep it now?"
-controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 1
-cli.main()
-"""
-CODE = "feed_assets_tests.support.dagster.code_server"
+CODE = "feed_assets_tests.support.dagster.code_server:main"
+DAEMON = "feed_assets_tests.support.dagster.daemon:main"
 WORKSPACE = (
     "load_from: [grpc_server: {{host: 127.0.0.1, port: {port}, location_name: feed_assets}}]"
 )
@@ -311,27 +306,27 @@ def dagster_over(project: Path, home: Path, environment: Mapping[str, str]) -> I
     dg.DagsterInstance.from_config(str(home)).dispose()
     env = {**os.environ, "DAGSTER_HOME": str(home), "PYTHONPATH": str(project), **environment}
     (home / "workspace.yaml").write_text(WORKSPACE.format(port=(code_port := free_port())))
-    workspace: list[str | Path] = ["-w", home / "workspace.yaml"]
     served = ["-m", "feed_assets.definitions", "-p", str(code_port), "-d", "."]
-    code: list[str | Path] = [sys.executable, "-m", CODE, "api", "grpc", *served]
+    workspace = ["-w", str(home / "workspace.yaml")]
     port = str(free_port())
-    server: list[str | Path] = [BIN / "dagster-webserver", *workspace, "-p", port]
-    daemon: list[str | Path] = [sys.executable, "-c", DAEMON, "run", *workspace]
     with ExitStack() as programs:
 
-        def start(command: Sequence[str | Path], name: str) -> subprocess.Popen[bytes]:
-            log = home / f"{name}.log"
-            return programs.enter_context(process(command, project, env, log))
+        def start(name: str, *arguments: str) -> warm.Program:
+            log = programs.enter_context((home / f"{name}.log").open("wb"))
+            return programs.enter_context(warm.start(name, arguments, project, env, log))
 
-        started = [start(code, "code")]
+        started = [start(CODE, "api", "grpc", *served)]
         waited_for("the code location", lambda: listens(code_port))
-        started += [start(server, "webserver"), start(daemon, "daemon")]
+        started += [
+            start("dagster-webserver", *workspace, "-p", port),
+            start(DAEMON, "run", *workspace),
+        ]
         dagster = Dagster(f"http://127.0.0.1:{port}")
         dagster.session.trust_env = False  # no proxy stands before loopback
 
         def ready() -> bool:
             for program in started:
-                assert program.poll() is None, f"{program.args!r} ended; its log is in {home}"
+                assert program.poll() is None, f"{program.args} ended; its log is in {home}"
             return dagster.ready()
 
         waited_for("Dagster", ready)

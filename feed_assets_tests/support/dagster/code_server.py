@@ -10,10 +10,10 @@ import multiprocessing
 from typing import Any
 
 import apprise
+import dagster._cli
 import dagster._core.storage.event_log
 import dagster._core.storage.local_compute_log_manager
-import dagster._core.storage.sqlite_storage  # noqa: F401 - for runs, as all of these
-from dagster._cli import main
+import dagster._core.storage.sqlite_storage
 from dagster._grpc import server
 
 import feed_assets.definitions
@@ -35,6 +35,6 @@ class ForkingServer(server.DagsterApiServer):
         self._mp_ctx = forking  # type: ignore[assignment]
 
 
-if __name__ == "__main__":
+def main() -> None:
     server.DagsterApiServer = ForkingServer  # type: ignore[misc]
-    main()  # type: ignore[no-untyped-call]
+    dagster._cli.main()  # type: ignore[no-untyped-call]

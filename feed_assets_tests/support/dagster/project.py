@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -103,3 +104,18 @@ def import_in_process(home: Path, url: str, first: str, last: str) -> None:
             FeedServer(url), home, instance, partition_by_date={"start_date": "2020-01-01"}
         )
         project.run(first, last)
+
+
+def import_into_bigquery() -> None:
+    """Import days into the instance of a folder and an emulator; a program for support/warm.py."""
+    home, url, emulator, dataset, first, last = sys.argv[1:]
+    with dg.DagsterInstance.from_config(home) as instance:
+        project = Project(
+            FeedServer(url),
+            Path(home),
+            instance,
+            Emulator(emulator),
+            dataset=dataset,
+            partition_by_date={"start_date": first},
+        )
+        assert project.run(first, last).success

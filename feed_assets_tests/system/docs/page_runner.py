@@ -26,12 +26,14 @@ from feed_assets.demo.server import serving
 from feed_assets.ndjson.strict_json import parse
 from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+from feed_assets_tests.support import warm
 from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.project_copy import (
     copy_project,
     declare_example,
     free_ports,
     start_command,
+    user_environment,
 )
 from feed_assets_tests.system.docs.example import CREDENTIALS, declared, import_example
 from feed_assets_tests.system.docs.pages import PROJECT, Block, shown_in
@@ -103,8 +105,16 @@ class PageRunner:
     def _command(self, block: Block, command: str, output: str) -> None:
         if re.search(r"dg launch|feed-assets import|demo", command):
             self.serve_example()
+        command = self._here(command)
+        if program := re.fullmatch(r"\.venv/bin/(dg|feed-assets) (.*)", command):
+            environment = user_environment(self.path, self.environment)
+            arguments = shlex.split(program[2])
+            status, printed = warm.run(program[1], arguments, self.path, environment)
+            assert status == 0, f"{block}: {command}\n{printed}"
+            self._compare(block, command, output, printed)
+            return
         background = command.endswith(" &")
-        process = start_command(self._here(command).removesuffix(" &"), self.path, self.environment)
+        process = start_command(command.removesuffix(" &"), self.path, self.environment)
         if background:
             self.running.append(process)
             assert process.stdout is not None
@@ -112,6 +122,9 @@ class PageRunner:
         else:
             printed, _ = process.communicate(timeout=120)
             assert process.returncode == 0, f"{block}: {command}\n{printed}"
+        self._compare(block, command, output, printed)
+
+    def _compare(self, block: Block, command: str, output: str, printed: str) -> None:
         printed = self._published(printed)
         if output.strip():
             assert shown_in(output, printed), f"{block}: {command}\n{printed}"
