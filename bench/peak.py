@@ -25,7 +25,7 @@ def watched() -> Iterator[Peak]:
 
     def watch() -> None:
         while not over.wait(_EVERY):
-            peak.mb = max(peak.mb, _anonymous())
+            peak.mb = max(peak.mb, anonymous_mb())
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -36,6 +36,7 @@ def watched() -> Iterator[Peak]:
         watcher.join()
 
 
-def _anonymous() -> float:
+def anonymous_mb() -> float:
+    """Return the MB of this process now, without mapped files."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 from hypothesis import given
@@ -13,15 +11,7 @@ from hypothesis import strategies as st
 from feed_assets.errors import ContentError
 from feed_assets.ndjson.columnar.cell_limits import distinct_keys
 from feed_assets_tests.unit.ndjson.feeds import read_bytes
-
-
-def rows_with_keys(rows: int, keys: int, each: int) -> bytes:
-    """Rows with an object that has so many of the keys k0, k1 and so on."""
-    made = (
-        {"id": row, "by": {f"k{(row * each + key) * 7919 % keys}": key for key in range(each)}}
-        for row in range(rows)
-    )
-    return b"".join(json.dumps(row).encode() + b"\n" for row in made)
+from feed_assets_tests.unit.ndjson.peak_memory import rows_with_keys
 
 
 def test_more_columns_than_a_table_can_have_are_refused_with_the_way_out() -> None:
@@ -67,21 +57,3 @@ def _keys(value: object) -> set[str]:
     if isinstance(value, list):
         return set().union(*map(_keys, value))
     return set(value).union(*map(_keys, value.values())) if isinstance(value, dict) else set()
-
-
-@pytest.mark.process
-def test_keys_that_are_data_take_no_more_memory_than_others() -> None:
-    program = """
-from pathlib import Path
-from feed_assets.errors import ContentError
-from feed_assets_tests.unit.ndjson.feeds import read_bytes
-from feed_assets_tests.unit.ndjson.test_cell_limits import rows_with_keys
-data = rows_with_keys(60_000, 10**9, 2)
-try:
-    read_bytes(data)
-except ContentError:
-    # not getrusage's ru_maxrss, which counts what had the process before its program
-    print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
-"""
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-    assert int(done.stdout) < 400 << 10  # kB; it was more than 20 GB

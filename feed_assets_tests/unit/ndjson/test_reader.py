@@ -149,7 +149,7 @@ odd = [{}, {"a": "x"}, {"b": "x"}, {"c": "x"}, {"e": ["x"]}, {"f": {"g": "x"}}, 
 odd += [{"a": 0.5}, {"f": 0}, {"i": "x"}, {"new": 1}, {"e": 5}]
 for last in odd:
     for options in ({}, {"null_values": ["", "x"]}, {"types": {"a": "NUMERIC", "b": "STRING"}}):
-        feed = "".join(json.dumps(each) + "\\n" for each in [row] * 2000 + [last])
+        feed = "".join(json.dumps(each) + "\\n" for each in [row] * 200 + [last])
         read_bytes(feed.encode(), max_bad_lines=1, **options)
         assert "pandas" not in sys.modules, (last, options)
 """
