@@ -23,13 +23,13 @@ made_up = settings(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=60 * TIMES,
+    max_examples=40 * TIMES,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 """The same examples in every run: a test here never depends on luck."""
 
-made_up_in_plenty = settings(made_up, max_examples=100 * TIMES)
-made_up_few = settings(made_up, max_examples=40 * TIMES)
+made_up_in_plenty = settings(made_up, max_examples=70 * TIMES)
+made_up_few = settings(made_up, max_examples=30 * TIMES)
 
 
 def is_consistent(selection: Selection) -> bool:

@@ -237,9 +237,11 @@ HAND_WRITTEN = [
 
 @pytest.mark.parametrize("lines", HAND_WRITTEN)
 def test_a_feed_whose_columns_change_midway_reads_the_same(lines: list[str]) -> None:
+    keys = {key for key in "co" if f'{{"{key}":' in "".join(lines)}
     for given_lines in (lines, lines[::-1], [*lines, *lines]):
         data = "\n".join(["{}", *given_lines]).encode()
-        for types in ({}, {"c": "STRING"}, {"o.c": "STRING"}):
+        declared = ({path: "STRING"} for path in ("c", "o.c") if path[0] in keys)
+        for types in ({}, *declared):
             assert_same_in_blocks(data, 1, 20, ONE_BLOCK, types=types, max_bad_lines=9)
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from feed_assets.errors import NotNdjson
 from feed_assets.ndjson.datatypes.kinds import BY_NAME
 from feed_assets.schema.selection import Selection
+from feed_assets_tests.support.examples import TIMES
 from feed_assets_tests.unit.ndjson import feeds
 from feed_assets_tests.unit.ndjson.declared_feeds import assert_stored, declared_feed
 from feed_assets_tests.unit.ndjson.declared_values import FORMATTED
@@ -74,7 +75,7 @@ def test_columns_of_scalars_are_as_the_oracle_has_them(rows: list[str]) -> None:
     assert_agrees("\n".join(["{}", *rows]).encode())
 
 
-@pytest.mark.parametrize("seed", range(300))
+@pytest.mark.parametrize("seed", range(150 * TIMES))
 def test_a_feed_with_a_few_bytes_changed_is_as_the_oracle_has_it(seed: int) -> None:
     chance = random.Random(seed)
     data = bytearray(_SOUND)
@@ -122,7 +123,7 @@ def test_declared_types_only_ever_refuse_whole_lines(data: bytes, types: dict[st
             assert BY_NAME[name].arrow == got.table.schema.field(path).type
 
 
-@pytest.mark.parametrize("seed", range(9))
+@pytest.mark.parametrize("seed", range(5 * TIMES))
 @pytest.mark.parametrize("name", TYPES)
 def test_a_declared_column_accepts_the_same_values_as_the_oracle(name: str, seed: int) -> None:
     assert_stored(declared_feed(name, seed, 100))
@@ -130,7 +131,7 @@ def test_a_declared_column_accepts_the_same_values_as_the_oracle(name: str, seed
 
 @pytest.mark.parametrize("name", FORMATTED)
 def test_a_column_with_a_format_accepts_the_same_values_as_the_oracle(name: str) -> None:
-    for seed in range(9):
+    for seed in range(5 * TIMES):
         assert_stored(declared_feed(name, seed, 30))
 
 
