@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 from feed_assets.demo.__main__ import UI_PORT
 from feed_assets.demo.server import HOST, PORT
+from feed_assets_tests.support import warm
 
 PROJECT = Path(__file__).parents[2]
 EXAMPLE = PROJECT / "feed_assets" / "demo" / "defs"
@@ -90,6 +92,18 @@ def start_command(
         text=True,
         start_new_session=True,
     )
+
+
+def run_command(
+    command: str, project_copy: Path, environment: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """Run a command of .venv/bin in the copy; return its exit status and what it printed.
+
+    It forks from a process that has imported Dagster; `start_command` starts the installed script.
+    """
+    program, *arguments = shlex.split(command)
+    name = program.removeprefix(".venv/bin/")
+    return warm.run(name, arguments, project_copy, user_environment(project_copy, environment))
 
 
 def user_environment(

@@ -29,6 +29,7 @@ from feed_assets_tests.support.project_copy import (
     copy_project,
     declare_example,
     free_ports,
+    run_command,
     start_command,
 )
 from feed_assets_tests.support.servers.feed import feed_server, lines
@@ -184,22 +185,23 @@ def test_dg_check_points_at_a_mistake_by_file_line_and_attribute(project_copy: P
     mistaken = project_copy / "feed_assets" / "defs" / "crm_orders" / "defs.yaml"
     mistaken.write_text(mistaken.read_text().replace("dataset: crm", "datset: crm"))
 
-    with start_command(".venv/bin/dg check defs", project_copy) as dg:
-        said, _ = dg.communicate(timeout=120)
+    status, said = run_command(".venv/bin/dg check defs", project_copy)
 
-    assert dg.returncode != 0
+    assert status != 0
     line = mistaken.read_text().partition("datset")[0].count("\n") + 1
     assert f"crm_orders/defs.yaml:{line}" in said
     assert "datset" in said
 
 
 def test_dg_scaffold_writes_yaml_that_dg_accepts(project_copy: Path) -> None:
-    scaffold = " && ".join(command for command in COMMANDS if "scaffold" in command)
-    with start_command(
-        f"{scaffold} && .venv/bin/dg check yaml && .venv/bin/dg check defs", project_copy
-    ) as dg:
-        said, _ = dg.communicate(timeout=120)
+    scaffold = [command for command in COMMANDS if "scaffold" in command]
+    assert len(scaffold) == 2
+    for command in scaffold:
+        status, said = run_command(command, project_copy)
+        assert status == 0, said
+    status, said = run_command(".venv/bin/dg check defs", project_copy)
 
+    assert "All component YAML validated successfully" in said, said
     assert "All definitions loaded successfully" in said, said
     written = (project_copy / "feed_assets" / "defs" / "shop_orders" / "defs.yaml").read_text()
     assert written == feed_yaml("shop_orders")

@@ -26,14 +26,13 @@ from feed_assets.demo.server import serving
 from feed_assets.ndjson.strict_json import parse
 from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
-from feed_assets_tests.support import warm
 from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.project_copy import (
     copy_project,
     declare_example,
     free_ports,
+    run_command,
     start_command,
-    user_environment,
 )
 from feed_assets_tests.system.docs.example import CREDENTIALS, declared, import_example
 from feed_assets_tests.system.docs.pages import PROJECT, Block, shown_in
@@ -106,10 +105,8 @@ class PageRunner:
         if re.search(r"dg launch|feed-assets import|demo", command):
             self.serve_example()
         command = self._here(command)
-        if program := re.fullmatch(r"\.venv/bin/(dg|feed-assets) (.*)", command):
-            environment = user_environment(self.path, self.environment)
-            arguments = shlex.split(program[2])
-            status, printed = warm.run(program[1], arguments, self.path, environment)
+        if re.fullmatch(r"\.venv/bin/(dg|feed-assets) .*[^&]", command):
+            status, printed = run_command(command, self.path, self.environment)
             assert status == 0, f"{block}: {command}\n{printed}"
             self._compare(block, command, output, printed)
             return
