@@ -37,6 +37,8 @@ IMPORTS = {
     "dagster-webserver": (*DAGSTER, "dagster_webserver.cli", "dagster_webserver.app"),
     "feed_assets_tests.support.dagster.code_server:main": (*DAGSTER, "dagster._cli", "apprise"),
     "feed_assets_tests.support.dagster.daemon:main": (*DAGSTER, "dagster._daemon.cli"),
+    "feed_assets_tests.support.dagster.loading:print_calls": (*DAGSTER, "dagster_gcp"),
+    "feed_assets_tests.support.dagster.loading:print_pools": DAGSTER,
     "feed_assets_tests.support.dagster.project:import_into_bigquery": (
         *(*DAGSTER, "google.cloud.bigquery", "google.cloud.bigquery_storage"),
     ),

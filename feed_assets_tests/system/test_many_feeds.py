@@ -3,53 +3,27 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bench.loading import DATASETS, project
 from feed_assets_tests.dagster.test_definitions import ALERTS
+from feed_assets_tests.support import warm
 
-COUNT = """
-import cProfile, pstats
-import dagster_gcp
-from dagster._core.remote_representation.external_data import RepositorySnap
-from dagster_shared.serdes import serialize_value
-from feed_assets.definitions import defs
-profile = cProfile.Profile()
-profile.enable()
-repository = defs().get_repository_def()
-serialize_value(RepositorySnap.from_def(repository, defer_snapshots=True))
-profile.disable()
-print(pstats.Stats(profile).total_calls)
-"""
-POOLS = """
-from feed_assets.definitions import defs
-graph = defs().get_repository_def().asset_graph
-for key in sorted(graph.get_all_asset_keys()):
-    node = graph.get(key)
-    print(key.to_user_string(), node.group_name, *sorted(node.pools or ()))
-"""
+COUNT = "feed_assets_tests.support.dagster.loading:print_calls"
+POOLS = "feed_assets_tests.support.dagster.loading:print_pools"
 MOST_CALLS = 50_000
 """Of Python functions, for one feed, its schedule and checks, and at times its view. With 200 that
 is ten million, of which Python makes some five in a second."""
 
 
-def printed(folder: Path, code: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        cwd=folder,
-        env={
-            **{name: value for name, value in os.environ.items() if name != ALERTS},
-            "PYTHONPATH": str(folder),
-        },
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
+def printed(folder: Path, program: str) -> str:
+    others = {name: value for name, value in os.environ.items() if name != ALERTS}
+    environment = {**others, "PYTHONPATH": str(folder), "PYTHONWARNINGS": "ignore"}
+    status, text = warm.run(program, [], folder, environment)
+    assert status == 0, text
+    return text
 
 
 def test_a_feed_costs_as_much_to_load_among_many_as_among_few(tmp_path: Path) -> None:

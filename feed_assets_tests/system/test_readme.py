@@ -68,7 +68,16 @@ def test_every_command_is_tried() -> None:
     }
 
 
-def test_make_demo_imports_the_example_and_shows_it(project_copy: Path) -> None:
+def test_make_demo_that_was_interrupted_goes_on_and_shows_the_example(project_copy: Path) -> None:
+    with start_command("make demo", project_copy) as demo:
+        assert demo.stdout is not None
+        first = demo.stdout.readline()
+        os.killpg(demo.pid, signal.SIGINT)
+        printed, _ = demo.communicate(timeout=60)
+    assert first.startswith("Importing crm_orders")
+    assert "Interrupted." in printed
+    assert "Traceback" not in printed
+
     with start_command("make demo", project_copy) as demo:
         shown, _ = demo.communicate(timeout=120)
 

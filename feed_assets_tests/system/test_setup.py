@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -226,22 +225,6 @@ def test_a_port_of_the_example_that_is_taken_ends_the_demo_in_one_sentence(tmp_p
     assert status != 0
     assert f"The example CRM cannot be served on {HOST}:{port}: Address already in use." in printed
     assert "Traceback" not in printed
-
-
-def test_a_demo_that_is_interrupted_ends_in_one_sentence_and_the_next_one_works(
-    tmp_path: Path,
-) -> None:
-    copy_project(tmp_path)
-    with start_command("make demo", tmp_path) as demo:
-        assert demo.stdout is not None
-        first = demo.stdout.readline()
-        os.killpg(demo.pid, signal.SIGINT)
-        printed, _ = demo.communicate(timeout=60)
-    assert first.startswith("Importing crm_orders")
-    assert "Interrupted." in printed
-    assert "Traceback" not in printed
-    status, printed = make("demo", tmp_path)
-    assert status == 0, printed
 
 
 def test_the_ui_takes_another_port_where_its_own_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
