@@ -107,19 +107,19 @@ def test_the_later_day_first(name: str, warehouse: Warehouse, dataset: str) -> N
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_threads(name: str, warehouse: Warehouse, dataset: str) -> None:
+def test_threads(name: str, closed_warehouse: Warehouse, dataset: str) -> None:
     orders = Table(dataset, "orders")
-    import_day(warehouse, orders, FIRST, PLAIN, "first")
+    import_day(closed_warehouse, orders, FIRST, PLAIN, "first")
 
     with ThreadPoolExecutor(2) as pool:
         under_way = [
-            pool.submit(import_day, warehouse, orders, day, rows, f"{number}")
+            pool.submit(import_day, closed_warehouse, orders, day, rows, f"{number}")
             for number, (day, rows) in enumerate(BOTH[name])
         ]
         stored = [each.result().rows for each in under_way]
 
     assert stored == [len(rows) for _, rows in BOTH[name]]
-    check(warehouse, orders, *BOTH[name])
+    check(closed_warehouse, orders, *BOTH[name])
 
 
 @pytest.mark.parametrize("name", BOTH)

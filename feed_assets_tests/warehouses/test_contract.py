@@ -261,19 +261,21 @@ def test_anything_fits_a_column_of_text(warehouse: Warehouse, orders: Table) -> 
     assert rows_of(warehouse, orders.shard(DAYS[1])) == [{"id": "7", "tags": ["1", "2"]}]
 
 
-def test_days_imported_at_once_lose_no_column(warehouse: Warehouse, orders: Table) -> None:
+def test_days_imported_at_once_lose_no_column(closed_warehouse: Warehouse, orders: Table) -> None:
     def import_day(number: int) -> None:
-        store(warehouse, orders, DAYS[number], [{"id": str(number), f"column{number}": number}])
+        store(
+            closed_warehouse, orders, DAYS[number], [{"id": str(number), f"column{number}": number}]
+        )
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(import_day, range(6)))
 
-    known = {column.name for column in warehouse.known(orders).columns}
+    known = {column.name for column in closed_warehouse.known(orders).columns}
     assert known == {"id", *(f"column{number}" for number in range(6))}
     # BigQuery gives `table_*` the columns of the last; in DuckDB all are joined by name
-    asked = warehouse.shards(orders)[-1 if warehouse.wildcards else 0 :]
-    assert {c.name for shard in asked for c in warehouse.columns(shard) or ()} == known
-    assert warehouse.known(orders).pending is PendingMigration.NOTHING
+    asked = closed_warehouse.shards(orders)[-1 if closed_warehouse.wildcards else 0 :]
+    assert {c.name for shard in asked for c in closed_warehouse.columns(shard) or ()} == known
+    assert closed_warehouse.known(orders).pending is PendingMigration.NOTHING
 
 
 def test_shards_that_stood_before_us_are_joined_in(warehouse: Warehouse, orders: Table) -> None:

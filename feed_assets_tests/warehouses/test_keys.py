@@ -240,7 +240,7 @@ def test_the_latest_state_is_made_by_keys_as_they_are_sent(
 
 
 def test_days_imported_at_once_end_with_each_key_in_one_column(
-    warehouse: Warehouse, orders: Table
+    closed_warehouse: Warehouse, orders: Table
 ) -> None:
     """All of them have read their feed before one has stored what it learned."""
     rows: list[Row] = [
@@ -253,12 +253,12 @@ def test_days_imported_at_once_end_with_each_key_in_one_column(
     all_reading = threading.Barrier(len(rows))
 
     def import_number(number: int) -> None:
-        import_day(warehouse, orders, DAYS[number], rows[number], all_reading=all_reading)
+        import_day(closed_warehouse, orders, DAYS[number], rows[number], all_reading=all_reading)
 
     with ThreadPoolExecutor(len(rows)) as pool:
         list(pool.map(import_number, range(len(rows))))
 
-    columns = columns_by_key(warehouse, orders)
+    columns = columns_by_key(closed_warehouse, orders)
     assert columns.keys() == {"id", "a b", "a-b", "a_b", "A_B", "A B", "r", "s"} | {
         "r / x y",
         "r / x-y",
@@ -268,7 +268,7 @@ def test_days_imported_at_once_end_with_each_key_in_one_column(
     }
     assert len({name.casefold() for name in columns.values()}) == len(columns)
     for day, row in zip(DAYS, rows, strict=False):
-        assert held(warehouse, orders, day) == leaves_sent([row])
+        assert held(closed_warehouse, orders, day) == leaves_sent([row])
 
 
 # --- bookkeeping of before
