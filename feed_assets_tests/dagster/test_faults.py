@@ -551,17 +551,19 @@ def test_a_fault_ends_as_the_whole_feed_or_as_a_sentence_and_no_change(
     caplog.set_level(logging.DEBUG, "feed_assets")
 
     faulty.arm(*case.answers)
-    reason = run(faulty, warehouse, {**declared, **case.attributes})
+    with warehouse:  # opened once
+        reason = run(faulty, warehouse, {**declared, **case.attributes})
+        found = rows(warehouse, declared)
 
     assert len(faulty.requests) == case.requests, caplog.text
     assert case.said in caplog.text
     assert "hunter2" not in caplog.text + reason
     if isinstance(case.ends, bytes):
         assert not reason
-        assert rows(warehouse, declared) == parsed(case.ends)
+        assert found == parsed(case.ends)
     else:
         assert re.search(case.ends, reason), reason
-        assert rows(warehouse, declared) == parsed(BEFORE)
+        assert found == parsed(BEFORE)
 
 
 @pytest.mark.parametrize("name", ["503 twice, then fine", "401 in the middle"])
