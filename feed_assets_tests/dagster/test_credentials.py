@@ -7,7 +7,6 @@ import json
 import os
 import re
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import date
@@ -32,7 +31,8 @@ from feed_assets.errors import (
     Unreachable,
 )
 from feed_assets.orchestration.run_outcomes import read_run
-from feed_assets_tests.support.dagster.client import BIN, copied_project
+from feed_assets_tests.support import warm
+from feed_assets_tests.support.dagster.client import copied_project
 from feed_assets_tests.support.dagster.instances import ephemeral_instance
 from feed_assets_tests.support.dagster.project import SNAPSHOT, Project
 from feed_assets_tests.support.servers.faulty import (
@@ -560,10 +560,9 @@ def test_nothing_that_a_run_writes_has_a_secret(faulty: FaultyServer, tmp_path: 
     }
     ended = []
     for name in names:  # refused, stored, no NDJSON
-        command: list[str | Path] = [BIN / "dg", "launch", "--assets", name]
-        done = subprocess.run(command, cwd=project, env=environment, capture_output=True)
-        (home / f"{name}.txt").write_bytes(done.stdout + done.stderr)
-        ended.append(done.returncode)
+        code, printed = warm.run("dg", ["launch", "--assets", name], project, environment)
+        (home / f"{name}.txt").write_text(printed)
+        ended.append(code)
 
     assert [bool(code) for code in ended] == [True, False, True]
     kept = [path for path in home.rglob("*") if path.is_file()]
