@@ -22,6 +22,7 @@ from feed_assets.orchestration.latest_asset import latest_asset
 from feed_assets.orchestration.resources import WarehouseResource
 from feed_assets.orchestration.run_outcomes import RUNS_PER_TICK
 from feed_assets.orchestration.schedules import RANGE_END, RANGE_START
+from feed_assets_tests.support.dagster.instances import ephemeral_instance
 from feed_assets_tests.support.servers.feed import Answer, FeedServer, lines
 from feed_assets_tests.support.servers.receivers import Webhook, webhook
 
@@ -119,7 +120,7 @@ def scenario(
     server.answer = lambda path: GOOD
     with (
         webhook() as hook,
-        dg.DagsterInstance.ephemeral(settings={"run_retries": {"enabled": True}}) as instance,
+        ephemeral_instance(run_retries={"enabled": True}) as instance,
     ):
         monkeypatch.setenv("FEED_ASSETS_ALERTS", hook.url)
         scenario = AlertScenario(instance, server, hook, f"duckdb://{tmp_path}/warehouse.duckdb")

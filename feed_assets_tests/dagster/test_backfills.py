@@ -31,6 +31,7 @@ from feed_assets.warehouse.lease import WarehouseLease
 from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.bigquery.fault_proxy import Exchange, FaultProxy
 from feed_assets_tests.support.dagster.client import waited_for
+from feed_assets_tests.support.dagster.instances import instance_of
 from feed_assets_tests.support.dagster.project import Project, import_in_process
 from feed_assets_tests.support.forked import PROCESSES
 from feed_assets_tests.support.project_copy import PROJECT
@@ -228,7 +229,7 @@ def test_the_instance_that_make_sets_up_runs_one_import_of_a_feed_at_a_time(
     home = tmp_path / "home"
     home.mkdir()
     shutil.copy(PROJECT / "deploy" / "local" / "dagster.yaml", home)
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    with instance_of(home) as instance:
         pools = instance.get_concurrency_config().pool_config
         assert pools.default_pool_limit == 1
         assert pools.pool_granularity is not None
@@ -342,7 +343,7 @@ def test_a_run_is_cancelled_while_the_server_keeps_it_waiting(
 ) -> None:
     with (
         faulty_server() as server,
-        dg.DagsterInstance.from_config(str(home)) as instance,
+        instance_of(home) as instance,
         importing(home, server.url) as program,
     ):
         server.arm(
@@ -372,7 +373,7 @@ def test_a_run_is_cancelled_while_somebody_else_has_the_duckdb_file(home: Path) 
     with (
         faulty_server() as server,
         duckdb.connect(str(home / "warehouse.duckdb")),
-        dg.DagsterInstance.from_config(str(home)) as instance,
+        instance_of(home) as instance,
         importing(home, server.url) as program,
     ):
         waited_for("a request", lambda: server.requests)

@@ -519,8 +519,13 @@ def test_bad_lines_are_masked_in_a_run_and_stay_as_they_are_in_the_warehouse(
 @pytest.mark.parametrize("echo", ECHOES)
 @pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "JSON"])
 def test_so_it_is_in_a_preview(
-    faulty: FaultyServer, capsys: pytest.CaptureFixture[str], echo: str, options: list[str]
+    faulty: FaultyServer,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    echo: str,
+    options: list[str],
 ) -> None:
+    monkeypatch.setattr("feed_assets.download.retry.backoff", lambda *_, **__: 0.0)
     auth = ["--basic-auth", "CRM_USER", "CRM_PASSWORD"]
     headers = ["--header-env", "X-Api-Key=CRM_KEY", "--header-env", "X-Token=CRM_TOKEN"]
     faulty.arm(*ECHOES[echo])

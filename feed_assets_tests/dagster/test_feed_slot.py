@@ -20,6 +20,7 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 from feed_assets.orchestration.feed_slot import TEMPORARY, blocked_by
 from feed_assets.orchestration.run_process import RunProcess, started_by_ps
 from feed_assets_tests.support.dagster.client import INSTANCE
+from feed_assets_tests.support.dagster.instances import instance_of
 from feed_assets_tests.support.dagster.project import Project
 from feed_assets_tests.support.servers.feed import FeedServer, feed_server, lines
 
@@ -35,7 +36,7 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     home = tmp_path / "home"
     home.mkdir()
     (home / "dagster.yaml").write_text(INSTANCE)
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    with instance_of(home) as instance:
         yield instance
 
 
@@ -218,7 +219,7 @@ def test_an_instance_that_lasts_as_long_as_a_command_is_warned_of(
     assert TEMPORARY == TMP_DAGSTER_HOME_PREFIX
     home = tmp_path / f"{TEMPORARY}1"
     home.mkdir()
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    with instance_of(home) as instance:
         run = Project(server, tmp_path, instance).run()
         logs = [log.user_message for log in instance.all_logs(run.run_id)]
     assert run.success

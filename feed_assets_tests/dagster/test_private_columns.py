@@ -14,6 +14,7 @@ import pytest
 
 from feed_assets.alerts.messages import failed
 from feed_assets.orchestration.run_outcomes import read_run
+from feed_assets_tests.support.dagster.instances import instance_of
 from feed_assets_tests.support.dagster.project import SNAPSHOT, Project
 from feed_assets_tests.support.servers.feed import FeedServer, lines
 
@@ -111,7 +112,7 @@ def test_values_of_rows_are_in_the_warehouse_only_unless_the_feed_quotes_them(
 
     sys.addaudithook(record)
     shown = {}
-    with dg.DagsterInstance.local_temp(str(home)) as instance:
+    with instance_of(home) as instance:
         for name, (attributes, rows, _) in SHOWING.items():
             where = tmp_path / name.replace(" ", "_")
             where.mkdir()

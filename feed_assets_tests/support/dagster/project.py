@@ -19,6 +19,7 @@ from feed_assets.schema.table import Table
 from feed_assets.warehouse.base import Warehouse
 from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from feed_assets_tests.support.bigquery.emulator import Emulator
+from feed_assets_tests.support.dagster.instances import instance_of
 from feed_assets_tests.support.servers.feed import FeedServer
 
 SNAPSHOT = Table("crm", "orders")
@@ -99,7 +100,7 @@ def metadata_of(run: dg.ExecuteInProcessResult, asset: str = "orders") -> dict[s
 
 def import_in_process(home: Path, url: str, first: str, last: str) -> None:
     """Import days into the instance and the warehouse of a folder; the target of a process."""
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    with instance_of(home) as instance:
         project = Project(
             FeedServer(url), home, instance, partition_by_date={"start_date": "2020-01-01"}
         )
@@ -109,7 +110,7 @@ def import_in_process(home: Path, url: str, first: str, last: str) -> None:
 def import_into_bigquery() -> None:
     """Import days into the instance of a folder and an emulator; a program for support/warm.py."""
     home, url, emulator, dataset, first, last = sys.argv[1:]
-    with dg.DagsterInstance.from_config(home) as instance:
+    with instance_of(Path(home)) as instance:
         project = Project(
             FeedServer(url),
             Path(home),
