@@ -38,6 +38,9 @@ BACKFILL_PATIENCE = timedelta(days=1)
 MAX_NEWER_IMPORTS = 1000
 """Most imports to search for one that resolved a problem before it was reported."""
 
+TICK_SECONDS = 30
+"""Time between two ticks."""
+
 SEND_SECONDS = 25.0
 """Time to send messages in one tick; Dagster ends a tick after sixty."""
 
@@ -96,7 +99,7 @@ def alert_sensor(
             f"{alerts.urls_env}."
         ),
         default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=TICK_SECONDS,
     )
     def alert(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         to = addresses(alerts.urls_env)

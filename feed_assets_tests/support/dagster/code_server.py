@@ -1,7 +1,7 @@
 """`dagster` whose code server forks runs from a process that has imported what they need.
 
 Dagster starts each run in a new interpreter, as in test_production.py; that takes three seconds of
-CPU, most of them for imports.
+CPU, most of them for imports. The alerts are due every five seconds instead of thirty.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import feed_assets.download.prefetch
 import feed_assets.importing.import_feed
 import feed_assets.importing.table_writer
 import feed_assets.warehouse.duckdb.warehouse  # noqa: F401
+from feed_assets.orchestration import alert_sensor
 
 THIS = "feed_assets_tests.support.dagster.code_server"
 apprise.Apprise.instantiate("json://localhost")  # imports its services
@@ -36,5 +37,7 @@ class ForkingServer(server.DagsterApiServer):
 
 
 def main() -> None:
+    assert alert_sensor.TICK_SECONDS == 30
+    alert_sensor.TICK_SECONDS = 5
     server.DagsterApiServer = ForkingServer  # type: ignore[misc]
     dagster._cli.main()  # type: ignore[no-untyped-call]
