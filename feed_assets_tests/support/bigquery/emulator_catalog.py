@@ -21,7 +21,6 @@ from feed_assets_tests.support.bigquery.emulator_types import (
     fields_of,
     overlay,
     projection,
-    quoted,
 )
 
 ENCRYPTION = "encryptionConfiguration"
@@ -87,10 +86,7 @@ class Catalog:
 
     def fill(self, key: Key, query: str) -> None:
         """Replace a table's rows and columns by a query's, or fail and change nothing."""
-        new = Key(key.project, key.dataset, f"new_{uuid4().hex}")
-        self.sql(f"CREATE TABLE {new.sql} AS {query}")
-        self.sql(f"BEGIN; DROP TABLE IF EXISTS {key.sql}")
-        self.sql(f"ALTER TABLE {new.sql} RENAME TO {quoted(key.table)}; COMMIT")
+        self.sql(f"CREATE OR REPLACE TABLE {key.sql} AS {query}")
 
     def reshape(self, key: Key, meta: TableMeta, fields: Fields) -> TableMeta:
         """Give a table other columns, and keep its rows."""
