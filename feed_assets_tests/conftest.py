@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -121,12 +122,27 @@ def server() -> Iterator[FeedServer]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def empty_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DuckDB file without tables: to make one takes as long as an import into it."""
+    from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+
+    file = tmp_path_factory.mktemp("empty") / "warehouse.duckdb"
+    warehouse = DuckDBWarehouse(file)
+    warehouse._make()
+    with warehouse:
+        return file
+
+
 @pytest.fixture
-def project(server: FeedServer, tmp_path: Path) -> Iterator[Callable[..., Project]]:
+def project(
+    server: FeedServer, tmp_path: Path, empty_warehouse: Path
+) -> Iterator[Callable[..., Project]]:
     """Create a Dagster project for the server's feed, with the given attributes."""
     from feed_assets_tests.support.dagster.instances import ephemeral_instance
     from feed_assets_tests.support.dagster.project import Project
 
+    shutil.copy(empty_warehouse, tmp_path)
     with ephemeral_instance() as instance:
         yield partial(Project, server, tmp_path, instance)
 
