@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -19,9 +20,9 @@ from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.bigquery.fault_proxy import Exchange, FaultProxy
 from feed_assets_tests.support.dagster.client import (
     copied_project,
-    dagster_over,
     waited_for,
 )
+from feed_assets_tests.support.dagster.running import RunningDagster
 from feed_assets_tests.support.project_copy import PROJECT
 from feed_assets_tests.support.servers.feed import Answer, FeedServer, feed_server, lines
 
@@ -110,18 +111,26 @@ def test_a_killed_dg_launch_gives_its_place_to_the_next(
 
 
 def test_a_run_that_was_killed_with_all_of_dagster_gives_its_place_to_the_next(
-    tmp_path: Path, server: FeedServer, gate: Gate
+    running_dagster: RunningDagster, gate: Gate
 ) -> None:
-    project = copied_project(tmp_path / "project", server.url.removesuffix("/feed"), {})
-    variables, home = environment(tmp_path, project), tmp_path / "home"
-    with dagster_over(project, home, variables) as dagster:
-        killed = dagster.launch_run(FEED)
-        waited_for("the request of the first", lambda: server.requests)
+    requested = threading.Event()
+
+    def rows() -> Iterator[dict[str, Any]]:
+        requested.set()
+        assert gate.open.wait(120)
+        yield from crm.now()
+
+    running_dagster.answers[None] = rows()
+    killed = running_dagster.client.launch_run(FEED)
+    waited_for("the request of the first", requested.is_set)
+    running_dagster.restart()
     gate.open.set()
-    with dagster_over(project, home, variables) as dagster:
-        assert dagster.run(dagster.launch_run(FEED)).status == "SUCCESS"
-        assert dagster.run(killed).status == "FAILURE"
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    del running_dagster.answers[None]
+
+    dagster = running_dagster.client
+    assert dagster.run(dagster.launch_run(FEED)).status == "SUCCESS"
+    assert dagster.run(killed).status == "FAILURE"
+    with dg.DagsterInstance.from_config(str(running_dagster.home)) as instance:
         (failed,) = instance.all_logs(killed, dg.DagsterEventType.RUN_FAILURE)
     assert "was killed during the import; the table is whole" in failed.message
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -41,16 +41,19 @@ class RunningDagster:
     """Dagster and the servers it talks to.
 
     Tests set `answers` to change the CRM's and shop's rows of a day. `requested_days` lists the
-    requests to the shop. `file` is the DuckDB warehouse.
+    requests to the shop. `file` is the DuckDB warehouse, `restart` kills Dagster with all runs and
+    starts it again.
     """
 
     client: Dagster
     url: str
+    home: Path
     file: Path
     answers: dict[date | None, Rows]
     requested_days: list[date]
     hook: Webhook
     mailbox: Mailbox
+    restart: Callable[[], None]
 
 
 @contextmanager
@@ -78,9 +81,22 @@ def start_dagster(here: Path) -> Iterator[RunningDagster]:
     with serving(feeds) as url, webhook() as hook, mail_server() as mailbox:
         environment["FEED_ASSETS_ALERTS"] = f"{hook.url} {mailbox.url}"
         project = copied_project(here / "project", url, MORE_FEEDS)
-        with dagster_over(project, here / "home", environment) as dagster:
-            assert dagster.location() == "LOADED"
-            yield RunningDagster(dagster, url, file, answers, requested_days, hook, mailbox)
+        home = here / "home"
+        with ExitStack() as programs:
+
+            def start() -> Dagster:
+                found = programs.enter_context(dagster_over(project, home, environment))
+                assert found.location() == "LOADED"
+                return found
+
+            def restart() -> None:
+                programs.close()
+                running.client = start()
+
+            running = RunningDagster(
+                start(), url, home, file, answers, requested_days, hook, mailbox, restart
+            )
+            yield running
 
 
 def shop_orders(day: date) -> Rows:
