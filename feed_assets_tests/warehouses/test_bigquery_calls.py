@@ -24,11 +24,6 @@ ROWS = pa.table({"id": ["N1"], "at": ["2020-01-01"], "n": [1]})
 ORIGIN = Origin(columns={"id": "The order's number."})
 
 
-@pytest.fixture
-def orders(dataset: str) -> Table:
-    return Table(dataset, "orders")
-
-
 def import_day(proxy: FaultProxy, orders: Table, number: int, rows: pa.Table) -> Counter[str]:
     """The calls of one import, by a client that has made none before."""
     proxy.clear()

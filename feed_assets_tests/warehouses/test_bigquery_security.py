@@ -55,11 +55,6 @@ def warehouse(client: bigquery.Client) -> BigQueryWarehouse:
     return BigQueryWarehouse(client)
 
 
-@pytest.fixture
-def orders(dataset: str) -> Table:
-    return Table(dataset, "orders")
-
-
 def snapshot(
     warehouse: BigQueryWarehouse, orders: Table, rows: pa.Table, origin: Origin | None = None
 ) -> None:

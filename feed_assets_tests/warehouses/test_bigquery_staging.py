@@ -42,11 +42,6 @@ def warehouse(before: FaultProxy, bucket: str = BUCKET) -> BigQueryWarehouse:
     return BigQueryWarehouse(before.client(), StagingBucket(emulator_storage(), bucket))
 
 
-@pytest.fixture
-def orders(dataset: str) -> Table:
-    return Table(dataset, "orders")
-
-
 def test_a_large_load_is_staged_and_the_staged_file_is_deleted(
     before: FaultProxy, storage: CloudStorage, orders: Table
 ) -> None:

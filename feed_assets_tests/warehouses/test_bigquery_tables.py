@@ -35,11 +35,6 @@ def warehouse(client: bigquery.Client) -> BigQueryWarehouse:
     return BigQueryWarehouse(client)
 
 
-@pytest.fixture
-def orders(dataset: str) -> Table:
-    return Table(dataset, "orders")
-
-
 def store(
     warehouse: BigQueryWarehouse, orders: Table, rows: pa.Table = ROWS, attempt: str = "1"
 ) -> Stored:

@@ -30,11 +30,6 @@ from feed_assets_tests.support.storing import store_shard
 DAYS = [date(2020, 1, day) for day in range(1, 32)]
 
 
-@pytest.fixture
-def orders(dataset: str) -> Table:
-    return Table(dataset, "orders")
-
-
 def store(warehouse: Warehouse, table: Table, day: date, rows: pa.Table | list[Any]) -> Stored:
     table_of = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows)
     return store_shard(warehouse, table, day, table_of, attempt=f"{day} {id(rows)}")

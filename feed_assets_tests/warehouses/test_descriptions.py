@@ -8,7 +8,6 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pytest
 from google.cloud import bigquery
 
 from feed_assets.schema.arrow_metadata import keyed_field
@@ -52,11 +51,6 @@ IN_BIGQUERY = {
     "customer.id": "The CRM's number of them.",
     "payload": "What the shop sent.",
 }
-
-
-@pytest.fixture
-def orders(dataset: str) -> Table:
-    return Table(dataset, "orders")
 
 
 def store(warehouse: Warehouse, orders: Table, said: Mapping[str, str], attempt: str = "1") -> None:

@@ -78,11 +78,6 @@ def import_day(
         return store(delivery, warehouse, attempt=f"{day} {attempt}")
 
 
-@pytest.fixture
-def orders(dataset: str) -> Table:
-    return Table(dataset, "orders")
-
-
 def columns_by_key(warehouse: Warehouse, table: Table) -> dict[str, str]:
     return dict(_paths(warehouse.known(table).columns, (), ()))
 

@@ -33,11 +33,6 @@ from feed_assets_tests.support.latest_orders import (
 from feed_assets_tests.support.storing import store_shard
 
 
-@pytest.fixture
-def orders(dataset: str) -> Table:
-    return Table(dataset, "orders")
-
-
 def test_the_latest_state_of_the_example_is_its_snapshot(
     warehouse: Warehouse, orders: Table
 ) -> None:

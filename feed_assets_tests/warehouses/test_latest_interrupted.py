@@ -34,11 +34,6 @@ from feed_assets_tests.support.latest_orders import (
 )
 
 
-@pytest.fixture
-def orders(dataset: str) -> Table:
-    return Table(dataset, "orders")
-
-
 def test_in_bigquery_the_tables_are_clustered_described_labelled_and_stay(
     bigquery: Emulator, orders: Table
 ) -> None:

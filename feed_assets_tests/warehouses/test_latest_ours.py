@@ -23,11 +23,6 @@ from feed_assets_tests.support.latest_orders import (
 )
 
 
-@pytest.fixture
-def orders(dataset: str) -> Table:
-    return Table(dataset, "orders")
-
-
 def test_somebody_elses_view_is_never_replaced(warehouse: Warehouse, orders: Table) -> None:
     """In BigQuery a label tells, in DuckDB a comment; somebody's own view has neither."""
     store(warehouse, orders, DAYS[0], [N1])

@@ -95,11 +95,6 @@ def rows_of(emulator: Emulator, orders: Table) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if value is not None} for row in found]
 
 
-@pytest.fixture
-def orders(dataset: str) -> Table:
-    return Table(dataset, "orders")
-
-
 class Uploads:
     """A fault that lets uploads pass only once `together` of them have arrived."""
 

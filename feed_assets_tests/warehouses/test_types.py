@@ -48,11 +48,6 @@ TYPES: dict[str, tuple[pa.DataType, list[Any]]] = {
 TOLD = {"any": "JSON", "place": "GEOGRAPHY"}
 
 
-@pytest.fixture
-def orders(dataset: str) -> Table:
-    return Table(dataset, "orders")
-
-
 def rows_of_all_types() -> pa.Table:
     """At the top, in a RECORD, in an array, in a RECORD in an array."""
     flat = pa.table({name: pa.array(values, kind) for name, (kind, values) in TYPES.items()})
