@@ -44,9 +44,9 @@ def main() -> None:
             print(f"| {kind} | {megabytes} | {found['seconds']:.1f} | {found['peak']:.0f} |")
 
 
-def of_size(path: Path, kind: str, size: int) -> None:
+def of_size(path: Path, kind: str, size: int, seed_rows: int = _SEED_ROWS) -> None:
     """Write a feed of at least that many bytes: the same rows again and again."""
-    (feeds.nested if kind == "nested" else feeds.flat)(path, _SEED_ROWS)
+    (feeds.nested if kind == "nested" else feeds.flat)(path, seed_rows)
     rows = path.read_bytes()
     if kind == "document":
         rows = rows[:-1].replace(b"\n", b",\n") + b","
