@@ -84,6 +84,9 @@ def test_an_error_is_found_in_a_request_of_a_shape_that_has_passed() -> None:
     api("bigquery.v2").check("POST", tables, encoded({"expirationTime": "1"}))
     with pytest.raises(NotInApi, match="is no string"):
         api("bigquery.v2").check("POST", tables, encoded({"expirationTime": "soon"}))
+    api("bigquery.v2").check("POST", JOBS, encoded(load(columnNameCharacterMap="V1")))
+    with pytest.raises(NotInApi, match="is no string"):
+        api("bigquery.v2").check("POST", JOBS, encoded(load(columnNameCharacterMap="")))
 
 
 def test_the_job_of_an_upload_in_two_parts_is_checked() -> None:

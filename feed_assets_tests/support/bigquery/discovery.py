@@ -156,7 +156,8 @@ def _shape(value: Any) -> Any:
         found = [_shape(each) for each in value]
         return [each for at, each in enumerate(found) if each not in found[:at]]
     if isinstance(value, str):
-        return value if re.fullmatch(r"[A-Z_]+", value) else bool(re.fullmatch(r"-?\d+", value))
+        constant = re.fullmatch(r"[A-Z_][A-Z0-9_]*", value)  # V1 too
+        return value if constant else bool(re.fullmatch(r"-?\d+", value))
     return type(value).__name__
 
 

@@ -115,7 +115,13 @@ def test_an_update_changes_description_labels_and_expiration(
 
 
 @pytest.mark.parametrize(
-    ("names", "value"), [("STRICT", "x"), ("V2", "x"), ("V1", None), ("", None)]
+    ("names", "value"),
+    [
+        ("STRICT", "x"),
+        ("V2", "x"),
+        ("V1", None),
+        ("COLUMN_NAME_CHARACTER_MAP_UNSPECIFIED", None),
+    ],
 )
 def test_a_flexible_name_is_null_where_a_load_or_its_project_renames_it(
     client: bigquery.Client, dataset: str, names: str, value: str | None
