@@ -19,7 +19,7 @@ from feed_assets_tests.support.dagster.running import SHOP_DAYS, RunningDagster,
 
 pytestmark = [
     pytest.mark.timeout(900),  # beside other tests, a run takes a minute to start
-    pytest.mark.xdist_group("one Dagster"),
+    pytest.mark.xdist_group("services"),
 ]
 
 FIRST, BAD, LAST = SHOP_DAYS[0], SHOP_DAYS[8], SHOP_DAYS[-1]

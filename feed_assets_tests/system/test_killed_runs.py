@@ -26,7 +26,7 @@ from feed_assets_tests.support.dagster.running import RunningDagster
 from feed_assets_tests.support.project_copy import PROJECT
 from feed_assets_tests.support.servers.feed import Answer, FeedServer, feed_server, lines
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("one Dagster")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("services")]
 FEED = "crm_orders_snapshot"
 
 

@@ -36,7 +36,7 @@ from feed_assets_tests.support.servers.feed import Answer, feed_server, lines
 
 pytestmark = [
     pytest.mark.timeout(600),  # beside other tests, a run takes a minute to start
-    pytest.mark.xdist_group("production"),
+    pytest.mark.xdist_group("services"),  # one after the other: beside them, others compute
 ]
 
 INSTANCE = yaml.safe_load((DEPLOY / "dagster.yaml").read_text())

@@ -16,7 +16,7 @@ from feed_assets_tests.support.dagster.running import RunningDagster
 
 pytestmark = [
     pytest.mark.timeout(900),  # beside other tests, a run takes a minute to start
-    pytest.mark.xdist_group("one Dagster"),
+    pytest.mark.xdist_group("services"),
 ]
 
 DAYS = [f"2020-01-{day}" for day in range(10, 21)]
