@@ -17,7 +17,7 @@ dev: setup ## the Dagster UI with your own feeds; PORT=3001, say
 test: setup ## every test; the first time, installs a browser and compiles the SQL analyzer
 	@$(BIN)/python -m feed_assets_tests.support.dagster.browser
 	@$(BIN)/python -m feed_assets_tests.support.bigquery.zetasql_module
-	$(BIN)/pytest -n 3 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 test-unit: setup ## the tests that start no process, no emulator and no Dagster
 	$(BIN)/pytest -n 2 -p feed_assets_tests.support.unit_layer -m "not process" feed_assets_tests/unit
