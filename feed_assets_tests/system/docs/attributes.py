@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from inspect import cleandoc
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -54,7 +55,7 @@ def written() -> str:
     parts = [HEAD, FEED, *_table(Feed)]
     for name, field in Feed.model_fields.items():
         for model in _models(field.annotation):
-            parts += [f"\n### {name}\n\n{(model.__doc__ or '').strip()}\n", *_table(model)]
+            parts += [f"\n### {name}\n\n{cleandoc(model.__doc__ or '')}\n", *_table(model)]
     return "".join([*parts, ALERTS, *_table(Alerts)])
 
 

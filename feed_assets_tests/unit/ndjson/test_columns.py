@@ -183,7 +183,7 @@ PRIVATE = "ada@example.org"
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (f'{{"email":"{PRIVATE}",}}', "line 2 is not JSON (expecting property name enclosed in "),
+        (f'{{"email":"{PRIVATE}" 1}}', "line 2 is not JSON (expecting ',' delimiter "),
         (f'{{"x":{{"{PRIVATE}":1,"{PRIVATE}":2}}}}', "line 2 has a key twice in one object"),
         (f'{{"at":"{PRIVATE}"}}', "line 2 has a value in column at that is not DATE"),
         (f'["{PRIVATE}"]', "line 2 is not a JSON object (got an array)"),
