@@ -78,12 +78,6 @@ def resumable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("google.cloud.bigquery.client._MAX_MULTIPART_SIZE", 0)
 
 
-@pytest.fixture
-def in_one_request(monkeypatch: pytest.MonkeyPatch, resumable: None) -> None:
-    """Upload small files as they are: together with their job, in one request."""
-    monkeypatch.setattr("google.cloud.bigquery.client._MAX_MULTIPART_SIZE", 5 << 20)
-
-
 class Scene:
     """A table of one kind, with the rows of an import before (but for a first shard)."""
 
@@ -443,58 +437,37 @@ def failed(job: Any, reason: str) -> Any:
 
 DONE = [name for name, job in JOBS.items() if not job.ends]
 FAILING = [name for name, job in JOBS.items() if job.ends]
+WAYS = {
+    "a snapshot": ("snapshot", "send upload"),
+    "a shard": ("shard", "send upload"),
+    "a small file": ("snapshot", "upload"),  # in one request, without a session
+}
+"""The kind of table, and the call that brings its rows."""
+LOADS = [
+    pytest.param(*WAYS[way], names, id=f"{way}: {', '.join(names)}")
+    for way in WAYS
+    for names in [*([name] for name in DONE), FAILING]
+    if not (way == "a small file" and "session" in names[0])
+]
 
 
-@pytest.mark.parametrize("kind", ["snapshot", "shard"])
-@pytest.mark.parametrize("name", DONE)
-def test_a_load_job_that_goes_wrong_is_done_once(
-    name: str,
+@pytest.mark.parametrize(("kind", "upload", "names"), LOADS)
+def test_a_load_job_that_goes_wrong_is_done_once_or_is_a_sentence(
     kind: str,
+    upload: str,
+    names: Sequence[str],
     bigquery: Emulator,
     proxy: FaultProxy,
     dataset: str,
     waited: Callable[[], float],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Those that fail change nothing, so they share a table."""
+    if upload == "upload":
+        monkeypatch.setattr("google.cloud.bigquery.client._MAX_MULTIPART_SIZE", 5 << 20)
     scene = Scene(kind, bigquery, dataset)
-    check_job(name, scene, proxy, waited)
-    scene.check_after()
-
-
-@pytest.mark.parametrize("kind", ["snapshot", "shard"])
-def test_a_load_job_that_fails_is_a_sentence_and_no_change(
-    kind: str,
-    bigquery: Emulator,
-    proxy: FaultProxy,
-    dataset: str,
-    waited: Callable[[], float],
-) -> None:
-    scene = Scene(kind, bigquery, dataset)
-    for name in FAILING:
-        check_job(name, scene, proxy, waited)
-    scene.check_after()
-
-
-@pytest.mark.usefixtures("in_one_request")
-@pytest.mark.parametrize("name", [name for name in DONE if "session" not in name])
-def test_a_load_job_of_a_small_file_that_goes_wrong_is_done_once(
-    name: str,
-    bigquery: Emulator,
-    proxy: FaultProxy,
-    dataset: str,
-    waited: Callable[[], float],
-) -> None:
-    scene = Scene("snapshot", bigquery, dataset)
-    check_job(name, scene, proxy, waited, upload="upload")
-    scene.check_after()
-
-
-@pytest.mark.usefixtures("in_one_request")
-def test_a_load_job_of_a_small_file_that_fails_is_a_sentence_and_no_change(
-    bigquery: Emulator, proxy: FaultProxy, dataset: str, waited: Callable[[], float]
-) -> None:
-    scene = Scene("snapshot", bigquery, dataset)
-    for name in FAILING:
-        check_job(name, scene, proxy, waited, upload="upload")
+    for name in names:
+        check_job(name, scene, proxy, waited, upload)
     scene.check_after()
 
 
@@ -503,7 +476,7 @@ def check_job(
     scene: Scene,
     proxy: FaultProxy,
     waited: Callable[[], float],
-    upload: str = "send upload",
+    upload: str,
 ) -> None:
     """Import while load jobs go wrong; calls named `upload` bring their rows."""
     job = JOBS[name]
