@@ -67,8 +67,8 @@ def addresses(variable: str) -> Sequence[Address]:
         token = _statuses.set([])
         try:
             service = apprise.Apprise.instantiate(url, suppress_exceptions=True)
-        except Exception:  # noqa: BLE001  (URL parsers of some hundred services raise anything, with the URL in it)
-            service = None
+        except Exception:  # noqa: BLE001 - parsers of some hundred services raise anything
+            service = None  # the error has the URL in it, which is secret
         finally:
             _statuses.reset(token)
         if service is None:

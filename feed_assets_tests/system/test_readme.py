@@ -194,24 +194,24 @@ def test_dg_check_points_at_a_mistake_by_file_line_and_attribute(project_copy: P
     mistaken = project_copy / "feed_assets" / "defs" / "crm_orders" / "defs.yaml"
     mistaken.write_text(mistaken.read_text().replace("dataset: crm", "datset: crm"))
 
-    status, said = run_command(".venv/bin/dg check defs", project_copy)
+    status, printed = run_command(".venv/bin/dg check defs", project_copy)
 
     assert status != 0
     line = mistaken.read_text().partition("datset")[0].count("\n") + 1
-    assert f"crm_orders/defs.yaml:{line}" in said
-    assert "datset" in said
+    assert f"crm_orders/defs.yaml:{line}" in printed
+    assert "datset" in printed
 
 
 def test_dg_scaffold_writes_yaml_that_dg_accepts(project_copy: Path) -> None:
     scaffold = [command for command in COMMANDS if "scaffold" in command]
     assert len(scaffold) == 2
     for command in scaffold:
-        status, said = run_command(command, project_copy)
-        assert status == 0, said
-    status, said = run_command(".venv/bin/dg check defs", project_copy)
+        status, printed = run_command(command, project_copy)
+        assert status == 0, printed
+    status, printed = run_command(".venv/bin/dg check defs", project_copy)
 
-    assert "All component YAML validated successfully" in said, said
-    assert "All definitions loaded successfully" in said, said
+    assert "All component YAML validated successfully" in printed, printed
+    assert "All definitions loaded successfully" in printed, printed
     written = (project_copy / "feed_assets" / "defs" / "shop_orders" / "defs.yaml").read_text()
     assert written == feed_yaml("shop_orders")
     for attribute in Feed.model_fields:
@@ -268,6 +268,6 @@ def test_a_preview_prints_what_the_readme_shows(project_copy: Path) -> None:
     (project_copy / "orders.ndjson").write_text(blocks("json")[1])
     (command,) = (each for each in COMMANDS if "preview" in each)
     with start_command(command, project_copy) as preview:
-        said, _ = preview.communicate(timeout=60)
+        printed, _ = preview.communicate(timeout=60)
 
-    assert said in blocks("")
+    assert printed in blocks("")

@@ -1,4 +1,4 @@
-"""What happens to the latest state beside other runs, in BigQuery, and after a kill."""
+"""The latest state in BigQuery, beside other runs, and after a kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is not ours is never replaced by the latest state."""
+"""The latest state never replaces a view or a table of somebody else."""
 
 from __future__ import annotations
 

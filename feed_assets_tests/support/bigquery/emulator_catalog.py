@@ -1,4 +1,4 @@
-"""What the corrected emulator knows of tables, and its DuckDB."""
+"""Catalog of the corrected emulator: tables, their properties, and their rows in DuckDB."""
 
 import tempfile
 from datetime import UTC, datetime, timedelta

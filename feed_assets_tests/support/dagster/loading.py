@@ -1,4 +1,4 @@
-"""What the code location of this project's feeds costs, and has: programs for support/warm.py."""
+"""Programs for support/warm.py: count the calls that loading all feeds takes, list the assets."""
 
 from __future__ import annotations
 

