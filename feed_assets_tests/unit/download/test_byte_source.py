@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -104,15 +105,25 @@ def test_a_reader_that_waits_is_woken_when_the_source_is_closed() -> None:
     assert [str(failure) for failure in found] == ["the feed's file is closed"]
 
 
+def open_temp_files() -> set[tuple[str, str]]:
+    """Return the unnamed files of this process; threads of other tests may close theirs."""
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            found.add((number, os.readlink(f"/proc/self/fd/{number}")))
+    return {(number, link) for number, link in found if link.endswith("(deleted)")}
+
+
 def test_a_source_leaves_no_file_open() -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_temp_files()
     for _ in range(9):
         with unnamed_temp_file() as file:
             arriving = GrowingByteSource(file)
             arriving.write(b"orders")
             arriving.end()
+            assert open_temp_files() - before
             arriving.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert not open_temp_files() - before
 
 
 @pytest.mark.process
