@@ -146,8 +146,8 @@ def test_the_step_to_bigquery_imports_a_feed_of_this_page(
         declare_readmes_feeds(project_copy)
         feed = project_copy / "feed_assets" / "defs" / "orders" / "defs.yaml"
         feed.write_text(feed.read_text().replace("https://example.com/feed.ndjson", server.url))
-        (variable,) = shlex.split(exported)[1:]
-        environment = dict([variable.split("=", 1)], BIGQUERY_EMULATOR_HOST=bigquery.url)
+        name, _, warehouse = shlex.split(exported)[1].partition("=")
+        environment = {name: warehouse, "BIGQUERY_EMULATOR_HOST": bigquery.url}
         for command in (checked, ".venv/bin/dg launch --assets orders"):
             status, printed = run_command(command, project_copy, environment)
             assert status == 0, printed
