@@ -90,12 +90,12 @@ def send(
 
     Messages not sent within `seconds` count as failed. Raises nothing.
     """
-    sent = {address.label: SendResult() for address in to}
+    results = {address.label: SendResult() for address in to}
     deadline = time.monotonic() + seconds
     threads = [
         Thread(
             target=_send_all,
-            args=(address, messages.get(address.label, ()), sent[address.label], deadline),
+            args=(address, messages.get(address.label, ()), results[address.label], deadline),
             name=f"alerts to {address.label}",
             daemon=True,
         )
@@ -106,24 +106,26 @@ def send(
     for thread in threads:
         thread.join(max(0, deadline - time.monotonic()))
     # Copies, because threads past the deadline may still write
-    return {label: SendResult(list(each.done), dict(each.failed)) for label, each in sent.items()}
+    return {
+        label: SendResult(list(each.done), dict(each.failed)) for label, each in results.items()
+    }
 
 
 def _send_all(
-    address: Address, messages: Sequence[tuple[int, Message]], sent: SendResult, deadline: float
+    address: Address, messages: Sequence[tuple[int, Message]], result: SendResult, deadline: float
 ) -> None:
     refused = 0
     for place, message in messages:
         if refused == MAX_REFUSALS or time.monotonic() > deadline:
             return
-        sent.failed[place] = "timeout"  # until it is sent
+        result.failed[place] = "timeout"  # until it is sent
         why = _send(address, message)
         if why is None:
-            sent.done.append(place)
-            del sent.failed[place]
+            result.done.append(place)
+            del result.failed[place]
             refused = 0
         else:
-            sent.failed[place] = why
+            result.failed[place] = why
             refused += 1
 
 

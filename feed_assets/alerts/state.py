@@ -126,13 +126,13 @@ class State(BaseModel):
     def _open(self, alert: OpenAlert) -> None:
         """Add an alert; its items leave the older alerts."""
         new = unpack(alert.items)
-        kept = [
+        others = [
             self._without_items(each, new)
             if (each.asset, each.late) == (alert.asset, alert.late)
             else each
             for each in self.open_alerts
         ]
-        self.open_alerts = [each for each in [*kept, alert] if each.items]
+        self.open_alerts = [each for each in [*others, alert] if each.items]
 
     def resolve(self, asset: str, done: set[str]) -> tuple[set[str], bool]:
         """Mark an asset's items as resolved; close the alerts that have no other items left.
@@ -142,7 +142,7 @@ class State(BaseModel):
         """
         resolved: set[str] = set()
         only_late = True
-        kept: list[OpenAlert] = []
+        still_open: list[OpenAlert] = []
         days = {item for item in done if not item.startswith("check ")}
         for each in self.open_alerts:
             items = unpack(each.items)
@@ -152,14 +152,14 @@ class State(BaseModel):
                 else items & done
             )
             if each.asset != asset or not newly_resolved:
-                kept.append(each)
+                still_open.append(each)
             elif rest := items - newly_resolved:
                 so_far = pack(unpack(each.resolved) | newly_resolved)
-                kept.append(each.model_copy(update={"items": pack(rest), "resolved": so_far}))
+                still_open.append(each.model_copy(update={"items": pack(rest), "resolved": so_far}))
             else:
                 resolved |= unpack(each.resolved) | newly_resolved
                 only_late = only_late and each.late
-        self.open_alerts = kept
+        self.open_alerts = still_open
         return resolved, only_late
 
     def has_open_alert(self, asset: str, item: str) -> bool:
@@ -192,38 +192,38 @@ class State(BaseModel):
             for label in to
         }
 
-    def record_results(self, sent: Mapping[str, SendResult], now: datetime) -> Sequence[str]:
+    def record_results(self, results: Mapping[str, SendResult], now: datetime) -> Sequence[str]:
         """Remove the messages that were sent or are too old. Return log lines about failures."""
         logged: list[str] = []
-        kept: list[Pending] = []
+        unsent: list[Pending] = []
         for place, pending in enumerate(self.outbox):
             rest = []
             for label in pending.to:
-                if label not in sent:
+                if label not in results:
                     logged.append(
                         f"{pending.title!r} was not sent to {label}, which is no longer configured"
                     )
-                elif place not in sent[label].done:
+                elif place not in results[label].done:
                     rest.append(label)
-                    why = sent[label].failed.get(place, "messages before it failed")
+                    why = results[label].failed.get(place, "messages before it failed")
                     logged.append(f"{pending.title!r} could not be sent to {label}: {why}")
             if rest and now - pending.since >= RESEND_PERIOD:
                 logged.append(f"{pending.title!r} is dropped after {RESEND_PERIOD.days} day")
             elif rest:
                 tried = {"to": tuple(rest), "tries": pending.tries + 1}
-                kept.append(pending.model_copy(update=tried))
+                unsent.append(pending.model_copy(update=tried))
         logged.extend(
             f"{pending.title!r} is dropped: {MAX_PENDING} newer messages wait"
-            for pending in kept[:-MAX_PENDING]
+            for pending in unsent[:-MAX_PENDING]
         )
-        self.outbox = kept[-MAX_PENDING:]
+        self.outbox = unsent[-MAX_PENDING:]
         return logged
 
     def outcome(
-        self, titles: Sequence[str], sent: Mapping[str, SendResult], repeated: Sequence[str]
+        self, titles: Sequence[str], results: Mapping[str, SendResult], repeated: Sequence[str]
     ) -> str:
         """Summarize a tick: messages sent and not sent, repeated failures, runs to wait for."""
-        reached = {place for each in sent.values() for place in each.done}
+        reached = {place for each in results.values() for place in each.done}
         received = [title for place, title in enumerate(titles) if place in reached]
         unsent = [pending.title for pending in self.outbox]
         parts = [f"sent: {', '.join(received)}"] if received else []

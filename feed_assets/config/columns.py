@@ -124,10 +124,10 @@ def check_roles(
             why = "no order" if role == "as updated_at" else "no values to compare"
             raise ValueError(f"has {path} {role}, which columns hashes, and a hash has {why}")
     for path in types:
-        if path not in selection.rename and (sent := selection.original(path)) != path:
+        if path not in selection.rename and (original := selection.original(path)) != path:
             raise ValueError(
-                f"has a type for {path}, which is the new name of {sent}; types name columns as "
-                f"the feed does: {sent}"
+                f"has a type for {path}, which is the new name of {original}; types name columns "
+                f"as the feed does: {original}"
             )
         if not selection.keeps(path):
             raise ValueError(f"has a type for {path}, which columns leaves out; take one out")

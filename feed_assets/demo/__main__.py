@@ -102,8 +102,8 @@ def import_all() -> None:
             )
             for event in result.all_events:
                 if event.is_step_failure:
-                    said = event.step_failure_data.user_failure_data
-                    sys.exit(f"{said.description if said else event.message}")
+                    failure = event.step_failure_data.user_failure_data
+                    sys.exit(f"{failure.description if failure else event.message}")
 
 
 def show(warehouse: Warehouse) -> None:

@@ -72,14 +72,14 @@ def check_columns(feed: Feed, reading: Reading) -> tuple[CheckResult, ...]:
 
 
 def check_stored(
-    stored: Stored, sent: int, bad_lines: int, wildcard_problem: str | None = None
+    stored: Stored, in_feed: int, bad_lines: int, wildcard_problem: str | None = None
 ) -> tuple[CheckResult, ...]:
-    """Compare the stored rows with the `sent` rows and `bad_lines`, and the columns with before."""
-    numbers = {"rows sent": sent + bad_lines, "rows stored": stored.rows, "bad lines": bad_lines}
-    summary = f"{stored.rows} of {sent + bad_lines} rows are stored"
+    """Compare the stored rows with those in the feed, and the columns with before."""
+    numbers = {"rows sent": in_feed + bad_lines, "rows stored": stored.rows, "bad lines": bad_lines}
+    summary = f"{stored.rows} of {in_feed + bad_lines} rows are stored"
     if bad_lines:
         summary = f"{summary}; {bad_lines} bad lines were accepted (max_bad_lines)"
-    complete = stored.rows == sent
+    complete = stored.rows == in_feed
     rows = CheckResult("rows", complete and not bad_lines, summary, not complete, numbers)
     changes = [f"{path} is new, {column}" for path, column in stored.added.items()]
     changes += [f"{path} was {old} and is {new}" for path, (old, new) in stored.changed.items()]

@@ -65,8 +65,8 @@ def without_empty(strings: pa.Array) -> pa.Array:
     """Return the strings with null for each empty one."""
     offsets = np.frombuffer(strings.buffers()[1], np.int32)
     offsets = offsets[strings.offset : strings.offset + len(strings) + 1]
-    kept = np.packbits((np.diff(offsets) > 0) & flags(strings.is_valid()), bitorder="little")
-    buffers = [pa.py_buffer(kept), pa.py_buffer(offsets), strings.buffers()[2]]
+    valid = np.packbits((np.diff(offsets) > 0) & flags(strings.is_valid()), bitorder="little")
+    buffers = [pa.py_buffer(valid), pa.py_buffer(offsets), strings.buffers()[2]]
     return pa.Array.from_buffers(strings.type, len(strings), buffers)
 
 

@@ -249,8 +249,8 @@ def _convert_all(
         converter.limit.check(cells)
     built.finish()
     batches = []
-    for rows, kept, at in pieces:
-        arrays = kept if at is None else {**kept, **_arrays_by_name(built.read(at))}
+    for rows, reused, at in pieces:
+        arrays = reused if at is None else {**reused, **_arrays_by_name(built.read(at))}
         batch = pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)
         batches += [batch.slice(first, _BATCH_ROWS) for first in range(0, rows, _BATCH_ROWS)]
     return pa.Table.from_batches(batches, schema)

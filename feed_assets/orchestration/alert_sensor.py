@@ -108,16 +108,16 @@ def alert_sensor(
         labels = [address.label for address in to]
         tick = _Tick(context, alerts, state, labels, now)
         tick.evaluate(feeds)
-        sent: dict[str, SendResult] = {}
+        results: dict[str, SendResult] = {}
         titles = [pending.title for pending in state.outbox]
         if titles and to:
-            sent = dict(send(to, state.to_send(labels), SEND_SECONDS))
-        for line in state.record_results(sent, now):
+            results = dict(send(to, state.to_send(labels), SEND_SECONDS))
+        for line in state.record_results(results, now):
             context.log.error(line)
         context.update_cursor(state.model_dump_json())
         if not to:
             return dg.SkipReason(f"{alerts.urls_env} is not set; no alert is sent")
-        return dg.SkipReason(state.outcome(titles, sent, tick.repeated))
+        return dg.SkipReason(state.outcome(titles, results, tick.repeated))
 
     return alert
 
@@ -185,19 +185,19 @@ class _Tick:
 
     def _report_waiting(self, assets: set[str]) -> None:
         """Report the failed runs whose wait is over; those of a backfill in one message."""
-        kept: list[Waiting] = []
+        still_waiting: list[Waiting] = []
         together: dict[str, list[Waiting]] = {}
         for each in self.state.waiting:
             run = self.instance.get_run_by_id(each.run)
             if run is None or run.tags.get(RETRY):  # the retry is a run of its own
                 continue
             if _will_be_retried(run) and self.now - each.since < RETRY_PATIENCE:
-                kept.append(each)
+                still_waiting.append(each)
             else:
                 together.setdefault(each.backfill, []).append(each)
         for backfill, waited in together.items():
             if backfill and self._is_running(backfill, waited):
-                kept.extend(waited)
+                still_waiting.extend(waited)
                 continue
             read = [
                 read_run(self.instance, run, assets)
@@ -211,7 +211,7 @@ class _Tick:
             else:
                 for outcome in read:
                     self._report(list(self._unresolved(outcome)), self._run(outcome))
-        self.state.waiting = kept
+        self.state.waiting = still_waiting
 
     def _unresolved(self, outcome: RunOutcome) -> Iterator[Problem]:
         """Yield the run's problems, without days that were imported after it ended."""

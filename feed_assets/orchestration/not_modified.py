@@ -60,11 +60,11 @@ def last_import(
             return None
     from feed_assets.download import Validators
 
-    kept = {name: recorded[name] for name in KEPT}
+    shown = {name: recorded[name] for name in KEPT}
     plain = {name: recorded[name].value for name in (HASH, ROWS)}
     return LastImport(
         Validators(state.get("etag"), state.get("last_modified")),
-        {**kept, **plain, "unchanged": True},
+        {**shown, **plain, "unchanged": True},
     )
 
 

@@ -83,7 +83,7 @@ def _preview(request: PreviewRequest, feed: Feed, mask: SecretMask) -> Preview:
     with ProgressBar() as bar, open_input(request, feed, options, bar, mask) as rows:
         reading = rows.reading
         stored = columns_of(with_text_types(reading.table, reading.types).schema)
-        sent = reading.columns
+        in_feed = reading.columns
         return Preview(
             shown=rows.shown,
             feed=feed,
@@ -98,7 +98,7 @@ def _preview(request: PreviewRequest, feed: Feed, mask: SecretMask) -> Preview:
             warnings=list(_warnings(request, feed, rows)),
             findings=findings(rows, options),
             suggestions=suggestions(
-                sent,
+                in_feed,
                 reading.table,
                 b"" if feed.selection.is_private else rows.source.read(0, OFFSETS_BYTES),
             ),

@@ -48,7 +48,7 @@ _DECIMAL = r"^-?(?:0|[1-9][0-9]*)\.[0-9]+$"
 class _Text:
     """A STRING column: its path in the feed, in the table (None inside arrays), its values."""
 
-    sent: str
+    source: str
     stored: tuple[str, ...] | None
     observed: Observed
 
@@ -62,7 +62,7 @@ class _Text:
 
     @property
     def is_string(self) -> str:
-        return f"{escape(self.sent)} is STRING"
+        return f"{escape(self.source)} is STRING"
 
 
 def findings(rows: PreviewInput, options: Options) -> list[Finding]:
@@ -75,13 +75,13 @@ def _texts(
     columns: Sequence[Column], parent: str, stored: tuple[str, ...] | None
 ) -> Iterator[_Text]:
     for column in columns:
-        sent, observed, of = f"{parent}{column.key}", column.observed, column.type
+        source, observed, of = f"{parent}{column.key}", column.observed, column.type
         path = None if stored is None else (*stored, column.name)
         if of is not None and pa.types.is_list(of):
             of, observed, path = of.value_type, observed.elements or observed, None
-        yield from _texts(column.fields, f"{sent}.", path)
+        yield from _texts(column.fields, f"{source}.", path)
         if of == pa.string() and column.declared is None:
-            yield _Text(sent, path, observed)
+            yield _Text(source, path, observed)
 
 
 def _finding(text: _Text, rows: PreviewInput) -> Finding | None:
@@ -110,9 +110,9 @@ def _missing_or_formatted(text: _Text, path: tuple[str, ...], rows: PreviewInput
     options = [f"--null-value {json.dumps(each, ensure_ascii=False)}" for each in values.nulls]
     if formats := _formats(text, values):
         first, *others = formats
-        makes = " ".join([*options, _type_option(text.sent, first)])
+        makes = " ".join([*options, _type_option(text.source, first)])
         other = "".join(
-            f"; {_type_option(text.sent, each)} accepts all values as well, so ask which one is "
+            f"; {_type_option(text.source, each)} accepts all values as well, so ask which one is "
             f"right"
             for each in others
         )
@@ -120,7 +120,7 @@ def _missing_or_formatted(text: _Text, path: tuple[str, ...], rows: PreviewInput
             f"{text.is_string}: its values are times such as {_quoted(values.sample[0])}; {makes} "
             f"makes it {declared_name(first)}{other}",
             null_values=tuple(values.nulls),
-            suggested_type=(text.sent, first),
+            suggested_type=(text.source, first),
         )
     otherwise = _type_without(text, {ValueKind.TEXT})
     if not values.are_typed or not otherwise or values.first_missing is None:
@@ -133,7 +133,7 @@ def _missing_or_formatted(text: _Text, path: tuple[str, ...], rows: PreviewInput
         f"{text.is_string}: {values.missing:,} of {values.count:,} values {are} {named}{place}; "
         f"{' '.join(options)} makes it {otherwise}",
         null_values=tuple(values.nulls),
-        trial=Trial(text.sent, otherwise, _mixed(text, path, rows)),
+        trial=Trial(text.source, otherwise, _mixed(text, path, rows)),
     )
 
 
@@ -142,7 +142,7 @@ def _formats(text: _Text, values: TextValues) -> Sequence[Declared]:
     advice = advise(values.sample, TIMES)
     if advice is None or advice.declared is None or isinstance(advice.declared, str):
         return ()
-    if values.sample[0].isdigit() and not _TIME_NAME.search(text.sent):  # perhaps an id
+    if values.sample[0].isdigit() and not _TIME_NAME.search(text.source):  # perhaps an id
         return ()
     proposed = [advice.declared, *([advice.other] if advice.other else [])]
     return [each for each in proposed if values.all_fit(each)]
@@ -163,8 +163,8 @@ def _first_lines(text: _Text, unit: str) -> str:
 
 def _mixed(text: _Text, path: tuple[str, ...], rows: PreviewInput) -> Finding | None:
     unit = rows.reading.unit
-    held = dict.fromkeys(name.partition(" ")[0] for name in text.first_lines)
-    names = [name for name in held if name in PATTERNS]
+    kinds = dict.fromkeys(name.partition(" ")[0] for name in text.first_lines)
+    names = [name for name in kinds if name in PATTERNS]
     counts = Counter(dict.fromkeys([*names, _STRINGS], 0))
     for array in arrays_at(rows.reading.table, path):
         counts[_STRINGS] += len(array) - array.null_count
@@ -197,8 +197,8 @@ def _mixed(text: _Text, path: tuple[str, ...], rows: PreviewInput) -> Finding | 
         return Finding(plain)
     refused = counts.total() - counts[most]
     return Finding(
-        f"{plain}; --type {escape(text.sent)}={suggested_type} refuses these {unit}s",
-        trial=Trial(text.sent, suggested_type, Finding(plain), refused),
+        f"{plain}; --type {escape(text.source)}={suggested_type} refuses these {unit}s",
+        trial=Trial(text.source, suggested_type, Finding(plain), refused),
     )
 
 
@@ -208,8 +208,8 @@ def _quoted_numbers(text: _Text, path: tuple[str, ...], most: str, rows: Preview
         return Finding(
             f"{text.is_string}: some of its numbers are in quotes, "
             f"{_first_lines(text, rows.reading.unit)}; "
-            f"--type {escape(text.sent)}={suggested_type} accepts both",
-            suggested_type=(text.sent, suggested_type),
+            f"--type {escape(text.source)}={suggested_type} accepts both",
+            suggested_type=(text.source, suggested_type),
         )
     return Finding(f"{text.is_string}: {_first_lines(text, rows.reading.unit)}")
 
@@ -266,8 +266,8 @@ def _decimals_in_quotes(text: _Text, rows: PreviewInput) -> Finding | None:
         return None
     return Finding(
         f"{text.is_string}: all its numbers are in quotes; "
-        f"--type {escape(text.sent)}={suggested_type} makes them numbers",
-        suggested_type=(text.sent, suggested_type),
+        f"--type {escape(text.source)}={suggested_type} makes them numbers",
+        suggested_type=(text.source, suggested_type),
     )
 
 

@@ -31,17 +31,17 @@ class TableRewriter:
     def _members(
         self, names: list[str], arrays: list[pa.Array], rules: ColumnRules
     ) -> dict[str, pa.Array]:
-        kept = {}
+        members = {}
         for name, array in zip(names, arrays, strict=True):
             if name in rules.hashed:
-                kept[name] = self._hashed(array)
+                members[name] = self._hashed(array)
             elif rules.is_left_out(name):
                 check_finite(array)
                 self.excluded.update([rules.excluded[name]] if name in rules.excluded else ())
             else:
                 inside, only = rules.nested.get(name, KEEP_ALL), rules.is_holder(name)
-                kept[name] = self._value(array, inside, only_inside=only)
-        return kept
+                members[name] = self._value(array, inside, only_inside=only)
+        return members
 
     def _value(self, array: pa.Array, rules: ColumnRules, *, only_inside: bool) -> pa.Array:
         of = array.type

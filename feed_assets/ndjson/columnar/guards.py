@@ -146,5 +146,5 @@ def _strip_lines(data: bytes, starts: Numbers, ends: Numbers) -> tuple[bytes, Nu
     numbers = np.flatnonzero(starts < ends)
     bounds = zip(starts[numbers].tolist(), ends[numbers].tolist(), strict=True)
     found = [data[start:end].strip(JSON_SPACE) for start, end in bounds]
-    kept = np.fromiter(map(bool, found), np.bool_, len(found))
-    return b"\n".join(filter(None, found)), numbers[kept]
+    not_blank = np.fromiter(map(bool, found), np.bool_, len(found))
+    return b"\n".join(filter(None, found)), numbers[not_blank]

@@ -157,9 +157,9 @@ class WitnessRows:
         )
         if elements.null_count:
             self.dropped_nulls[path] += elements.null_count
-            kept = np.zeros(len(elements), np.bool_)
-            kept[positions(elements)] = True
-            offsets = np.concatenate(([0], np.cumsum(kept)))[offsets].astype(np.int32)
+            present = np.zeros(len(elements), np.bool_)
+            present[positions(elements)] = True
+            offsets = np.concatenate(([0], np.cumsum(present)))[offsets].astype(np.int32)
             elements = elements.drop_null()
         buffers = [array.buffers()[0], pa.py_buffer(offsets)]
         to = pa.list_(elements.type)

@@ -71,7 +71,7 @@ class RowConverter:
         """Drop null elements, and empty ones unless of the type `empty_element`."""
 
         def convert(values: list[Any]) -> pa.Array:
-            kept = [
+            lists = [
                 None
                 if value is None
                 else [
@@ -82,11 +82,11 @@ class RowConverter:
                 ]
                 for value in values
             ]
-            flat = [each for value in kept if value for each in value]
+            flat = [each for value in lists if value for each in value]
             dropped = sum(len(value) for value in values if value) - len(flat)
             if dropped:
                 self.dropped_nulls[path] += dropped
-            return arrow_builders.lists(kept, of_elements(flat))
+            return arrow_builders.lists(lists, of_elements(flat))
 
         return _but_empty(convert, list)
 
