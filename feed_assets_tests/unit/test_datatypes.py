@@ -17,7 +17,7 @@ EACH = pytest.mark.parametrize("datatype", DATATYPES, ids=lambda each: each.name
 
 
 @EACH
-def test_a_type_survives_the_way_to_arrow_and_back(datatype: DataType) -> None:
+def test_a_type_survives_conversion_to_arrow_and_back(datatype: DataType) -> None:
     columns = (
         Column("c", datatype.name),
         Column("l", datatype.name, repeated=True),

@@ -52,7 +52,7 @@ def test_a_secret_is_masked_however_it_is_encoded(form: str, secret: str) -> Non
 
 
 @given(st.text(min_size=4, max_size=30), st.sampled_from(sorted(FORMS)))
-def test_so_is_any_secret(secret: str, form: str) -> None:
+def test_any_secret_is_masked_in_any_encoding(secret: str, form: str) -> None:
     encoded = FORMS[form](secret)
     masked = SecretMask([secret])(f"[{encoded}]")
     assert masked == "[***]" or encoded not in masked[1:-1].split("***")
@@ -71,7 +71,7 @@ def test_the_start_of_a_secret_is_masked_where_a_line_is_cut_off(at: int) -> Non
     assert "***… (max_bad_lines is 3" in str(failure)
 
 
-def test_texts_that_only_begin_like_a_secret_stay() -> None:
+def test_text_that_only_begins_like_a_secret_is_not_masked() -> None:
     mask = SecretMask(["feed_assets-hunter2"])
     assert mask("feed_assets cannot reach it") == "feed_assets cannot reach it"
 
@@ -104,7 +104,7 @@ BASIC = {"basic_auth": {"username_env": "CRM_USER", "password_env": "CRM_PASSWOR
         ({}, {"url": "https://e.com/f?date=20200120"}, "of 20200120", "of 20200120"),
     ],
 )
-def test_secrets_are_a_feeds_credentials_and_not_plain_words(
+def test_a_feeds_credentials_are_secrets_and_plain_words_are_not(
     monkeypatch: pytest.MonkeyPatch,
     environment: dict[str, str],
     attributes: dict[str, Any],

@@ -75,7 +75,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("text", "why"), REFUSED.items(), ids=map(ascii, REFUSED))
-def test_a_url_that_parsers_could_read_apart_is_refused(text: str, why: str) -> None:
+def test_a_url_that_two_parsers_could_read_differently_is_refused(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=r"^(has|is|cannot) .*" + why.replace("%", "%.*%25")) as no:
         Url.parse(f"http:{text}" if text.startswith("//") else text)
     assert "hunter2" not in str(no.value)
@@ -145,7 +145,9 @@ def test_a_reference_is_resolved(reference: str, target: str) -> None:
 
 
 @pytest.mark.parametrize("reference", REFUSED, ids=map(ascii, REFUSED))
-def test_so_is_a_reference_that_they_could_read_apart(reference: str) -> None:
+def test_a_reference_that_two_parsers_could_read_differently_never_changes_the_server(
+    reference: str,
+) -> None:
     with suppress(ValueError):  # "http:///x/" is a path where the base has that scheme
         assert BASE.join(reference).origin == BASE.origin
 
@@ -169,7 +171,7 @@ URLS = st.builds(
 @example("http://a.example/?@b.example")
 @example("http://a.example#@b.example/")
 @example("http://a.example?http://b.example/")
-def test_every_parser_finds_the_server_that_ours_finds(text: str) -> None:
+def test_every_parser_finds_the_same_server(text: str) -> None:
     try:
         url = Url.parse(text)
     except ValueError:
@@ -207,7 +209,7 @@ def test_every_parser_finds_the_server_that_ours_finds(text: str) -> None:
         ("http://127.0.0.1.example/", False),
     ],
 )
-def test_this_machine_is_known(url: str, loopback: bool) -> None:
+def test_loopback_addresses_are_recognized(url: str, loopback: bool) -> None:
     assert Url.parse(url).is_loopback is loopback
     assert is_private(Url.parse(url)) is loopback
     assert is_private(Url.parse(url.replace("http:", "https:")))

@@ -23,7 +23,9 @@ MESSAGE = Message(
 SECRET = "hunter2"
 
 
-def sent(to: Sequence[Address], *messages: Message, seconds: float = 60) -> dict[str, SendResult]:
+def send_results(
+    to: Sequence[Address], *messages: Message, seconds: float = 60
+) -> dict[str, SendResult]:
     numbered = list(enumerate(messages))
     return dict(send(to, {address.label: numbered for address in to}, seconds))
 
@@ -31,7 +33,7 @@ def sent(to: Sequence[Address], *messages: Message, seconds: float = 60) -> dict
 def test_a_webhook_and_a_mailbox_get_the_same_text(monkeypatch: pytest.MonkeyPatch) -> None:
     with webhook() as hook, mail_server() as mailbox:
         monkeypatch.setenv(VARIABLE, f"{hook.url}\n  {mailbox.url}")
-        assert sent(addresses(VARIABLE), MESSAGE) == {
+        assert send_results(addresses(VARIABLE), MESSAGE) == {
             "json": SendResult(done=[0]),
             "mailto": SendResult(done=[0]),
         }
@@ -60,7 +62,7 @@ def test_an_address_that_fails_does_not_affect_the_others(
         silent = f"json://127.0.0.1:{mute.getsockname()[1]}/{SECRET}?rto=0.2"
         gone = f"json://127.0.0.1:1/{SECRET}"
         monkeypatch.setenv(VARIABLE, f"{broken.url} {silent} {gone} {working.url}")
-        results = sent(addresses(VARIABLE), MESSAGE)
+        results = send_results(addresses(VARIABLE), MESSAGE)
     assert results == {
         "json": SendResult(failed={0: "it answered 403"}),
         "json 2": SendResult(failed={0: "it is not reachable, or refused the message"}),
@@ -77,7 +79,7 @@ def test_sending_stops_waiting_for_a_service_after_the_time_limit(
         silent = f"json://127.0.0.1:{mute.getsockname()[1]}/?rto=3"
         monkeypatch.setenv(VARIABLE, f"{silent} {hook.url}")
         to = addresses(VARIABLE)
-        results = sent(to, MESSAGE, seconds=1)
+        results = send_results(to, MESSAGE, seconds=1)
     assert results["json"] == SendResult(failed={0: "timeout"})
     assert results["json 2"] == SendResult(done=[0])
 
@@ -90,7 +92,7 @@ def test_an_exception_of_a_service_is_a_failure(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(apprise.Apprise, "notify", raises)
     monkeypatch.setenv(VARIABLE, f"json://127.0.0.1/{SECRET}")
-    assert sent(addresses(VARIABLE), MESSAGE) == {
+    assert send_results(addresses(VARIABLE), MESSAGE) == {
         "json": SendResult(failed={0: "Apprise raised RuntimeError"})
     }
 
@@ -101,7 +103,7 @@ def test_an_address_that_refuses_three_messages_gets_no_more_in_this_tick(
     with webhook() as hook:
         hook.status = 500
         monkeypatch.setenv(VARIABLE, hook.url)
-        results = sent(addresses(VARIABLE), *[MESSAGE] * 9)
+        results = send_results(addresses(VARIABLE), *[MESSAGE] * 9)
     assert list(results["json"].failed) == [0, 1, 2]
     assert hook.refused == notifier.MAX_REFUSALS
 
@@ -146,7 +148,7 @@ def test_no_log_shows_a_url(
         monkeypatch.setenv(VARIABLE, f"{hook.url} json://127.0.0.1:1/{SECRET}")
         to = addresses(VARIABLE)
         for hook.status in (200, 403):
-            sent(to, MESSAGE)
+            send_results(to, MESSAGE)
         monkeypatch.setenv(VARIABLE, f"slack://{SECRET}")
         with pytest.raises(SettingError):
             addresses(VARIABLE)

@@ -1,4 +1,4 @@
-"""Which columns are stored: contradictions are refused when definitions load."""
+"""Selection of columns: contradictions are refused when definitions load."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_columns_that_agree_are_accepted(
         ("cc", "cc"),
     ],
 )
-def test_a_path_under_the_new_names_leads_back(path: str, renamed: str) -> None:
+def test_a_renamed_path_maps_back_to_the_name_in_the_feed(path: str, renamed: str) -> None:
     names = {"custNo": "customer_id", "c": "buyer", "c.tel": "phone"}
     selection = feed({"rename": names}).selection
     assert selection.renamed(path) == renamed
@@ -146,7 +146,7 @@ def test_a_key_of_hashes_that_is_missing_or_short_is_refused_before_a_request(
 
 def test_the_key_of_hashes_is_a_secret_and_no_credential(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HASH_KEY", "0123456789abcdef\n")
-    declared = feed(HASH, url="http://example.com/feed.ndjson")  # it is sent to no server
+    declared = feed(HASH, url="http://example.com/feed.ndjson")  # no server gets a request
     declared.check_credentials()
     assert declared.columns is not None
     assert declared.columns.hash_key() == b"0123456789abcdef"

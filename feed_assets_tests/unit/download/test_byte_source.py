@@ -42,7 +42,7 @@ def test_the_bytes_read_while_a_body_arrives_are_its_bytes(chunk: int, rows: byt
     assert found.table.equals(whole.table)
 
 
-def test_a_feed_that_breaks_off_is_never_read_as_whole() -> None:
+def test_a_feed_that_breaks_off_is_never_read_as_complete() -> None:
     with unnamed_temp_file() as file:
         arriving = GrowingByteSource(file)
         arriving.write(b'{"n":0}\n')  # whole lines, as it happens
@@ -59,7 +59,7 @@ def test_the_first_bad_line_is_reported_before_the_rest_has_arrived() -> None:
             read(arriving)
 
 
-def test_a_source_can_be_read_whoever_closes_its_file() -> None:
+def test_a_source_can_be_read_after_its_file_is_closed() -> None:
     with unnamed_temp_file() as file:
         file.write(b"orders")
         file.flush()
@@ -72,7 +72,7 @@ def test_a_source_can_be_read_whoever_closes_its_file() -> None:
 
 
 @pytest.mark.parametrize("ended", [True, False])
-def test_a_reader_of_a_closed_source_gets_an_error_and_no_other_file(ended: bool) -> None:
+def test_a_reader_of_a_closed_source_gets_an_error_and_never_another_file(ended: bool) -> None:
     with unnamed_temp_file() as file:
         arriving = GrowingByteSource(file)
         arriving.write(b"orders")

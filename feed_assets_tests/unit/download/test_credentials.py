@@ -55,7 +55,7 @@ def by_oauth2(server: FeedServer, **attributes: Any) -> dict[str, Any]:
     }
 
 
-def sent(server: FeedServer) -> list[str | None]:
+def authorizations(server: FeedServer) -> list[str | None]:
     return [headers.get("Authorization") for _, headers in server.requests]
 
 
@@ -78,7 +78,7 @@ def test_one_token_serves_all_days_of_a_run(server: FeedServer) -> None:
     assert body == (
         b"grant_type=client_credentials&audience=https%3A%2F%2Fcrm%2F%C3%BC&scope=orders.read"
     )
-    assert sent(server) == ["Bearer token-1"] * len(DAYS)
+    assert authorizations(server) == ["Bearer token-1"] * len(DAYS)
 
 
 def test_id_and_secret_can_go_in_the_body(server: FeedServer) -> None:
@@ -131,7 +131,7 @@ def test_a_refused_token_is_replaced_once(server: FeedServer) -> None:
     server.answer = lambda path: answers.pop(0)
     server.token = lambda: token(f"token-{len(server.posts)}")
     assert fetched(feed(server.url, **by_oauth2(server))) == ROW.body
-    assert sent(server) == ["Bearer token-1", "Bearer token-2"]
+    assert authorizations(server) == ["Bearer token-1", "Bearer token-2"]
 
     server.answer = lambda path: Answer(status=401)
     with pytest.raises(AccessRefused, match="check what the environment has in CLIENT and SECRET"):
@@ -163,7 +163,9 @@ REFUSALS: dict[str, tuple[Answer, type[FeedAssetsError], str, int]] = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_a_token_endpoint_that_gives_none_is_one_sentence(name: str, server: FeedServer) -> None:
+def test_a_token_endpoint_without_a_token_fails_with_one_sentence(
+    name: str, server: FeedServer
+) -> None:
     answer, error, says, posts = REFUSALS[name]
     server.token = lambda: answer
     with pytest.raises(error, match=says) as failed:
@@ -178,7 +180,7 @@ def test_a_token_endpoint_that_cannot_be_requested_is_named(server: FeedServer) 
         fetched(feed(server.url, **by_oauth2(server, token_url=tls)))
 
 
-def test_a_backfill_asks_a_token_endpoint_that_refuses_once(server: FeedServer) -> None:
+def test_a_backfill_requests_a_refused_token_only_once(server: FeedServer) -> None:
     server.token = lambda: Answer(status=401)
     declared = feed(server.url, partition_by_date={"start_date": "2020-01-01"}, **by_oauth2(server))
     reasons = {str(outcome) for _, outcome in prefetch_days(declared, DAYS)}

@@ -43,7 +43,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fails(url: str, error: type[FeedAssetsError], says: str, **attributes: float) -> None:
-    """The feed at this URL, whose query has a secret, ends in that one sentence."""
+    """Assert that the feed at this URL fails with that sentence, without its secret."""
     declared = feed(f"{url}?key=hunter2", max_attempts=ATTEMPTS, **attributes)
     with pytest.raises(error, match=says) as failed:
         fetched(declared)
@@ -110,7 +110,7 @@ def close(connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("answer", [wait_for_a_line, answer_at_once])
-def test_an_https_url_of_a_plain_port(answer: Callable[[socket.socket], object]) -> None:
+def test_an_https_url_of_a_port_without_tls(answer: Callable[[socket.socket], object]) -> None:
     with listening(answer) as (address, made):
         says = "does not speak TLS; begin the feed's url with http://, or correct its port$"
         fails(f"https://{address}/f", RequestRefused, says, connect_timeout=0.3)
@@ -135,7 +135,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(scope="module")
 def secure(authority: trustme.CA) -> Iterator[FaultyServer]:
-    """A server of https whose authority nobody trusts unless it is named."""
+    """An HTTPS server whose certificate authority is trusted only where it is configured."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost").configure_cert(context)
     with faulty_server(tls=context) as running:
@@ -159,7 +159,7 @@ def test_an_http_url_of_a_port_that_answers_with_an_alert_of_tls() -> None:
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 @pytest.mark.parametrize("what", ["nothing", "no certificate", "another authority", "its own"])
-def test_authorities_that_the_environment_names(
+def test_certificate_authorities_set_in_the_environment(
     variable: str,
     what: str,
     authority: trustme.CA,
@@ -187,7 +187,7 @@ def test_authorities_that_the_environment_names(
     assert len(secure.requests) == (what == "its own")
 
 
-def test_authorities_do_not_matter_to_a_plain_url(
+def test_certificate_authorities_do_not_affect_a_plain_http_url(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "nothing"))
@@ -286,7 +286,7 @@ def test_a_proxy_that_refuses_or_breaks_off_is_named(
         assert len(proxy.requests) == requests + 1
 
 
-def test_a_proxy_that_runs_no_more_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_is_not_running_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:  # a port nobody listens on
         taken.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{taken.getsockname()[1]}"

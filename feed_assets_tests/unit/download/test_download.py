@@ -65,11 +65,11 @@ def test_the_request_has_the_day_and_the_accepted_types(
     assert headers["Accept"] == "application/x-ndjson, application/json;q=0.9, */*;q=0.5"
     assert headers["User-Agent"].startswith("feed_assets/")
     assert headers["X-Shop"] == "Zürich".encode().decode("latin-1")
-    sent = base64.b64decode(headers["Authorization"].removeprefix("Basic "))
-    assert sent == "me:sécret:x".encode()
+    credentials = base64.b64decode(headers["Authorization"].removeprefix("Basic "))
+    assert credentials == "me:sécret:x".encode()
 
 
-def test_the_days_of_a_backfill_are_filled_in_and_one_refusal_is_the_same_for_all(
+def test_each_day_of_a_backfill_has_its_url_and_a_refusal_is_the_same_for_all(
     server: FeedServer,
 ) -> None:
     url = server.url.replace("/feed", "/{date:%Y/%m/%d}?to={next_date:%Y-%m-%d}&token=hunter2")
@@ -142,7 +142,7 @@ def test_an_incomplete_body_is_an_error_with_advice(
     assert "\n" not in str(failed.value)
 
 
-def test_a_server_that_is_not_there_is_named() -> None:
+def test_a_server_that_cannot_be_reached_is_named() -> None:
     with socket.socket() as taken:  # a port nobody listens on
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -203,14 +203,14 @@ def test_a_bad_line_is_reported_while_the_rest_still_arrives() -> None:
     answer = (
         b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n" + b"{}\n[]\n" + b"{}\n" * 500_000
     )
-    told = threading.Event()
+    reported = threading.Event()
 
     def serve(listening: socket.socket) -> None:
         connection, _ = listening.accept()
         with connection:
             connection.recv(1 << 16)
             connection.sendall(answer)
-            told.wait()  # the connection stays open, and nothing more comes
+            reported.wait()  # the connection stays open, and nothing more comes
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = threading.Thread(target=serve, args=(listening,))
@@ -221,5 +221,5 @@ def test_a_bad_line_is_reported_while_the_rest_still_arrives() -> None:
             with pytest.raises(BadLines, match="line 2 is not a JSON object"):
                 read(delivery.download.source)
             assert not delivery.download.info.done()
-            told.set()
+            reported.set()
         server.join()

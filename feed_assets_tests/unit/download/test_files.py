@@ -79,7 +79,7 @@ def folder_put(folder: Path) -> Callable[[str, bytes], None]:
 @pytest.fixture(scope="module")
 def s3_client() -> Iterator[Any]:
     """A client of a real S3 server."""
-    from moto.server import ThreadedMotoServer  # it takes seconds
+    from moto.server import ThreadedMotoServer  # slow: it takes seconds
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
@@ -236,7 +236,7 @@ def test_no_secret_of_a_store_is_shown(store: Store, caplog: pytest.LogCaptureFi
         assert "secret-AWS_SECRET" not in text
 
 
-def test_a_file_that_is_missing_in_a_bucket_has_the_stores_own_code(
+def test_the_error_of_a_missing_object_has_the_error_code_of_the_bucket(
     s3_store: Store,
 ) -> None:
     with pytest.raises(NotFound, match=r"answered 404 .*\(NoSuchKey\); check the feed's url$"):
@@ -278,7 +278,7 @@ def test_a_bucket_in_another_region_is_requested_there(
         (Answer(BODY, headers={"Content-Length": "999999"}), Truncated, "broke off before its end"),
     ],
 )
-def test_an_answer_of_a_bucket_without_the_object_is_one_sentence(
+def test_an_error_of_a_bucket_is_one_sentence(
     answer: Answer,
     error: type[FeedAssetsError],
     says: str,
@@ -411,7 +411,7 @@ def test_a_missing_package_is_a_sentence_with_the_command(
         fetched(feed(f"{scheme}://crm-exports/a"))
 
 
-def test_a_file_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
+def test_a_folder_or_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name in ("pipe", "."):
         with pytest.raises(RequestRefused, match="is not a file, but a folder, a pipe or a device"):
@@ -446,7 +446,9 @@ def test_an_sftp_file_is_resumed_over_a_new_connection(sftp: SftpHost, tmp_path:
     assert sftp.logins == [USERNAME, USERNAME]
 
 
-def test_a_feed_without_a_login_uses_that_of_the_users_ssh(sftp: SftpHost, tmp_path: Path) -> None:
+def test_a_feed_without_a_login_uses_the_users_ssh_configuration(
+    sftp: SftpHost, tmp_path: Path
+) -> None:
     folder_put(tmp_path / "root")("orders.ndjson", BODY)
     ssh = tmp_path / ".ssh"
     ssh.mkdir()
@@ -458,13 +460,13 @@ def test_a_feed_without_a_login_uses_that_of_the_users_ssh(sftp: SftpHost, tmp_p
     assert sftp.logins == [USERNAME]
 
 
-@pytest.mark.parametrize("kept", ["the key", "its path"])
+@pytest.mark.parametrize("variable", ["the key", "its path"])
 def test_a_private_key_logs_in(
-    kept: str, sftp: SftpHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    variable: str, sftp: SftpHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder_put(tmp_path / "root")("orders.ndjson", BODY)
     (tmp_path / "id").write_text(sftp.client_key)
-    monkeypatch.setenv("KEY", sftp.client_key if kept == "the key" else str(tmp_path / "id"))
+    monkeypatch.setenv("KEY", sftp.client_key if variable == "the key" else str(tmp_path / "id"))
     attributes = login(sftp, password_env=None, private_key_env="KEY")
 
     assert fetched(feed(f"sftp://127.0.0.1:{sftp.port}/orders.ndjson", **attributes)) == BODY
@@ -511,7 +513,7 @@ def test_a_login_that_fails_is_one_sentence_and_tried_once(
     assert len(sftp.logins) <= 1
 
 
-def test_a_server_that_stalls_is_left_at_the_time_limits_or_when_nobody_reads(
+def test_a_stalled_server_is_given_up_at_a_time_limit_or_when_the_read_is_cancelled(
     sftp: SftpHost, tmp_path: Path
 ) -> None:
     folder_put(tmp_path / "root")("orders.ndjson", BODY)

@@ -61,7 +61,7 @@ HOSTILE = st.one_of(
         ("Mön, 20 Jän 2020 12:00:00 GMT", None),
     ],
 )
-def test_a_date_is_a_moment_or_absent(text: str | None, moment: datetime | None) -> None:
+def test_an_invalid_date_counts_as_absent(text: str | None, moment: datetime | None) -> None:
     assert date_of(text) == moment
 
 
@@ -87,7 +87,7 @@ def test_a_date_is_a_moment_or_absent(text: str | None, moment: datetime | None)
         (None, NOW, None),
     ],
 )
-def test_a_delay_is_a_number_of_seconds_or_absent(
+def test_an_invalid_delay_counts_as_absent(
     retry_after: str | None, date: str | None, seconds: float | None
 ) -> None:
     assert delay(retry_after, date) == seconds
@@ -122,7 +122,7 @@ def test_a_delay_until_a_date_counts_from_now_if_the_server_has_no_sensible_cloc
         ("9" * 5000, None),
     ],
 )
-def test_a_length_is_a_number_of_bytes_or_absent(text: str | None, length: int | None) -> None:
+def test_an_invalid_length_counts_as_absent(text: str | None, length: int | None) -> None:
     assert content_length(text) == length
 
 
@@ -142,7 +142,7 @@ def test_a_length_is_a_number_of_bytes_or_absent(text: str | None, length: int |
         (None, None),
     ],
 )
-def test_a_range_is_a_range_or_absent(text: str | None, found: ContentRange | None) -> None:
+def test_an_invalid_range_counts_as_absent(text: str | None, found: ContentRange | None) -> None:
     assert content_range(text) == found
 
 

@@ -58,7 +58,7 @@ class Case:
 
 
 def headers(count: int, size: int = 1) -> bytes:
-    """An answer with so many headers more, each with a value of so many bytes."""
+    """Answer with `count` more headers, each with a value of `size` bytes."""
     more = b"".join(b"X-%d: %s\r\n" % (number, b"a" * size) for number in range(count))
     return OK[:-2] + more + b"\r\n" + BODY
 
@@ -170,7 +170,7 @@ CASES = {
     ),
     "a status line that is cut": Case([raw(b"HTTP/1.1 2"), whole], BODY, 2),
     "a status line that is cut at once": Case([raw(b"HT"), whole], BODY, 2),
-    "a status that is no number": Case(
+    "a status that is not a number": Case(
         [raw(b"HTTP/1.1 two\r\n\r\n")], (Unreachable, "closed the connection"), ATTEMPTS
     ),
     # Retry-After
@@ -204,7 +204,7 @@ CASES = {
         [status("302 Found", Location="http://127.0.0.1:99999/f")],
         (FeedAssetsError, "redirects|unexpected ValueError"),
     ),
-    "a redirect to a port that is no number": Case(
+    "a redirect to a port that is not a number": Case(
         [status("302 Found", Location="http://127.0.0.1:x/f")],
         (FeedAssetsError, "redirects|unexpected ValueError"),
     ),
@@ -271,7 +271,7 @@ CASES = {
         BODY[:AT_A_LINE],
         3,
     ),
-    "503 to a Range is no refusal of it": Case([BROKEN, status("503 Busy"), rest()], BODY, 3),
+    "503 to a Range does not refuse the Range": Case([BROKEN, status("503 Busy"), rest()], BODY, 3),
     "a range of 5,000 digits": Case(
         [
             BROKEN,
@@ -326,7 +326,7 @@ def test_an_answer_is_the_whole_body_or_one_sentence_about_the_cause(
     ],
     ids=["snapshot", "by date"],
 )
-def test_a_404_speaks_of_a_day_only_if_there_is_one(
+def test_the_error_of_a_404_names_a_day_only_if_the_feed_has_days(
     attributes: dict[str, Any], says: str, faulty: FaultyServer
 ) -> None:
     faulty.arm(status("404 Not Found"))
@@ -335,7 +335,7 @@ def test_a_404_speaks_of_a_day_only_if_there_is_one(
 
 
 @pytest.mark.parametrize("code", [400, 412, 416, 431])
-def test_a_server_that_refuses_to_compare_is_asked_for_the_feed(
+def test_a_server_that_refuses_a_conditional_request_gets_a_plain_one(
     code: int, faulty: FaultyServer
 ) -> None:
     faulty.arm(status(f"{code} No"), whole)

@@ -118,7 +118,7 @@ def test_only_a_page_that_broke_off_is_requested_again(server: FeedServer) -> No
     assert paths(server) == ["/feed", "/2", "/2", "/2", "/3"]
 
 
-def test_a_page_that_is_another_one_the_second_time_is_taken_as_it_is_then(
+def test_a_page_that_changes_between_attempts_is_read_as_it_is_at_the_last(
     server: FeedServer,
 ) -> None:
     before, after = document(*ROWS[2:5], following="/3"), document(ROWS[6], following="/3")
@@ -151,7 +151,7 @@ def test_a_page_that_is_another_one_the_second_time_is_taken_as_it_is_then(
     ],
     ids=str,
 )
-def test_a_page_that_cannot_be_followed_is_one_sentence(
+def test_a_next_page_that_cannot_be_requested_fails_with_one_sentence(
     server: FeedServer, last: Answer, error: type[Exception], says: str
 ) -> None:
     serve(server, {"/feed?k=hunter2": document(ROWS[0], following="/2"), "/2": last})
@@ -164,14 +164,14 @@ def test_a_page_that_cannot_be_followed_is_one_sentence(
     assert "hunter2" not in str(failed.value)
 
 
-def test_a_server_that_ignores_the_parameter_does_not_answer_for_ever(server: FeedServer) -> None:
+def test_a_server_that_ignores_the_page_parameter_is_stopped(server: FeedServer) -> None:
     server.answer = lambda path: lines(*ROWS)
     with pytest.raises(RequestRefused, match=r"pages 1 and 2 of .* have the same rows"):
         fetched(feed(server.url, pages={"parameter": "page"}))
     assert len(server.requests) == 2
 
 
-def test_as_many_pages_as_allowed_and_an_empty_one_are_read(server: FeedServer) -> None:
+def test_max_pages_does_not_count_the_empty_last_page(server: FeedServer) -> None:
     serve(
         server, {f"/feed?p={n}": lines(*ROWS[n : n + 1]) for n in (1, 2)} | {"/feed?p=3": lines()}
     )
@@ -196,8 +196,8 @@ def test_credentials_stay_with_the_feeds_server(
 
         assert ids(fetched(feed(server.url, basic_auth=auth, **OBJECT))) == [0, 1, 2]
 
-        sent = "Basic " + base64.b64encode(b"me:me").decode()
-        assert [headers.get("Authorization") for _, headers in server.requests] == [sent, sent]
+        basic = "Basic " + base64.b64encode(b"me:me").decode()
+        assert [headers.get("Authorization") for _, headers in server.requests] == [basic, basic]
         assert ["Authorization" in headers for _, headers in other.requests] == [False]
 
         other.answer = lambda path: Answer(status=401)
@@ -205,7 +205,7 @@ def test_credentials_stay_with_the_feeds_server(
             fetched(feed(server.url, basic_auth=auth, **OBJECT))
 
 
-def test_a_feed_that_names_no_next_page_at_all_is_named_in_the_log(
+def test_the_log_names_a_feed_without_any_next_page(
     server: FeedServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.answer = lambda path: Answer(b'{"data": [{"id": 1}], "paging": {"following": "/2"}}')

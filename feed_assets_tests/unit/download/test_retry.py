@@ -65,7 +65,7 @@ def test_the_wait_stays_at_its_limit_for_as_many_attempts_as_a_feed_may_have() -
     assert waits.waits[-1] <= 300
 
 
-def test_it_is_given_up_after_max_attempts_with_their_number() -> None:
+def test_the_error_after_max_attempts_has_their_number() -> None:
     waits = Waits()
     counted = attempts(waits, max_attempts=3)
     counted.wait_before_next(busy())
@@ -75,7 +75,7 @@ def test_it_is_given_up_after_max_attempts_with_their_number() -> None:
     assert len(waits.waits) == 2
 
 
-def test_an_error_that_a_retry_cannot_solve_is_not_retried() -> None:
+def test_a_permanent_error_is_not_retried() -> None:
     waits = Waits()
     with pytest.raises(AccessRefused):
         attempts(waits).wait_before_next(AccessRefused("no", url="", status=401))
@@ -83,13 +83,13 @@ def test_an_error_that_a_retry_cannot_solve_is_not_retried() -> None:
 
 
 @pytest.mark.parametrize("asked", [7.0, 300.0])
-def test_a_server_that_asks_for_a_longer_wait_gets_it(asked: float) -> None:
+def test_a_longer_retry_after_lengthens_the_wait(asked: float) -> None:
     waits = Waits()
     attempts(waits).wait_before_next(busy(asked))
     assert waits.waits == [asked]
 
 
-def test_a_server_that_asks_for_a_shorter_wait_is_not_asked_sooner_than_others() -> None:
+def test_a_shorter_retry_after_does_not_shorten_the_wait() -> None:
     waits = Waits()
     attempts(waits, retry_wait=10).wait_before_next(busy(0.0))
     assert waits.waits[0] >= 5
@@ -111,7 +111,7 @@ def not_ready(retry_after: float | None = None) -> NotReady:
     return NotReady("answered 202", url="", status=202, retry_after=retry_after)
 
 
-def test_a_feed_that_is_not_ready_is_asked_for_until_the_time_limit() -> None:
+def test_a_feed_that_is_not_ready_is_requested_until_the_time_limit() -> None:
     waits = Waits(remaining=100)
     counted = attempts(waits, max_attempts=1, download_timeout=100)
     for _ in range(9):
@@ -130,7 +130,7 @@ def test_without_retry_after_the_waits_for_a_feed_that_is_not_ready_double() -> 
         assert longest * (1 - JITTER) <= wait <= longest
 
 
-def test_a_feed_that_is_ready_has_all_its_attempts() -> None:
+def test_waiting_until_a_feed_is_ready_uses_up_no_attempts() -> None:
     waits = Waits()
     counted = attempts(waits, max_attempts=2)
     for _ in range(5):

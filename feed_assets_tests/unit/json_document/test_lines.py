@@ -79,7 +79,7 @@ def test_the_array_at_a_path_is_read_and_scalars_at_others(
 
 
 @given(st.lists(VALUES, min_size=1, max_size=4), WRITTEN, st.data())
-def test_a_document_that_is_cut_has_not_ended(
+def test_a_truncated_document_has_not_ended(
     rows: list[Any], written: dict[str, Any], data: Any
 ) -> None:
     document = json.dumps({"data": rows}, **written).encode()
@@ -116,19 +116,19 @@ def test_a_document_that_is_cut_has_not_ended(
     ],
 )
 @pytest.mark.parametrize("piece", [1, 1000])
-def test_what_is_no_such_document_is_refused(
+def test_an_invalid_document_is_refused(
     document: str, records: str | None, complaint: str, piece: int
 ) -> None:
     with pytest.raises(NotJson, match=complaint):
         read(document.encode(), records, piece=piece).check_end()
 
 
-def test_null_in_the_place_of_the_array_is_no_rows() -> None:
+def test_null_in_the_place_of_the_array_gives_no_rows() -> None:
     reader = read(b'{"data": null}', "data")
     assert (reader.ended, reader.elements, lines(reader)) == (True, 0, [])
 
 
-def test_text_and_numbers_stay_as_sent_and_a_line_feed_in_a_string_stays_an_error() -> None:
+def test_text_and_numbers_are_unchanged_and_a_line_feed_in_a_string_is_an_error() -> None:
     document = b'[{"a":1.10,\n "b":"\\u00e4 \\\\\\""},\r\n {"c":"x\ny"}]'
     text = read(document).text  # type: ignore[attr-defined]
     assert text == b'{"a":1.10,  "b":"\\u00e4 \\\\\\""}\n\r  {"c":"x\ry"}\n'

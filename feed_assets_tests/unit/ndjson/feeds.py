@@ -42,7 +42,7 @@ def is_consistent(selection: Selection) -> bool:
 
 
 def read_bytes(data: bytes, *, known: Iterable[pa.Field] = (), **options: Any) -> Reading:
-    """Reads a feed of these bytes."""
+    """Read a feed of these bytes."""
     with unnamed_temp_file() as file:
         file.write(data)
         file.flush()
@@ -50,7 +50,7 @@ def read_bytes(data: bytes, *, known: Iterable[pa.Field] = (), **options: Any) -
 
 
 def read_lines(*lines: str, **options: Any) -> Reading:
-    """Reads a feed of these lines."""
+    """Read a feed of these lines."""
     return read_bytes("\n".join(lines).encode(), **options)
 
 
@@ -60,7 +60,7 @@ def read_column(*values: str, **options: Any) -> Reading:
 
 
 def type_of(reading: Reading, name: str = "c") -> str | None:
-    """The column's type as Arrow writes it; None if there is no such column."""
+    """The column's type as Arrow writes it; None if the column does not exist."""
     schema = reading.table.schema
     return str(schema.field(name).type) if name in schema.names else None
 

@@ -46,7 +46,7 @@ Value = Callable[[random.Random], str]
 
 
 def main() -> None:
-    """Ends with the first feed that is read wrongly, and keeps it in a file."""
+    """End with the first feed that is read wrongly, and leave it in a file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=time.time_ns() >> 20)
@@ -62,12 +62,12 @@ def main() -> None:
         seed += 1
         data, _ = feed(seed)
         size += len(data)
-        kept = Path(f"fuzz-{seed}.ndjson")
-        kept.write_bytes(data)
+        feed_file = Path(f"fuzz-{seed}.ndjson")
+        feed_file.write_bytes(data)
         faulthandler.dump_traceback_later(LONGEST_SECONDS, exit=True)
         check(seed)
         faulthandler.cancel_dump_traceback_later()
-        kept.unlink()
+        feed_file.unlink()
         if sys.stderr.isatty():
             print(f"\r{seed - asked.seed} feeds, {size / 1e6:.0f} MB", end="", file=sys.stderr)
     print(
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def check_declared(name: str, count: int, seed: int) -> None:
-    """Raises AssertionError at a value of that type that is stored or refused wrongly."""
+    """Raise AssertionError at a value of that type that is stored or refused wrongly."""
     values = invalid = 0
     for each in itertools.count(seed):
         if values >= count:
@@ -88,7 +88,7 @@ def check_declared(name: str, count: int, seed: int) -> None:
 
 
 def _watch_memory() -> None:
-    """Ends the process when it has too much; the feed's file then tells which it was."""
+    """End the process when it uses too much memory; the feed's file is left behind."""
     while True:
         status = Path("/proc/self/status").read_text(encoding="ascii")
         anonymous = int(status.partition("RssAnon:")[2].split()[0]) >> 10
@@ -99,7 +99,7 @@ def _watch_memory() -> None:
 
 
 def check(seed: int) -> None:
-    """Raises AssertionError where the two ways through a feed differ."""
+    """Raise AssertionError where the two ways through a feed differ."""
     data, options = feed(seed)
     chance = random.Random(seed)
     with rowwise_only():
@@ -111,7 +111,7 @@ def check(seed: int) -> None:
 
 
 def feed(seed: int) -> tuple[bytes, dict[str, Any]]:
-    """A feed, and how it is to be read."""
+    """A feed, and the options to read it with."""
     chance = random.Random(seed)
     options: dict[str, Any] = {
         "max_bad_lines": chance.choice([0, 1, 10**9]),

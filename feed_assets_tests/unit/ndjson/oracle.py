@@ -76,7 +76,7 @@ def _tails(paths: Iterable[str], key: str) -> list[str]:
 def _select(
     node: Node, exclude: list[str], include: list[str] | None, hashed: list[str], key: bytes
 ) -> None:
-    """Leave out and hash values; `include` is None where all is kept."""
+    """Leave out and hash values; `include` is None where all columns are included."""
     if not exclude and not hashed and include is None:
         return
     if node.kind == "object":

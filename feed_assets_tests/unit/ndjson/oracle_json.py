@@ -12,7 +12,7 @@ _ESCAPES = dict(zip('"\\/bfnrt', '"\\/\b\f\n\r\t', strict=True))
 
 
 class BadError(Exception):
-    """The line is no row."""
+    """The line is not a row."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The columnar reader gives what the row-wise reader gives, wherever blocks begin."""
+"""The columnar reader gives the result of the row-wise reader, wherever blocks begin."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_similar_rows_read_the_same_in_any_blocks(
     ],
     ids=str,
 )
-def test_what_is_no_json_is_found_in_columns_that_nobody_looks_at(
+def test_invalid_json_is_found_in_columns_that_are_not_read(
     value: str, options: dict[str, Any]
 ) -> None:
     data = "\n".join(['{"c":null}', f'{{"id":1,"c":{value}}}', '{"id":2}']).encode()

@@ -19,19 +19,19 @@ def test_more_columns_than_a_table_can_have_are_refused_with_the_way_out() -> No
         read_bytes(rows_with_keys(20_000, 10**9, 20))
 
 
-def test_declared_string_such_an_object_is_its_text() -> None:
+def test_an_object_with_many_keys_declared_string_is_stored_as_text() -> None:
     found = read_bytes(rows_with_keys(3_000, 10**9, 20), types={"by": "STRING"})
     assert found.rows == 3_000
     assert found.table.column("by")[1].as_py().startswith('{"k')
 
 
 @pytest.mark.parametrize(("rows", "keys", "each"), [(2_000, 1_000, 3), (60, 3_000, 50)])
-def test_a_wide_object_has_all_its_values(rows: int, keys: int, each: int) -> None:
+def test_a_wide_object_is_stored_with_all_its_values(rows: int, keys: int, each: int) -> None:
     data = rows_with_keys(rows, keys, each)
     found = read_bytes(data)
-    for sent, stored in zip(data.splitlines(), found.table.to_pylist(), strict=True):
-        kept = {key: value for key, value in stored["by"].items() if value is not None}
-        assert kept == json.loads(sent)["by"]
+    for line, stored in zip(data.splitlines(), found.table.to_pylist(), strict=True):
+        values = {key: value for key, value in stored["by"].items() if value is not None}
+        assert values == json.loads(line)["by"]
 
 
 TEXT = st.text(':",\\{}[] ka', max_size=4)
@@ -43,7 +43,7 @@ OBJECTS = st.recursive(
 
 
 @given(st.lists(OBJECTS, max_size=4), st.sampled_from([":", ": ", " :"]))
-def test_all_keys_are_found_next_to_any_keys_and_strings(
+def test_all_distinct_keys_are_found_whatever_is_beside_them(
     rows: list[dict[str, object]], colon: str
 ) -> None:
     lines = [json.dumps(row, separators=(",", colon)) for row in rows]

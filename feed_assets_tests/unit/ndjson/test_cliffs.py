@@ -60,7 +60,7 @@ def test_a_table_of_cells_that_are_nearly_all_empty_is_refused(name: str) -> Non
         read_bytes(data())
 
 
-def test_the_object_that_the_refusal_names_is_one_column_once_it_is_declared_json() -> None:
+def test_declaring_the_object_named_in_the_refusal_as_json_makes_it_one_column() -> None:
     for name, path in (("a map", "by"), ("a line with an array of objects", "a")):
         assert path in read_bytes(REFUSED[name][0](), types={path: "JSON"}).types
 
@@ -74,7 +74,7 @@ def test_the_object_that_the_refusal_names_is_one_column_once_it_is_declared_jso
         (10 << 20, (320 << 20) + 1, True),
     ],
 )
-def test_a_table_may_have_a_number_of_cells_or_that_for_each_byte(
+def test_the_limit_of_cells_grows_with_the_size_of_the_feed(
     size: int, cells: int, is_refused: bool
 ) -> None:
     reading = read_lines('{"a":{"b":1,"c":2}}')
@@ -94,7 +94,7 @@ def test_cells_are_counted_in_records_and_arrays() -> None:
     assert found == {"a": 2 + 2, "o": 2 + 2, "r": 2 + 3 + 3, "n": 2}
 
 
-def test_only_values_that_are_there_are_converted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_absent_values_are_not_converted(monkeypatch: pytest.MonkeyPatch) -> None:
     converted = 0
     original = arrow_builders.integers
 
@@ -111,7 +111,7 @@ def test_only_values_that_are_there_are_converted(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("key", ["k1", "s", "n"])
-def test_few_values_in_many_columns_are_where_they_were(key: str) -> None:
+def test_few_values_in_many_columns_stay_in_their_rows_and_columns(key: str) -> None:
     values = {"k1": "1", "s": '"x"', "n": '{"a":{"b":[1,2]}}'}
     rows = ["{}", *(f'{{"k{row}":{row}}}' for row in range(60)), f'{{"{key}":{values[key]}}}', "{}"]
     with rowwise_only():
@@ -156,7 +156,7 @@ def test_lines_are_numbered_and_limited_with_blank_ones_between(
 
 @made_up
 @given(st.lists(st.sampled_from(["[", "{", "]", "}", '"', "a", "é", "[" * 120, "}" * 90])))
-def test_the_depth_of_many_brackets_is_that_of_few(parts: list[str]) -> None:
+def test_the_depth_is_the_same_whichever_way_brackets_are_counted(parts: list[str]) -> None:
     text = "[" + "".join(parts)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(strict_json, "_MANY_BRACKETS", 10**9)

@@ -1,4 +1,4 @@
-"""Declared types: which names there are, what each accepts, and where they apply."""
+"""Declared types: their names, the values each accepts, and the paths at which they apply."""
 
 from __future__ import annotations
 
@@ -310,11 +310,11 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("declared", "type_", "sent", "stored"), ACCEPTED)
+@pytest.mark.parametrize(("declared", "type_", "values", "stored"), ACCEPTED)
 def test_a_declared_type_accepts(
-    declared: str, type_: str, sent: list[str], stored: list[Any]
+    declared: str, type_: str, values: list[str], stored: list[Any]
 ) -> None:
-    reading = read_column(*sent, types={"c": declared})
+    reading = read_column(*values, types={"c": declared})
     assert (type_of(reading), values_of(reading)) == (type_, stored)
 
 
@@ -331,11 +331,11 @@ def test_a_value_that_a_declared_type_cannot_hold_makes_its_line_bad(
     assert reading.rows == 0
 
 
-@pytest.mark.parametrize(("declared", "type_", "sent", "stored"), ACCEPTED)
-def test_it_accepts_them_in_objects_and_in_arrays_of_objects(
-    declared: str, type_: str, sent: list[str], stored: list[Any]
+@pytest.mark.parametrize(("declared", "type_", "values", "stored"), ACCEPTED)
+def test_a_declared_type_accepts_the_same_values_in_objects_and_in_arrays_of_objects(
+    declared: str, type_: str, values: list[str], stored: list[Any]
 ) -> None:
-    lines = [f'{{"o":{{"c":{each}}},"l":[{{"c":{each}}},{{"d":1,"c":{each}}}]}}' for each in sent]
+    lines = [f'{{"o":{{"c":{each}}},"l":[{{"c":{each}}},{{"d":1,"c":{each}}}]}}' for each in values]
     table = read_lines(*lines, types={"o.c": declared, "l.c": declared}).table
     assert [row["o"]["c"] for row in table.to_pylist()] == stored
     assert [[each["c"] for each in row["l"]] for row in table.to_pylist()] == [
@@ -379,12 +379,12 @@ DECIMALS: list[tuple[str, str, Decimal | None]] = [
 
 @pytest.mark.parametrize("written", ["{}", '"{}"'])
 @pytest.mark.parametrize(("declared", "number", "stored"), DECIMALS)
-def test_a_decimal_is_the_number_that_was_sent_or_its_line_is_bad(
+def test_a_decimal_is_stored_exactly_or_its_line_is_bad(
     declared: str, number: str, stored: Decimal | None, written: str
 ) -> None:
     for path, (line, value_in) in PLACES.items():
-        sent = line.format(written.format(number))
-        reading = read_lines(sent, types={path: declared}, max_bad_lines=1)
+        row = line.format(written.format(number))
+        reading = read_lines(row, types={path: declared}, max_bad_lines=1)
         assert len(reading.bad_lines) == (stored is None)
         assert reading.rows == (stored is not None)
         assert [value_in(row) for row in reading.table.to_pylist()] == [stored][: reading.rows]
@@ -420,13 +420,13 @@ def test_a_number_of_a_million_digits_is_stored_or_refused(
 def test_columns_of_json_and_geography_are_named_beside_the_table() -> None:
     types = {"a": "JSON", "o.g": "GEOGRAPHY", "l.j": "json", "never": "JSON", "s": "STRING"}
     reading = read_lines('{"a":1,"o":{"g":"POINT(1 2)"},"l":[{"j":{}}],"A":2,"s":[]}', types=types)
-    told = {"a_2": "JSON", "o.g": "GEOGRAPHY", "l.j": "JSON", "never": "JSON"}
-    assert reading.types == told
-    assert reading.frame().attrs == {"types": told}
+    text_types = {"a_2": "JSON", "o.g": "GEOGRAPHY", "l.j": "JSON", "never": "JSON"}
+    assert reading.types == text_types
+    assert reading.frame().attrs == {"types": text_types}
     assert read_lines('{"a":1}').frame().attrs == {}
 
 
-def test_a_column_that_was_json_is_not_taken_for_text() -> None:
+def test_a_column_known_as_json_is_not_read_as_text() -> None:
     known = [
         text_field(pa.field("a", pa.string()), "JSON"),
         pa.field("o", pa.struct([text_field(pa.field("a", pa.list_(pa.string())), "JSON")])),
@@ -443,7 +443,9 @@ def test_a_column_that_was_json_is_not_taken_for_text() -> None:
         ('[{"a":-1e999}]', "-1e999"),
     ],
 )
-def test_the_reason_for_json_names_the_number(value: str, named: str) -> None:
+def test_the_reason_for_a_bad_line_names_the_number_that_json_cannot_store(
+    value: str, named: str
+) -> None:
     reading = read_column(value, types={"c": "JSON"}, max_bad_lines=1)
     assert full_text(reading.bad_lines[0].reason) == f"has {named} in column c, declared JSON"
 
@@ -453,7 +455,7 @@ def test_the_reason_for_json_names_the_number(value: str, named: str) -> None:
     [
         ("JSON", ' {"a": [1, "x", null]}\n', True),
         ("JSON", '"null"', True),
-        ("JSON", "null", False),  # a null is no value: None
+        ("JSON", "null", False),  # null is not a value: None
         ("JSON", "", False),
         ("JSON", "{", False),
         ("JSON", '{"a":1,"a":2}', False),
@@ -465,7 +467,7 @@ def test_the_reason_for_json_names_the_number(value: str, named: str) -> None:
         ("GEOGRAPHY", "POINT", False),
     ],
 )
-def test_whether_a_text_fits(name: str, text: str, expected: bool) -> None:
+def test_a_text_is_valid_for_a_type_or_not(name: str, text: str, expected: bool) -> None:
     assert is_valid(name, text) is expected
 
 
@@ -473,8 +475,8 @@ def test_the_reason_names_value_column_and_type() -> None:
     with pytest.raises(BadLines) as refused:
         read_lines('{"total":1}', '{"total":"n/a"}', types={"total": "NUMERIC"})
     assert str(refused.value) == "line 2 has a value in column total that is not NUMERIC"
-    said = 'line 2 has "n/a" in column total, declared NUMERIC: {"total":"n/a"}'
-    assert full_text(refused.value.sentence) == said
+    sentence = 'line 2 has "n/a" in column total, declared NUMERIC: {"total":"n/a"}'
+    assert full_text(refused.value.sentence) == sentence
     long = read_lines(
         "{}", f'{{"a":[{{"b":"{"x" * 999}"}}]}}', types={"a.b": "FLOAT"}, max_bad_lines=1
     )
@@ -485,7 +487,7 @@ def test_the_reason_names_value_column_and_type() -> None:
     assert full_text(array.bad_lines[0].reason) == "has an array in column c, declared INTEGER"
 
 
-def test_a_line_that_does_not_fit_counts_for_no_type() -> None:
+def test_a_bad_line_does_not_affect_the_types() -> None:
     reading = read_lines('{"a":1,"b":1}', '{"a":"x","b":"x","z":1}', types={"a": "INTEGER"},
                          max_bad_lines=1)  # fmt: skip
     assert reading.table.to_pylist() == [{"a": 1, "b": 1}]
@@ -535,30 +537,30 @@ def test_a_wrong_declaration_is_named(types: Any, message: str) -> None:
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**29) + 1,
                    max_value=10**29 - 1, places=9), st.booleans())  # fmt: skip
 def test_numeric_is_exact(number: Decimal, quoted: bool) -> None:
-    sent = f'"{number:f}"' if quoted else f"{number:f}"
-    assert values_of(read_column(sent, types={"c": "NUMERIC"})) == [number]
+    value = f'"{number:f}"' if quoted else f"{number:f}"
+    assert values_of(read_column(value, types={"c": "NUMERIC"})) == [number]
 
 
 @made_up
 @given(st.integers(-(10**76) + 1, 10**76 - 1), st.booleans())
 def test_bignumeric_is_exact(units: int, quoted: bool) -> None:
     number = Decimal((units < 0, tuple(map(int, str(abs(units)))), -38))
-    sent = f'"{number:f}"' if quoted else f"{number:f}"
-    assert values_of(read_column(sent, types={"c": "BIGNUMERIC"})) == [number]
+    value = f'"{number:f}"' if quoted else f"{number:f}"
+    assert values_of(read_column(value, types={"c": "BIGNUMERIC"})) == [number]
 
 
 @made_up
 @given(st.binary(max_size=9))
-def test_bytes_are_those_that_were_sent(data: bytes) -> None:
-    sent = f'"{b64encode(data).decode()}"'
-    assert values_of(read_column(sent, types={"c": "BYTES"})) == [data]
+def test_bytes_are_stored_unchanged(data: bytes) -> None:
+    value = f'"{b64encode(data).decode()}"'
+    assert values_of(read_column(value, types={"c": "BYTES"})) == [data]
 
 
 @made_up
 @given(st.times(), st.booleans())
-def test_a_time_is_the_one_that_was_sent(at: time, twice: bool) -> None:
-    sent = [f'"{at.isoformat()}"'] * (1 + twice)
-    assert values_of(read_column(*sent, types={"c": "TIME"})) == [at] * len(sent)
+def test_a_time_is_stored_unchanged(at: time, twice: bool) -> None:
+    values = [f'"{at.isoformat()}"'] * (1 + twice)
+    assert values_of(read_column(*values, types={"c": "TIME"})) == [at] * len(values)
 
 
 @made_up

@@ -20,14 +20,14 @@ def test_paths_lead_through_records_and_arrays_of_them() -> None:
     )
     assert values_of(reading, "o")[0] == {"p": {"id": "7"}}
     assert values_of(reading, "x_y")[0] == 5.0
-    assert type_of(reading, "items") == "string"  # a mixture, and kept as it was sent
+    assert type_of(reading, "items") == "string"  # a mixture: stored as its text in the feed
     reading = read_lines(
         '{"items":[{"price":1.10},{"price":"2"}]}', types={"items.price": "NUMERIC"}
     )
     assert values_of(reading, "items") == [[{"price": Decimal("1.1")}, {"price": Decimal(2)}]]
 
 
-def test_a_declared_column_is_there_also_when_it_was_never_sent() -> None:
+def test_a_declared_column_exists_even_if_no_row_has_it() -> None:
     types = {"b": "DATE", "o.x": "NUMERIC", "a": "INTEGER", "n.x": "DATE"}
     reading = read_lines('{"z":1,"a":null,"o":{}}', '{"o":{"y":true}}', types=types)
     assert str(_schema(reading)) == str(
@@ -44,16 +44,16 @@ def _schema(reading: Reading) -> dict[str, str]:
     return {field.name: str(field.type) for field in reading.table.schema}
 
 
-def test_no_declared_path_leads_into_text() -> None:
+def test_a_declared_path_does_not_apply_inside_text() -> None:
     reading = read_column('[[{"x": "n/a"}]]', "[[]]", types={"c.x": "INTEGER"})
     assert values_of(reading) == [['[{"x": "n/a"}]'], ["[]"]]
 
 
-def test_null_values_come_before_declared_types() -> None:
+def test_null_values_are_applied_before_declared_types() -> None:
     reading = read_column('"-"', '"5"', types={"c": "INTEGER"}, null_values=["-"])
     assert values_of(reading) == [None, 5]
 
 
-def test_an_object_declared_string_beside_an_empty_array_is_kept() -> None:
+def test_an_object_declared_string_beside_an_empty_array_is_stored() -> None:
     reading = read_lines('{"o":{"p":{"k": 1}}}', '{"o":[]}', types={"o.p": "STRING"})
     assert values_of(reading, "o") == [{"p": '{"k": 1}'}, None]

@@ -81,10 +81,10 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("text", GEOGRAPHIES)
-def test_a_geography(text: str) -> None:
+def test_a_valid_geography_is_accepted(text: str) -> None:
     assert is_valid("GEOGRAPHY", text)
 
 
 @pytest.mark.parametrize("text", OTHERS, ids=lambda text: text[:40])
-def test_no_geography(text: str) -> None:
+def test_an_invalid_geography_is_refused(text: str) -> None:
     assert not is_valid("GEOGRAPHY", text)

@@ -43,7 +43,7 @@ def test_a_bad_line_says_what_is_wrong_with_it(line: bytes, reason: str) -> None
     (bad,) = reading.bad_lines
     assert (bad.line, full_text(bad.reason)) == (2, reason)
     assert reading.rows == 2
-    assert reading.table.to_pylist() == [{"a": 1}, {"a": 2}]  # it counts for no type
+    assert reading.table.to_pylist() == [{"a": 1}, {"a": 2}]  # it decides no type
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_the_error_is_a_sentence_in_full_with_the_start_of_the_line() -> None:
     assert (e.value.first.line, e.value.first.text, e.value.allowed) == (4, "[1,2", 0)
 
 
-def test_as_many_bad_lines_as_allowed_pass_and_keep_their_text() -> None:
+def test_bad_lines_up_to_the_limit_are_reported_with_their_text() -> None:
     reading = read_bytes(b'{"a":1}\nx\n{"a":"\xff"}\n', max_bad_lines=2)
     assert [(bad.line, bad.text) for bad in reading.bad_lines] == [(2, "x"), (3, '{"a":"\\xff"}')]
     with pytest.raises(BadLines) as e:
@@ -100,7 +100,9 @@ def test_as_many_bad_lines_as_allowed_pass_and_keep_their_text() -> None:
     assert (e.value.first.line, e.value.allowed) == (2, 2)
 
 
-def test_blank_lines_a_mark_carriage_returns_and_a_missing_end_are_fine() -> None:
+def test_blank_lines_a_byte_order_mark_carriage_returns_and_a_missing_line_feed_are_accepted() -> (
+    None
+):
     reading = read_bytes(b'\xef\xbb\xbf\r\n{"a":1}\r\n \t\r\n\n  {"a": 2}  \r\n{"a":3}')
     assert values_of(reading, "a") == [1, 2, 3]
     assert reading.first_conflicting_line("a", pa.bool_()) == 2  # every line counts, blank ones too
@@ -121,13 +123,13 @@ def test_an_empty_file_has_no_rows_and_no_columns(data: bytes) -> None:
     assert reading.frame().shape == (0, 0)
 
 
-def test_rows_of_nothing_are_rows() -> None:
+def test_rows_without_values_are_counted() -> None:
     reading = read_lines("{}", "{}", '{"a":null}')
     assert reading.rows == 3
     assert reading.frame().shape == (3, 0)
 
 
-def test_nesting_up_to_the_bound_is_fine_however_deep_the_caller_is() -> None:
+def test_nesting_up_to_the_limit_is_accepted_however_deep_the_caller_is() -> None:
     line = '{"a":' + "[" * 199 + "1" + "]" * 199 + "}"
     assert read_lines(line).rows == 1
     brackets_in_text = '{"a":"' + "[{" * 5000 + '\\"[","b":[{}]}'
@@ -166,7 +168,7 @@ def test_keys_that_are_data_are_refused_before_they_fill_the_memory() -> None:
 @pytest.mark.parametrize(
     "options", [{"max_bad_lines": -1}, {"max_line_bytes": 0}, {"max_line_bytes": 1 << 40}]
 )
-def test_options_that_cannot_be_are_refused(options: dict[str, int]) -> None:
+def test_invalid_options_are_refused(options: dict[str, int]) -> None:
     (name,) = options
     with pytest.raises(SettingError, match=f"^{name} is "):
         Options(**options)  # type: ignore[arg-type]

@@ -65,7 +65,7 @@ def test_an_object_at_the_sixteenth_level_is_its_text() -> None:
         assert stored == ({"x": 1.5} if level < DEEP else inner)
 
 
-def test_arrays_are_no_level() -> None:
+def test_arrays_do_not_count_as_levels() -> None:
     value = '[{"o":' * 15 + "1" + "}]" * 15
     found = read_column(value).table.schema.field("c").type
     for _ in range(15):
@@ -73,7 +73,7 @@ def test_arrays_are_no_level() -> None:
     assert found == pa.int64()
 
 
-def test_objects_with_nothing_at_the_sixteenth_level_are_untyped() -> None:
+def test_objects_without_values_at_the_sixteenth_level_are_untyped() -> None:
     reading = read_column('{"t":1,"o":' + '{"o":' * 14 + '{"x":null}' + "}" * 15)
     assert type_of(reading) == "struct<t: int64>"
     assert reading.untyped == ("c.o",)

@@ -61,28 +61,28 @@ def test_a_value_has_one_kind_and_null_has_none(value: str, kinds: set[ValueKind
     assert observed.first == (2, 0)
 
 
-def test_joining_is_idempotent_and_nothing_is_its_identity() -> None:
+def test_merging_is_idempotent_and_the_empty_observation_is_its_identity() -> None:
     for one in OBSERVATIONS:
         assert merge(one, one) == one
         assert merge(one, Observed()) == merge(Observed(), one) == one
 
 
-def test_joining_is_commutative_for_every_pair() -> None:
+def test_merging_is_commutative_for_every_pair() -> None:
     for one, other in product(OBSERVATIONS, repeat=2):
         assert merge(one, other) == merge(other, one)
 
 
-def test_joining_is_associative_for_every_triple() -> None:
+def test_merging_is_associative_for_every_triple() -> None:
     for one, two, three in product(OBSERVATIONS, repeat=3):
         assert merge(merge(one, two), three) == merge(one, merge(two, three))
 
 
-def test_the_type_of_a_join_does_not_depend_on_which_comes_first() -> None:
+def test_the_type_of_merged_observations_does_not_depend_on_their_order() -> None:
     for one, other in product(OBSERVATIONS, repeat=2):
         assert infer_type(merge(one, other)) == infer_type(merge(other, one))
 
 
-def test_joining_changes_neither_of_the_two() -> None:
+def test_merging_changes_neither_of_the_two() -> None:
     one, other = observe_lines('{"c":{"x":1}}'), observe_lines('{"c":{"x":"a","y":[1]}}')
     joined = merge(one, other)
     assert joined not in (one, other)

@@ -35,7 +35,7 @@ def test_columns_are_in_the_order_in_which_the_feed_first_named_them() -> None:
     assert [field.name for field in a.field("x").type.value_type] == ["q", "p"]
 
 
-def test_untyped_names_the_outermost_column_that_holds_nothing() -> None:
+def test_untyped_names_the_outermost_column_without_values() -> None:
     found = read_lines('{"a":{"b":null,"c":1},"d":{"e":null},"f":[{"g":null,"h":1}],"i":[null]}')
     assert found.untyped == ("a.b", "d", "f.g", "i")
 
@@ -51,7 +51,7 @@ def test_the_frame_is_arrow_backed_and_takes_no_memory_of_its_own() -> None:
     assert pa.total_allocated_bytes() < before + 100_000  # the pages are the file's
 
 
-def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_batches_does_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [f'{{"a":{each},"b":[{each},null],"c":{{"d":"{each}"}}}}' for each in range(100)]
     whole = read_lines(*lines)
     monkeypatch.setattr(reader, "_BATCH_ROWS", 7)
@@ -165,35 +165,36 @@ JSON = st.recursive(
 
 @made_up
 @given(st.lists(st.dictionaries(st.sampled_from("xyz"), JSON), max_size=5))
-def test_every_value_sent_can_be_read_back_from_the_frame(rows: list[dict[str, Any]]) -> None:
+def test_every_value_of_a_feed_can_be_read_back_from_the_frame(rows: list[dict[str, Any]]) -> None:
     found = read_lines(*map(json.dumps, rows))
     frame = found.frame()
     for column in frame.columns:
-        for sent, stored in zip(rows, frame[column].tolist(), strict=True):
-            assert _same(sent.get(column), None if stored is pd.NA else stored)
+        for row, stored in zip(rows, frame[column].tolist(), strict=True):
+            assert _same(row.get(column), None if stored is pd.NA else stored)
 
 
-def _same(sent: Any, stored: Any) -> bool:
-    """Equal, or the text of it; but null elements are dropped and what holds nothing may go.
+def _same(value: Any, stored: Any) -> bool:
+    """Compare a value with the stored one, or with its text.
 
-    So are elements that are empty, unless the others are of their kind.
+    Null elements are dropped, and an object or array that holds nothing may be missing. An empty
+    element is dropped too, unless the other elements are of its kind.
     """
-    if stored is None and sent in ({}, []):
+    if stored is None and value in ({}, []):
         return True
-    if isinstance(stored, str) and not isinstance(sent, str):
-        return bool(json.loads(stored) == sent)
-    if isinstance(sent, dict) and isinstance(stored, dict):
-        return all(_same(sent.get(key), each) for key, each in stored.items()) and all(
-            key in stored or _holds_nothing(each) for key, each in sent.items()
+    if isinstance(stored, str) and not isinstance(value, str):
+        return bool(json.loads(stored) == value)
+    if isinstance(value, dict) and isinstance(stored, dict):
+        return all(_same(value.get(key), each) for key, each in stored.items()) and all(
+            key in stored or _holds_nothing(each) for key, each in value.items()
         )
-    if isinstance(sent, list) and stored is not None:
+    if isinstance(value, list) and stored is not None:
         empty: list[list[Any]] = [[], [[]], [{}], [[], {}]]
         for dropped in ([None, *each] for each in empty):
-            kept = [each for each in sent if each not in dropped]
-            if len(kept) == len(stored) and all(map(_same, kept, stored)):
+            remaining = [each for each in value if each not in dropped]
+            if len(remaining) == len(stored) and all(map(_same, remaining, stored)):
                 return True
         return False
-    return bool(sent == stored)
+    return bool(value == stored)
 
 
 def _holds_nothing(value: Any) -> bool:

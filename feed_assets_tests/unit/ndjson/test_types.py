@@ -25,7 +25,7 @@ from feed_assets_tests.unit.ndjson.feeds import (
 DATETIME, TIMESTAMP = "timestamp[us]", "timestamp[us, tz=UTC]"
 
 
-def test_the_example_that_everybody_knows_it_by() -> None:
+def test_the_example_of_the_readme_has_these_types() -> None:
     reading = read_lines(
         '{"createdAt":"2020-01-15","updatedAt":"2020-01-20","orderId":"N2","total":96.12}',
         '{"createdAt":"2020-01-20","updatedAt":"2020-01-20","orderId":"N3","total":299.99}',
@@ -123,7 +123,7 @@ SCALARS: list[tuple[list[str], str, list[Any]]] = [
         ["2020-01-20T10:00:00", "2020-01-20T10:00:00Z"],
     ),
     (['"a\\u0000b\\n\\ud83c\\udf89 \\/ é"'], "string", ["a\0b\n🎉 / é"]),
-    # mixtures: a string as it is, anything else as the JSON text that was sent
+    # mixtures: a string as it is, anything else as its JSON text in the feed
     (["1.50", '"x"', '"y"'], "string", ["1.50", "x", "y"]),
     (["1", '"2"'], "string", ["1", "2"]),
     (["true", "1E2", "false"], "string", ["true", "1E2", "false"]),
@@ -132,7 +132,7 @@ SCALARS: list[tuple[list[str], str, list[Any]]] = [
     (['{"a": 1,  "b":[ ]}', "5"], "string", ['{"a": 1,  "b":[ ]}', "5"]),
     (["[1, 2.50]", '"x"'], "string", ["[1, 2.50]", "x"]),
     (["[1]", "[ ]", "5"], "string", ["[1]", None, "5"]),
-    # empty objects and arrays are no value, whatever is beside them
+    # empty objects and arrays are not values, whatever is beside them
     (["[]", "5", "{}"], "int64", [None, 5, None]),
     (["{ }", '"x"'], "string", [None, "x"]),
     (["[]", "2.5"], "double", [None, 2.5]),
@@ -161,27 +161,27 @@ def test_the_observed_kinds_of_a_column_give_its_type_and_values(
     assert reading.untyped == ()
 
 
-def test_empty_elements_that_are_no_value_are_dropped_and_counted_as_null_ones_are() -> None:
+def test_empty_elements_are_dropped_and_counted_like_null_elements() -> None:
     reading = read_lines('{"n":[1,{},[]],"r":[{"a":1},{},[]],"t":[[1],[],{}]}')
     assert reading.dropped_nulls == {"n": 2, "r": 1, "t": 1}
 
 
 @pytest.mark.parametrize("value", ["{}", "[]", "[ ]"])
 @pytest.mark.parametrize("declared", [each.name for each in TYPES])
-def test_empty_objects_and_arrays_are_values_of_declared_text_alone(
+def test_empty_objects_and_arrays_are_values_only_of_declared_text(
     declared: str, value: str
 ) -> None:
     reading = read_lines(
         f'{{"c":{value}}}', f'{{"o":[{{"c":{value}}}]}}', types={"c": declared, "o.c": declared}
     )
-    kept = value if declared in ("STRING", "JSON") else None
-    assert values_of(reading) == [kept, None]
-    if kept:
-        assert values_of(reading, "o") == [None, [{"c": kept}]]
+    stored = value if declared in ("STRING", "JSON") else None
+    assert values_of(reading) == [stored, None]
+    if stored:
+        assert values_of(reading, "o") == [None, [{"c": stored}]]
 
 
 @pytest.mark.parametrize("value", ["{}", "[]"])
-def test_an_empty_object_or_array_is_null_in_a_column_that_was_text_before(value: str) -> None:
+def test_an_empty_object_or_array_is_null_in_a_column_known_as_text(value: str) -> None:
     known = [pa.field("c", pa.string())]
     reading = read_bytes(f'{{"c":{value}}}\n{{"c":{{"a": 1}}}}'.encode(), known=known)
     assert values_of(reading) == [None, '{"a": 1}']
@@ -193,7 +193,7 @@ def test_null_elements_are_dropped_and_counted_by_path() -> None:
         '{"tags":[null,"b"],"items":null,"raw":[[null],[1,null]]}',
     )
     assert reading.dropped_nulls == {"tags": 2, "items": 1, "items.n": 2}
-    assert values_of(reading, "raw")[1] == ["[null]", "[1,null]"]  # text is as it was sent
+    assert values_of(reading, "raw")[1] == ["[null]", "[1,null]"]  # the text of the feed, unchanged
 
 
 def test_null_values_are_null_everywhere() -> None:
@@ -212,7 +212,7 @@ def test_null_values_are_null_everywhere() -> None:
     assert values_of(reading, "m") == [None, '["",1]', " "]
 
 
-def test_a_column_that_was_text_before_stays_text_as_it_was_sent() -> None:
+def test_a_column_known_as_text_stores_the_text_of_the_feed() -> None:
     known = pa.schema(
         [
             keyed_field("TOTAL", pa.string(), "total"),

@@ -1,4 +1,4 @@
-"""The YAML of a preview is a feed as it stands, with what a person would have guessed."""
+"""The YAML of a preview is a valid feed, with suggestions taken from the rows."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def set_of(feed: Feed) -> dict[str, Any]:
     return feed.model_dump(exclude_defaults=True)
 
 
-def test_a_snapshot_as_it_was_asked_for(
+def test_the_yaml_of_a_snapshot_has_the_requested_url(
     server: FeedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.answer = lambda _: lines(*ORDERS)
@@ -84,7 +84,7 @@ def test_offsets_of_times_are_named_beside_the_time_zone(
     assert feed.partition_by_date.timezone == "UTC"
 
 
-def test_by_date_with_all_that_was_given(
+def test_the_yaml_of_a_day_has_every_given_option(
     server: FeedServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable in ("NAME", "PASSWORD", "KEY"):
@@ -117,7 +117,7 @@ def test_by_date_with_all_that_was_given(
     assert "hunter2" not in text
 
 
-def test_a_day_that_has_not_begun_starts_no_feed_in_the_future(
+def test_a_preview_of_a_future_day_gives_a_start_date_that_is_not_in_the_future(
     server: FeedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     feed, _ = declared(server, capsys, "--date", "2999-12-31")
@@ -192,7 +192,7 @@ def test_a_feed_is_named_after_its_file(
     assert loaded(out.partition("/defs.yaml\n")[2]).name == name
 
 
-def test_write_puts_it_where_feeds_are_and_overwrites_nothing(
+def test_write_adds_a_file_to_the_folder_of_feeds_and_overwrites_nothing(
     tmp_path: Path, server: FeedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.answer = lambda _: lines(*ORDERS)
@@ -231,7 +231,7 @@ def test_write_beside_json_leaves_stdout_to_the_json(
         ("file", "file/defs.yaml cannot be written: File exists"),
     ],
 )
-def test_write_says_why_it_cannot(
+def test_write_prints_why_it_fails(
     tmp_path: Path, server: FeedServer, capsys: pytest.CaptureFixture[str], folder: str, why: str
 ) -> None:
     (tmp_path / "file").touch()
@@ -304,7 +304,7 @@ def test_any_key_of_a_feed_is_read_back_by_dagster(name: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["a\x85b", " id ", "<<", "=", "null", "1", "\ufeffid", "a: b # c"])
-def test_a_feed_whose_key_is_awkward_is_declared_as_it_is(
+def test_a_key_with_unusual_characters_is_declared_unchanged(
     server: FeedServer, capsys: pytest.CaptureFixture[str], key: str
 ) -> None:
     server.answer = lambda _: lines({key: "N1"}, {key: "N2"})

@@ -295,7 +295,7 @@ def test_a_percentage_is_100_only_if_exact(part: int, text: str) -> None:
     assert percentage(part, 1000) == text
 
 
-def test_no_control_sequence_of_a_feed_reaches_the_terminal(
+def test_control_sequences_of_a_feed_do_not_reach_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     evil = "\x1b]0;owned\x07\u202e[red]"
@@ -314,7 +314,7 @@ def test_no_control_sequence_of_a_feed_reaches_the_terminal(
 
 
 @pytest.mark.parametrize("width", [72, 80, 120])
-def test_names_types_and_shares_are_whole_where_room_is_scarce(tmp_path: Path, width: int) -> None:
+def test_a_narrow_terminal_shows_names_types_and_shares_in_full(tmp_path: Path, width: int) -> None:
     name = "a_column_name_that_somebody_thought_a_good_idea"
     found = previewed(tmp_path, {name: ["x" * 300] * 2, "東京": "東京" * 50}, {"b": {"c": None}})
     text = render(found, width)
@@ -358,8 +358,8 @@ def test_an_import_does_what_the_preview_showed(
     assert columns is not None
     assert found.columns == columns
     frame = read_ndjson(io.BytesIO(lines(*rows).body), **attributes)
-    for told in ("rows", "bytes", "untyped"):
-        assert found.json[told] == frame.attrs[told]
+    for figure in ("rows", "bytes", "untyped"):
+        assert found.json[figure] == frame.attrs[figure]
     if day is None:
         assert found.renamed == frame.attrs["renamed"]
         assert [each.name for each in found.columns] == list(frame.columns)

@@ -49,7 +49,7 @@ def written(columns: Columns, rows: list[dict[str, Any]]) -> list[str]:
         ("GEOGRAPHY", '{"type":"Point"}', '"{\\"type\\":\\"Point\\"}"'),
     ],
 )
-def test_a_value_is_written_so_in_every_place(kind: str, value: Any, text: str) -> None:
+def test_a_value_has_the_same_json_in_every_place(kind: str, value: Any, text: str) -> None:
     one, many = Column("c", kind), Column("l", kind, repeated=True)
     columns = (one, many, Column("r", "RECORD", fields=(one,)),
                Column("rs", "RECORD", repeated=True, fields=(one, many)))  # fmt: skip
@@ -62,7 +62,7 @@ def test_a_value_is_written_so_in_every_place(kind: str, value: Any, text: str) 
     )
 
 
-def test_null_is_null_and_an_array_is_then_empty() -> None:
+def test_a_missing_value_is_null_and_a_missing_array_is_empty() -> None:
     one, many = Column("c", "INTEGER"), Column("l", "STRING", repeated=True)
     columns = (one, many, Column("r", "RECORD", fields=(one, many)), Column("name ü", "JSON"))
     rows: list[dict[str, Any]] = [{}, {"r": {}}, {"l": []}]
@@ -76,7 +76,7 @@ def test_null_is_null_and_an_array_is_then_empty() -> None:
     assert written(columns, []) == []
 
 
-def test_only_json_needs_it() -> None:
+def test_only_json_columns_need_an_ndjson_file() -> None:
     for kind in BY_NAME:
         inside = Column("r", "RECORD", repeated=True, fields=(Column("c", kind),))
         assert ndjson_file.is_needed((Column("c", kind),)) is (kind == "JSON")

@@ -1,4 +1,4 @@
-"""The rules by which shards keep answering as one, as tables."""
+"""Rules by which a wildcard query can read all shards, as tables."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_type_conflict_suggests_the_declaration_that_resolves_it(
     assert says in str(refused.value)
 
 
-def test_integers_that_no_float_holds_are_not_widened_by_a_declaration() -> None:
+def test_integers_that_a_float_cannot_represent_are_not_widened_by_a_declaration() -> None:
     (declared,) = merge_schemas(ORDERS, (column("LONG"),), (column("FLOAT"),), {"x"})
 
     assert migrated((column("INTEGER"),), (declared,)) == (column("INTEGER"),)
@@ -190,23 +190,23 @@ def test_a_snapshot_has_the_columns_that_its_feed_names_today(
     assert snapshot_schema(known, today, pa.schema(named)) == then
 
 
-def test_a_shard_follows_in_columns_in_types_or_in_both() -> None:
-    held, known = (A, record(A)), (A_FLOAT, record(A_FLOAT, B), C)
+def test_a_shard_gets_new_columns_wider_types_or_both() -> None:
+    shard, known = (A, record(A)), (A_FLOAT, record(A_FLOAT, B), C)
 
-    assert with_new_columns(held, known) == (A, record(A, B), C)
-    assert with_wider_types(held, known) == (A_FLOAT, record(A_FLOAT))
-    assert migrated(held, known) == (A_FLOAT, record(A_FLOAT, B), C)
+    assert with_new_columns(shard, known) == (A, record(A, B), C)
+    assert with_wider_types(shard, known) == (A_FLOAT, record(A_FLOAT))
+    assert migrated(shard, known) == (A_FLOAT, record(A_FLOAT, B), C)
 
 
-def test_a_shard_follows_from_numeric_to_bignumeric() -> None:
-    held = (Column("n", "NUMERIC"), record(Column("n", "NUMERIC", repeated=True)))
+def test_a_numeric_column_of_a_shard_is_widened_to_bignumeric() -> None:
+    shard = (Column("n", "NUMERIC"), record(Column("n", "NUMERIC", repeated=True)))
     known = (Column("n", "BIGNUMERIC"), record(Column("n", "BIGNUMERIC", repeated=True)))
 
-    assert with_wider_types(held, known) == migrated(held, known) == known
-    assert with_wider_types(known, held) == known
+    assert with_wider_types(shard, known) == migrated(shard, known) == known
+    assert with_wider_types(known, shard) == known
 
 
-def test_a_type_that_was_declared_otherwise_waits_for_its_day_to_be_imported_again() -> None:
+def test_a_changed_declared_type_applies_when_the_day_is_imported_again() -> None:
     assert migrated((A,), (Column("a", "STRING"),)) == (A,)
 
 
@@ -243,7 +243,7 @@ def test_a_table_of_known_columns_records_keys_exactly(key: str) -> None:
 
 
 def test_a_table_of_known_columns_records_type_changes_in_descriptions() -> None:
-    """BigQuery does not let a schema's column change its type, so a description tells."""
+    """BigQuery does not let a column change its type, so the description records the change."""
     history: list[Columns] = [
         (A, record(A), Column("t", "INTEGER", repeated=True)),
         (A_FLOAT, record(A_FLOAT, B), Column("t", "FLOAT", repeated=True), C),
@@ -283,7 +283,7 @@ LATEST = (
         ("r.v1.2", ("r", "v1_2")),
     ],
 )
-def test_a_path_finds_a_column_or_a_field_as_it_is_sent_or_stored(
+def test_a_path_finds_a_column_or_field_by_its_name_in_the_feed_or_in_the_table(
     path: str, found: tuple[str, ...]
 ) -> None:
     assert key_path(ORDERS, LATEST, path) == order_path(ORDERS, LATEST, path) == found

@@ -19,7 +19,7 @@ EMAIL = "ada@example.org"
 JSON = (Column("it", "JSON"),)
 
 
-def test_duckdbs_error_about_a_value_has_its_kind(tmp_path: Path) -> None:
+def test_duckdbs_error_about_a_value_shows_only_its_kind(tmp_path: Path) -> None:
     rows = conform(pa.table({"it": [f"{{{EMAIL}"]}), JSON)
     with pytest.raises(WarehouseFailed) as refused:
         DuckDBWarehouse(tmp_path / "w.duckdb").replace(Table("crm", "o"), rows, JSON, attempt="1")
