@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 ROWS = 3_000
-"""More than samples look at."""
+"""More rows than the tools read as a sample."""
 ABSENT = "absent"
 
 
 @dataclass(frozen=True)
 class Awkward:
-    """A column: JSON as sent in the usual row, and in rows that differ, by number from the end."""
+    """A column: its JSON in a usual row, and in rows that differ, by number from the end."""
 
     name: str
     what: str
@@ -60,20 +60,20 @@ def write(column: Awkward, folder: Path) -> Path:
     path = folder / f"{column.name}.ndjson"
     lines = []
     for row in range(ROWS):
-        value = sent(column, row)
+        value = value_of(column, row)
         rest = "" if value == ABSENT else f',"value":{value}'
         lines.append(f'{{"number":{row}{rest}}}\n')
     path.write_text("".join(lines), encoding="utf-8")
     return path
 
 
-def sent(column: Awkward, row: int) -> str:
-    """The JSON of a row."""
+def value_of(column: Awkward, row: int) -> str:
+    """Return the JSON of the column in a row."""
     return column.rare.get(ROWS - row, column.usual)
 
 
-def told(column: Awkward) -> list[int]:
-    """The rows that are looked at: the first, and those that differ."""
+def checked_rows(column: Awkward) -> list[int]:
+    """Return the numbers of the compared rows: the first, and those that differ."""
     return [0, *(ROWS - back for back in sorted(column.rare, reverse=True))]
 
 

@@ -2,7 +2,7 @@
 
 python -m bench.cliffs FOLDER [--only WORD] [--engine]
 
-Each feed is read by the engine in a process of its own, and in another one it is read and stored
+Each feed is read by the engine in a process of its own, and in a second one it is read and stored
 in a new DuckDB file. The clock runs from after the imports of Python's modules. MB are the most
 private memory that the process had; pages mapped from files are not counted.
 """

@@ -2,7 +2,7 @@
 
 python -m bench.engine FOLDER [--rows-flat N] [--rows-nested N] [--rounds N] [--polars PYTHON]
 
-Each run is a process of its own; the clock runs from after its imports. polars is no dependency:
+Each run is a process of its own; the clock runs from after its imports. polars is not a dependency:
 name the Python of an environment that has it.
 """
 

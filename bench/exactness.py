@@ -2,8 +2,8 @@
 
 python -m bench.exactness FOLDER [--peers PYTHON]
 
-A value is kept if what was sent can be told from what is stored: as itself, as the text that was
-sent, or as the same moment. dlt's flattened objects, variant columns and child tables count.
+A stored value is exact if it determines the value in the feed: it is the same value, its text, or
+the same moment. dlt's flattened objects, variant columns and child tables count.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Any
 
 import duckdb
 
-from bench.awkward import COLUMNS, Awkward, parsed, sent, told, write
+from bench.awkward import COLUMNS, Awkward, checked_rows, parsed, value_of, write
 from bench.importers import DATASET, WAYS, Way
 from bench.imports import Done, imported, served, target_in
 from feed_assets_tests.support.bigquery.emulator import Emulator
 
 NOT_OURS_TO_JUDGE = "autodetect"
-"""What the emulator takes for a column's type is not what BigQuery would."""
+"""The emulator infers other column types than BigQuery."""
 _SHOWN = 40  # characters
 
 Rows = Mapping[int, Any]
@@ -57,40 +57,40 @@ def main() -> None:
     print(f"|---|{'---|' * len(ways)}")
     for place, column in enumerate(COLUMNS):
         print(f"| {column.what} | {' | '.join(found[way.name][place] for way in ways)} |")
-    kept = [f"{sum(cell.startswith('kept') for cell in found[way.name])} of 20" for way in ways]
-    print(f"| kept | {' | '.join(kept)} |")
+    exact = [f"{sum(cell.startswith('exact') for cell in found[way.name])} of 20" for way in ways]
+    print(f"| exact | {' | '.join(exact)} |")
 
 
-def _verdict(column: Awkward, done: Done, stored: Callable[[Awkward], Rows]) -> str:
+def _verdict(column: Awkward, done: Done, rows_of: Callable[[Awkward], Rows]) -> str:
     if done.failure:
         return f"fails: {done.failure[:_SHOWN].replace('|', '/')}…"
-    rows = stored(column)
+    rows = rows_of(column)
     as_text = False
-    for number in told(column):
-        text, held = sent(column, number), rows.get(number)
+    for number in checked_rows(column):
+        text, stored = value_of(column, number), rows.get(number)
         was = parsed(text)
-        if not _kept(was, held):
-            return f"`{text}` is `{str(held)[:_SHOWN]}`".replace("|", "/")
-        as_text |= isinstance(held, str) and (not isinstance(was, str) or _is_moment(was))
-    return "kept, as text" if as_text else "kept"
+        if not _is_exact(was, stored):
+            return f"`{text}` is `{str(stored)[:_SHOWN]}`".replace("|", "/")
+        as_text |= isinstance(stored, str) and (not isinstance(was, str) or _is_moment(was))
+    return "exact, as text" if as_text else "exact"
 
 
-def _kept(was: Any, held: Any) -> bool:
+def _is_exact(was: Any, stored: Any) -> bool:
     """Return whether the stored value still shows the value in the feed."""
-    if isinstance(held, str) and not isinstance(was, str):
+    if isinstance(stored, str) and not isinstance(was, str):
         with suppress(ValueError):
-            return _kept(was, parsed(held)) and not isinstance(parsed(held), str)
+            return _is_exact(was, parsed(stored)) and not isinstance(parsed(stored), str)
         return False
-    if isinstance(was, dict) and isinstance(held, dict):
-        held = {key: value for key, value in held.items() if value is not None}
-        return was.keys() == held.keys() and all(_kept(was[key], held[key]) for key in was)
-    if isinstance(was, list) and isinstance(held, list):
-        return len(was) == len(held) and all(map(_kept, was, held))
-    if isinstance(was, Decimal) and not isinstance(held, bool):
-        return isinstance(held, int | float | Decimal) and Decimal(str(held)) == was
-    if isinstance(was, str) and isinstance(held, date):
-        return _same_moment(was, held)
-    return type(was) is type(held) and bool(was == held)
+    if isinstance(was, dict) and isinstance(stored, dict):
+        stored = {key: value for key, value in stored.items() if value is not None}
+        return was.keys() == stored.keys() and all(_is_exact(was[key], stored[key]) for key in was)
+    if isinstance(was, list) and isinstance(stored, list):
+        return len(was) == len(stored) and all(map(_is_exact, was, stored))
+    if isinstance(was, Decimal) and not isinstance(stored, bool):
+        return isinstance(stored, int | float | Decimal) and Decimal(str(stored)) == was
+    if isinstance(was, str) and isinstance(stored, date):
+        return _same_moment(was, stored)
+    return type(was) is type(stored) and bool(was == stored)
 
 
 def _is_moment(text: str) -> bool:
@@ -99,22 +99,28 @@ def _is_moment(text: str) -> bool:
     return False
 
 
-def _same_moment(text: str, held: date) -> bool:
+def _same_moment(text: str, stored: date) -> bool:
     with suppress(ValueError):
         was = datetime.fromisoformat(text)
-        moment = held if isinstance(held, datetime) else datetime.combine(held, time())
+        moment = stored if isinstance(stored, datetime) else datetime.combine(stored, time())
         return (was.tzinfo is None) == (moment.tzinfo is None) and was == moment
     return False
 
 
 def _stored(way: Way, target: str, column: Awkward) -> Rows:
-    """The values that are looked at, by the number of their row."""
+    """Return the compared values by the number of their row."""
     if target.startswith("http"):
         rows = Emulator(target).client().query(f"SELECT * FROM {DATASET}.{column.name}").result()
         found = [{name.lower(): value for name, value in row.items()} for row in rows]
-        return {row["number"]: row.get("value") for row in found if row["number"] in told(column)}
+        return {
+            row["number"]: row.get("value")
+            for row in found
+            if row["number"] in checked_rows(column)
+        }
     with duckdb.connect(target, read_only=True) as connection:
-        rows = _rows(connection, column.name, f"number IN ({', '.join(map(str, told(column)))})")
+        rows = _rows(
+            connection, column.name, f"number IN ({', '.join(map(str, checked_rows(column)))})"
+        )
         return {row["number"]: _value(connection, column.name, row) for row in rows}
 
 

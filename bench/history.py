@@ -173,7 +173,7 @@ def orders(day: date, rows: int, *new: str) -> pa.Table:
 
 
 def seconds(doing: Callable[[], object]) -> float:
-    """How long it takes."""
+    """Return the seconds that a call takes."""
     started = time.perf_counter()
     doing()
     return time.perf_counter() - started

@@ -25,7 +25,7 @@ _ROWS_AT_ONCE = 100_000
 _TIMEOUT = 60
 
 Importer = Callable[[str, str], object]
-"""Imports the feed at a URL into a table, replacing what it held."""
+"""Imports the feed at a URL into a table, and replaces its rows."""
 
 
 @dataclass(frozen=True)
@@ -287,7 +287,7 @@ def _instance_folder() -> tempfile.TemporaryDirectory[str]:
 
 
 def _bigquery(target: str) -> Any:
-    """Google's package, whose clients all talk to the emulator; none of the ways can be told to."""
+    """Return Google's package with clients of the emulator; no tool has a setting for that."""
     os.environ["BIGQUERY_EMULATOR_HOST"] = target
     bigquery = importlib.import_module("google.cloud.bigquery")
     anonymous = importlib.import_module("google.auth.credentials").AnonymousCredentials

@@ -2,9 +2,9 @@
 
 python -m bench.loading FOLDER [--feeds N ...] [--rounds N]
 
-Each load is a process of its own. Measured is what a code server does until the UI has what it
-shows: import the module, build the definitions, and describe them. What Dagster imports to
-describe components, which is the same however many feeds there are, is imported before.
+Each load is a process of its own. It measures the work of a code server until the UI can show
+the definitions: import the module, build the definitions, and describe them. Packages that
+Dagster imports to describe components, whatever the number of feeds, are imported before.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def main() -> None:
     for _ in range(asked.rounds):
         for count, each in projects.items():
             found[count].append(load(each))
-    print("| feeds | assets | CPU seconds (median) | more | least | seconds (median) | MB told |")
+    print(
+        "| feeds | assets | CPU seconds (median) | more | least | seconds (median) | MB to the UI |"
+    )
     print("|---|---|---|---|---|---|---|")
     first = statistics.median(run["cpu"] for run in found[asked.feeds[0]])
     for count, runs in found.items():

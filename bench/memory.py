@@ -27,7 +27,7 @@ _AS_NEEDED = {
 
 
 def main() -> None:
-    """Prints the table; fails where an import does."""
+    """Print the table; fail if an import fails."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--megabytes", type=int, nargs="+", default=[150, 750, 2000])

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # in an environment of somebody else's
+sys.path.insert(0, str(Path(__file__).parents[1]))  # in the environment of another tool
 
 from bench.peak import watched
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # in an environment of somebody else's
+sys.path.insert(0, str(Path(__file__).parents[1]))  # in the environment of another tool
 
 from bench.importers import BY_NAME
 from bench.peak import watched

@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """The kernel sends the file, so that the server takes little from who is measured."""
+    """The kernel sends the file, so that the server takes little CPU time from the importer."""
 
     def copyfile(self, source: Any, outputfile: Any) -> None:
         """Send the body."""
