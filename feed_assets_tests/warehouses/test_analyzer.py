@@ -1,4 +1,4 @@
-"""Google's SQL analyzer and reference engine, as the tests use them."""
+"""Google's SQL analyzer and reference engine, as used by the tests."""
 
 from __future__ import annotations
 

@@ -47,19 +47,19 @@ def rows_of(warehouse: Warehouse, table: Table) -> list[dict[str, Any]]:
 
 
 def check(warehouse: Warehouse, orders: Table, *imports: tuple[date, Rows]) -> None:
-    """Each table holds the rows of one import; all columns are known, and have one type."""
+    """Check that each table has the rows of one import, and each known column has one type."""
     for day in {day for day, _ in imports}:
         assert rows_of(warehouse, orders.shard(day)) in [rows for on, rows in imports if on == day]
     assert rows_of(warehouse, orders.shard(FIRST)) == PLAIN
     known = warehouse.known(orders)
     assert known.pending is PendingMigration.NOTHING
-    sent = {name for _, rows in imports for row in rows for name in row}
+    names = {name for _, rows in imports for row in rows for name in row}
     types = {column.name: column.type for column in known.columns}
-    assert set(types) == sent
+    assert set(types) == names
     shards = warehouse.shards(orders)
     # BigQuery gives `table_*` the columns of the last; in DuckDB all are joined by name
     asked = shards[-1 if warehouse.wildcards else 0 :]
-    assert {c.name for shard in asked for c in warehouse.columns(shard) or ()} == sent
+    assert {c.name for shard in asked for c in warehouse.columns(shard) or ()} == names
     for shard in shards:
         for column in warehouse.columns(shard) or ():
             assert column.type == types[column.name], f"{shard} {column.name}"
@@ -67,7 +67,7 @@ def check(warehouse: Warehouse, orders: Table, *imports: tuple[date, Rows]) -> N
 
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("name", BOTH)
-def test_an_import_between_any_two_calls_of_another(
+def test_an_import_between_any_two_calls_of_another_loses_nothing(
     name: str, part: int, bigquery: Emulator, dataset: str
 ) -> None:
     one, other = BOTH[name]
@@ -96,7 +96,9 @@ def test_an_import_between_any_two_calls_of_another(
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_the_later_day_first(name: str, warehouse: Warehouse, dataset: str) -> None:
+def test_imports_in_reverse_order_lose_nothing(
+    name: str, warehouse: Warehouse, dataset: str
+) -> None:
     orders = Table(dataset, "orders")
     import_day(warehouse, orders, FIRST, PLAIN, "first")
 
@@ -107,7 +109,9 @@ def test_the_later_day_first(name: str, warehouse: Warehouse, dataset: str) -> N
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_threads(name: str, closed_warehouse: Warehouse, dataset: str) -> None:
+def test_concurrent_threads_lose_nothing(
+    name: str, closed_warehouse: Warehouse, dataset: str
+) -> None:
     orders = Table(dataset, "orders")
     import_day(closed_warehouse, orders, FIRST, PLAIN, "first")
 
@@ -123,7 +127,7 @@ def test_threads(name: str, closed_warehouse: Warehouse, dataset: str) -> None:
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_processes(name: str, tmp_path: Path) -> None:
+def test_concurrent_processes_lose_nothing(name: str, tmp_path: Path) -> None:
     orders, path = Table("crm", "orders"), tmp_path / "warehouse.duckdb"
     import_day(DuckDBWarehouse(path), orders, FIRST, PLAIN, "first")
 

@@ -44,13 +44,13 @@ def stand(bigquery: Emulator, orders: Table, days: range, *kinds: str) -> None:
 
 
 @pytest.mark.parametrize("before", [10, 1100])  # a query reads 1,000 tables at most
-def test_a_day_is_four_calls_after_ten_days_and_after_many(
+def test_a_day_takes_four_calls_after_ten_days_and_after_many(
     bigquery: Emulator, proxy: FaultProxy, orders: Table, before: int
 ) -> None:
     import_day(proxy, orders, 0, ROWS)
     stand(bigquery, orders, range(1, before), "INTEGER")
 
-    # what is known, the table, the load, what is known by now
+    # get the known columns, get the table, load it, record the known columns
     assert import_day(proxy, orders, before, ROWS) == {"get table": 3, **LOAD}
     assert import_day(proxy, orders, 0, ROWS.slice(0, 0)) == {"get table": 3, **LOAD}
 
@@ -64,7 +64,7 @@ def test_a_day_is_four_calls_after_ten_days_and_after_many(
 
 
 @pytest.mark.parametrize("before", [5, 25])
-def test_an_update_of_the_latest_state_is_as_many_calls_after_few_days_as_after_many(
+def test_the_latest_state_takes_the_same_calls_after_few_days_and_after_many(
     bigquery: Emulator, proxy: FaultProxy, orders: Table, before: int
 ) -> None:
     def update() -> Counter[str]:
@@ -83,7 +83,7 @@ def test_an_update_of_the_latest_state_is_as_many_calls_after_few_days_as_after_
     assert update() == {"get table": 6, "query": 3}
 
 
-def test_descriptions_of_columns_are_no_call_more(
+def test_descriptions_of_columns_need_no_further_call(
     bigquery: Emulator, proxy: FaultProxy, orders: Table
 ) -> None:
     def import_described(number: int) -> Counter[str]:
@@ -121,7 +121,7 @@ def test_only_shards_that_are_to_be_widened_are_altered(
 
     client = bigquery.client()
     altered = [call for call in proxy.calls if b"ALTER TABLE" in call.body]
-    assert len(altered) == 11  # ten of those that stood, and the one imported before
+    assert len(altered) == 11  # ten of the older shards, and the one imported before
     assert calls["query"] == 12  # with one that finds them
     assert all(
         {f.name: f.field_type for f in client.get_table(f"{orders.shard(day)}").schema}["n"]

@@ -1,4 +1,4 @@
-"""A table has all rows of the import or those from before, whatever fails on the way."""
+"""A table has all rows of the import or all rows from before, whichever call fails."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ CALLS = {
     "shard": ("get table", "update table", "start upload", "send upload", "query"),
     "first shard": ("get dataset", "create dataset", "create table"),
 }
-"""The calls of an import; those of a first shard that the others have not."""
+"""The calls of an import; of a first shard only the calls that others do not make."""
 CALLED = [pytest.param(kind, call, id=f"{kind}, {call}") for kind in KINDS for call in CALLS[kind]]
 UNAVAILABLE = refused(503, "backendError", "The service is unavailable.")
 TOO_FAST = refused(
@@ -94,10 +94,10 @@ class Scene:
         self.before = self.rows()
 
     def store(self, tables: BigQueryWarehouse, rows: Rows, attempt: str, day: date = DAY) -> Stored:
-        sent = pa.Table.from_pylist(rows)
+        table = pa.Table.from_pylist(rows)
         if self.kind == "snapshot":
-            return store_snapshot(tables, self.orders, sent, attempt=attempt)
-        return store_shard(tables, self.orders, day, sent, attempt=attempt)
+            return store_snapshot(tables, self.orders, table, attempt=attempt)
+        return store_shard(tables, self.orders, day, table, attempt=attempt)
 
     def rows(self) -> Rows | None:
         """Return the table's rows; None if it does not exist."""
@@ -117,7 +117,7 @@ class Scene:
         return failed.value
 
     def store_once(self, proxy: FaultProxy) -> None:
-        """An import through the proxy that has to do well, with one load."""
+        """Import through the proxy, and check that it succeeds with one load."""
         stored = self.store(BigQueryWarehouse(proxy.client()), AFTER, "1")
         assert stored.rows == len(AFTER)
         assert self.rows() == AFTER
@@ -144,10 +144,10 @@ class Scene:
 
 def sentence(failure: TableError) -> str:
     """Return its message, which is one sentence."""
-    said = str(failure)
-    assert "\n" not in said
-    assert "http://" not in said
-    return said
+    message = str(failure)
+    assert "\n" not in message
+    assert "http://" not in message
+    return message
 
 
 def always(nth: int) -> bool:
@@ -163,7 +163,7 @@ def later(nth: int) -> bool:
 
 
 def at_first(nth: int) -> bool:
-    """Every call, if it is made again where it fails."""
+    """Select the first attempt of every call; a failed call is made again at once."""
     return nth % 2 == 1
 
 
@@ -183,7 +183,7 @@ def test_an_import_whose_every_call_fails_once_is_done_once(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_import_that_is_too_fast_at_each_kind_of_call_is_done_once(
+def test_an_import_that_exceeds_each_rate_limit_once_is_done_once(
     kind: str, bigquery: Emulator, proxy: FaultProxy, dataset: str, waited: Callable[[], float]
 ) -> None:
     """Here the client does not start an upload again; we do, some seconds later."""
@@ -219,7 +219,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
 
 
 @pytest.mark.parametrize(("kind", "call"), CALLED)
-def test_a_call_that_always_fails_is_a_sentence_and_no_change(
+def test_a_call_that_always_fails_gives_one_sentence_and_changes_nothing(
     kind: str, call: str, bigquery: Emulator, proxy: FaultProxy, dataset: str
 ) -> None:
     """Each import fails in its own way, over what the one before has left."""
@@ -235,7 +235,7 @@ def test_a_call_that_always_fails_is_a_sentence_and_no_change(
         assert re.search(says, sentence(failed))
         assert proxy.counted()[call]
         assert len(proxy.loads) <= 1
-        if proxy.loads:  # what is asked after the load is about the other shards
+        if proxy.loads:  # the calls after the load concern the other shards
             expected = AFTER
         assert scene.rows() == expected
     scene.check_after()
@@ -321,7 +321,7 @@ def test_seven_columns_that_widen_at_once_keep_within_the_rate_of_updates(
 
 @pytest.mark.parametrize("code", [400, 403])
 @pytest.mark.parametrize("reason", ["invalidQuery", "quotaExceeded", "jobRateLimitExceeded"])
-def test_too_many_updates_are_over_soon_whatever_the_reason(
+def test_too_many_table_updates_are_a_transient_error(
     code: int, reason: str, bigquery: Emulator, proxy: FaultProxy, dataset: str
 ) -> None:
     scene = Scene("shard", bigquery, dataset)
@@ -341,7 +341,7 @@ def test_too_many_updates_are_over_soon_whatever_the_reason(
 
 @dataclass(frozen=True)
 class Job:
-    """The fate of load jobs, the import's error ("" for none), and the loads done."""
+    """How load jobs go wrong, the import's error ("" for none), and the loads done."""
 
     rules: Sequence[tuple[str, Fault, Callable[[int], bool]]]
     ends: str = ""
@@ -452,7 +452,7 @@ LOADS = [
 
 
 @pytest.mark.parametrize(("kind", "upload", "names"), LOADS)
-def test_a_load_job_that_goes_wrong_is_done_once_or_is_a_sentence(
+def test_a_load_job_that_goes_wrong_is_done_once_or_fails_with_one_sentence(
     kind: str,
     upload: str,
     names: Sequence[str],
@@ -501,7 +501,7 @@ def check_job(
     assert len(made) == job.jobs
 
 
-def test_an_attempt_made_again_finds_its_job_and_loads_nothing(
+def test_a_repeated_attempt_finds_its_job_and_loads_nothing(
     bigquery: Emulator, proxy: FaultProxy, dataset: str
 ) -> None:
     scene = Scene("snapshot", bigquery, dataset)
@@ -517,7 +517,7 @@ def test_an_attempt_made_again_finds_its_job_and_loads_nothing(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_dataset_in_another_location_is_named_with_both_and_nothing_is_touched(
+def test_a_dataset_in_another_location_is_named_with_both_and_unchanged(
     kind: str, bigquery: Emulator, proxy: FaultProxy, dataset: str
 ) -> None:
     scene = Scene(kind, bigquery, dataset)
@@ -548,16 +548,16 @@ def test_views_and_external_tables_are_not_replaced(
     assert scene.rows() == BEFORE
 
 
-@pytest.mark.parametrize("stands", [False, True])
+@pytest.mark.parametrize("exists", [False, True])
 @pytest.mark.parametrize(
     "fault", [reset, lost, cut, UNAVAILABLE], ids=["reset", "lost", "cut", "503"]
 )
-def test_the_latest_state_is_made_or_can_be_made_again(
-    fault: Fault, stands: bool, bigquery: Emulator, proxy: FaultProxy, dataset: str
+def test_the_latest_state_is_built_or_the_next_update_builds_it(
+    fault: Fault, exists: bool, bigquery: Emulator, proxy: FaultProxy, dataset: str
 ) -> None:
     scene = Scene("shard", bigquery, dataset)
     tables = BigQueryWarehouse(scene.client)
-    if stands:
+    if exists:
         tables.update_latest(scene.orders, ["id"], "total")
     proxy.on(None, fault, when=at_first)
 

@@ -67,15 +67,15 @@ def shard(warehouse: BigQueryWarehouse, orders: Table, rows: pa.Table, day: date
 
 def protect(client: bigquery.Client, table: Table) -> None:
     """Set every property of columns and the table that an import does not decide."""
-    held = client.get_table(str(table))
-    fields = {field["name"]: field for field in held.to_api_repr()["schema"]["fields"]}
+    found = client.get_table(str(table))
+    fields = {field["name"]: field for field in found.to_api_repr()["schema"]["fields"]}
     fields["id"] |= {"defaultValueExpression": "'none'", "maxLength": "10", "collation": "und:ci"}
     fields["email"] |= {"policyTags": TAG, "dataPolicies": POLICIES}
     fields["total"] |= {"defaultValueExpression": "0"}
     fields["customer"]["fields"][0] |= {"policyTags": TAG}
-    held.schema = list(fields.values())
-    held._properties["tableConstraints"] = KEYS
-    client.update_table(held, ["schema", "table_constraints"])
+    found.schema = list(fields.values())
+    found._properties["tableConstraints"] = KEYS
+    client.update_table(found, ["schema", "table_constraints"])
 
 
 @pytest.mark.parametrize("rows", [EMPTY, WIDER_IN_ARRAY, OTHER_TYPE])
@@ -89,11 +89,11 @@ def test_a_table_keeps_its_encryption_key(
     tables = [orders, orders.shard(DAY), orders.shard(older)]
     key = bigquery.EncryptionConfiguration("projects/p/locations/eu/keyRings/r/cryptoKeys/k")
     for table in tables:
-        held = client.get_table(str(table))
-        held.encryption_configuration = key
-        client.update_table(held, ["encryption_configuration"])
+        found = client.get_table(str(table))
+        found.encryption_configuration = key
+        client.update_table(found, ["encryption_configuration"])
     snapshot(warehouse, orders, rows)
-    if rows is not OTHER_TYPE:  # which no shard takes
+    if rows is not OTHER_TYPE:  # a shard refuses this type
         shard(warehouse, orders, rows)
     for table in tables:
         assert client.get_table(str(table)).encryption_configuration == key
@@ -127,13 +127,13 @@ def fields(client: bigquery.Client, table: Table) -> dict[str, dict[str, Any]]:
 
 
 def check_protected(client: bigquery.Client, table: Table) -> None:
-    held = fields(client, table)
-    assert held["email"]["policyTags"] == TAG
-    assert held["email"]["dataPolicies"] == POLICIES
-    assert held["customer.phone"]["policyTags"] == TAG
-    assert held["id"]["defaultValueExpression"] == "'none'"
-    assert held["id"]["maxLength"] == "10"
-    assert held["id"]["collation"] == "und:ci"
+    by_path = fields(client, table)
+    assert by_path["email"]["policyTags"] == TAG
+    assert by_path["email"]["dataPolicies"] == POLICIES
+    assert by_path["customer.phone"]["policyTags"] == TAG
+    assert by_path["id"]["defaultValueExpression"] == "'none'"
+    assert by_path["id"]["maxLength"] == "10"
+    assert by_path["id"]["collation"] == "und:ci"
     assert client.get_table(str(table)).to_api_repr()["tableConstraints"] == KEYS
 
 
@@ -174,10 +174,10 @@ def test_a_snapshot_keeps_policy_tags_keys_and_defaults(
 
     check_protected(client, orders)
     assert client.get_table(str(orders)).num_rows == rows.num_rows
-    held = fields(client, orders)
-    assert ("total" in held) is (rows is not GONE)
+    by_path = fields(client, orders)
+    assert ("total" in by_path) is (rows is not GONE)
     if rows is not OTHER_TYPE and rows is not GONE:
-        assert held["total"]["defaultValueExpression"] == "0"
+        assert by_path["total"]["defaultValueExpression"] == "0"
     # and a protected column that was gone for a day is protected when it comes back
     snapshot(warehouse, orders, ROWS)
     check_protected(client, orders)
@@ -197,7 +197,7 @@ def test_a_day_imported_again_keeps_policy_tags_keys_and_defaults(
 
     shard(warehouse, orders, rows)
 
-    for day in (DAY, later):  # the later one gets columns and types where it stands
+    for day in (DAY, later):  # the later shard is altered in place
         check_protected(client, orders.shard(day))
         assert fields(client, orders.shard(day))["total"]["defaultValueExpression"] == "0"
 
@@ -272,12 +272,12 @@ def test_an_array_that_is_widened_keeps_default_values_and_keys(
     client: bigquery.Client, warehouse: BigQueryWarehouse, orders: Table
 ) -> None:
     shard(warehouse, orders, ROWS)
-    held = client.get_table(str(orders.shard(DAY)))
-    schema = held.to_api_repr()["schema"]["fields"]
+    found = client.get_table(str(orders.shard(DAY)))
+    schema = found.to_api_repr()["schema"]["fields"]
     schema[0] |= {"defaultValueExpression": "'none'"}
-    held.schema = schema
-    held._properties["tableConstraints"] = KEYS
-    client.update_table(held, ["schema", "table_constraints"])
+    found.schema = schema
+    found._properties["tableConstraints"] = KEYS
+    client.update_table(found, ["schema", "table_constraints"])
 
     shard(warehouse, orders, WIDER_IN_ARRAY, date(2020, 1, 21))
 

@@ -97,7 +97,7 @@ def test_a_later_import_deletes_the_staged_files_of_a_killed_one(
     others.unlink()
 
 
-def test_a_bucket_that_is_not_there_is_named_and_the_table_stays(
+def test_a_missing_bucket_is_named_and_the_table_is_unchanged(
     before: FaultProxy, storage: CloudStorage, orders: Table
 ) -> None:
     store_snapshot(warehouse(before), orders, ROWS.slice(0, 1), attempt="1")

@@ -40,7 +40,7 @@ def problem(client: google.Client, orders: Table) -> str | None:
     return warehouse.wildcard_problem(orders, warehouse.known(orders).columns)
 
 
-def test_a_wildcard_that_answers_is_one_call_and_no_problem(
+def test_a_wildcard_that_can_be_queried_takes_one_call_and_has_no_problem(
     proxy: FaultProxy, orders: Table
 ) -> None:
     warehouse = BigQueryWarehouse(proxy.client())
@@ -67,15 +67,15 @@ def row_policy(client: google.Client, orders: Table) -> None:
 
 
 def key(client: google.Client, orders: Table) -> None:
-    held = client.get_table(str(orders.shard(DAYS[0])))
-    held.encryption_configuration = KEY
-    client.update_table(held, ["encryption_configuration"])
+    shard = client.get_table(str(orders.shard(DAYS[0])))
+    shard.encryption_configuration = KEY
+    client.update_table(shard, ["encryption_configuration"])
 
 
 def tag(client: google.Client, orders: Table) -> None:
-    held = client.get_table(str(orders.shard(DAYS[0])))
-    held.resource_tags = {"p/env": "prod"}
-    client.update_table(held, ["resource_tags"])
+    shard = client.get_table(str(orders.shard(DAYS[0])))
+    shard.resource_tags = {"p/env": "prod"}
+    client.update_table(shard, ["resource_tags"])
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def tag(client: google.Client, orders: Table) -> None:
         (tag, "all tables must have the same tags"),
     ],
 )
-def test_what_keeps_a_wildcard_from_answering_is_named(
+def test_the_reason_a_wildcard_cannot_be_queried_is_named(
     client: google.Client, orders: Table, change: Any, reason: str
 ) -> None:
     change(client, orders)
@@ -97,7 +97,7 @@ def test_what_keeps_a_wildcard_from_answering_is_named(
     assert reason in found
 
 
-def test_columns_that_a_wildcard_lacks_or_has_otherwise_are_named(
+def test_columns_that_are_missing_or_of_another_type_in_a_wildcard_are_named(
     client: google.Client, orders: Table
 ) -> None:
     field = google.SchemaField
@@ -107,13 +107,17 @@ def test_columns_that_a_wildcard_lacks_or_has_otherwise_are_named(
     assert problem(client, orders) == f"{orders}_* lacks total and lacks lines.price"
 
 
-def test_more_tables_than_a_query_reads_are_no_problem(proxy: FaultProxy, orders: Table) -> None:
+def test_more_tables_than_a_query_can_read_are_not_a_problem(
+    proxy: FaultProxy, orders: Table
+) -> None:
     message = "Too many tables and views for query: Max: 1000"
     proxy.on("insert job", refused(400, "invalidQuery", message))
     assert problem(proxy.client(), orders) is None
 
 
-def test_a_warehouse_that_does_not_answer_is_no_answer(proxy: FaultProxy, orders: Table) -> None:
+def test_a_warehouse_that_refuses_the_check_raises_its_error(
+    proxy: FaultProxy, orders: Table
+) -> None:
     proxy.on("insert job", refused(403, "accessDenied", "no permission bigquery.jobs.create"))
     with pytest.raises(WarehouseFailed, match="BigQuery Job User"):
         problem(proxy.client(), orders)

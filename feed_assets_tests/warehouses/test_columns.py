@@ -79,7 +79,9 @@ def test_a_hash_declared_later_is_stored_beside_numbers_of_earlier_days(
     assert stored(tables, ORDERS.shard(FIRST)) == stored(tables, ORDERS.shard(SECOND))
 
 
-def test_a_column_renamed_later_is_a_new_one_and_back_again(tables: DuckDBWarehouse) -> None:
+def test_renaming_a_column_adds_a_column_and_undoing_it_fills_the_old_one(
+    tables: DuckDBWarehouse,
+) -> None:
     rename: dict[str, Any] = {"columns": {"rename": {"no": "order_no"}}}
     import_day(tables, ORDERS, FIRST, {"no": 1})
     import_day(tables, ORDERS, SECOND, {"no": 2}, **rename)
@@ -88,7 +90,7 @@ def test_a_column_renamed_later_is_a_new_one_and_back_again(tables: DuckDBWareho
     assert stored(tables, ORDERS.shard(SECOND)) == [{"no": 3, "order_no": None}]
 
 
-def test_a_conflict_of_a_renamed_column_advises_its_name_in_the_feed(
+def test_the_advice_for_a_conflict_of_a_renamed_column_has_its_name_in_the_feed(
     tables: DuckDBWarehouse,
 ) -> None:
     rename: dict[str, Any] = {"columns": {"rename": {"c": "buyer", "c.no": "number"}}}
@@ -103,7 +105,7 @@ def test_a_conflict_of_a_renamed_column_advises_its_name_in_the_feed(
     assert stored(tables, ORDERS.shard(SECOND)) == [{"buyer": {"number": "x"}}]
 
 
-def test_a_renamed_time_that_is_text_is_advised_by_its_name_in_the_feed(
+def test_the_advice_for_a_renamed_time_that_is_text_has_its_name_in_the_feed(
     tables: DuckDBWarehouse,
 ) -> None:
     declared: dict[str, Any] = {"columns": {"rename": {"at": "changed"}}, "key": ["id"]}
@@ -148,7 +150,7 @@ def test_without_the_key_of_hashes_nothing_is_stored(
     assert tables.columns(ORDERS) is None
 
 
-def test_a_file_of_duckdb_has_no_trace_of_what_is_left_out_or_hashed(
+def test_the_duckdb_file_has_no_trace_of_excluded_or_hashed_values(
     tables: DuckDBWarehouse, tmp_path: Path
 ) -> None:
     columns = {**HASH, "exclude": ["customer.email"]}

@@ -72,16 +72,18 @@ EVERY_TYPE = pa.table(
 )
 
 
-def test_every_type_is_stored_and_read_back_as_it_was(warehouse: Warehouse, orders: Table) -> None:
+def test_every_type_is_stored_and_read_back_unchanged(warehouse: Warehouse, orders: Table) -> None:
     store_snapshot(warehouse, orders, EVERY_TYPE, attempt="1")
 
     read = read_table(warehouse, orders)
 
     assert columns_of(read.schema) == columns_of(EVERY_TYPE.schema)
-    # BigQuery has no null arrays: where one was sent, it gives an empty one back
-    sent = [{k: _no_null_arrays(v, k) for k, v in row.items()} for row in EVERY_TYPE.to_pylist()]
+    # BigQuery has no null arrays: it returns a null array as an empty one
+    expected = [
+        {k: _no_null_arrays(v, k) for k, v in row.items()} for row in EVERY_TYPE.to_pylist()
+    ]
     got = [{k: _no_null_arrays(v, k) for k, v in row.items()} for row in read.to_pylist()]
-    assert got == sent
+    assert got == expected
 
 
 def _no_null_arrays(value: Any, name: str) -> Any:
@@ -192,9 +194,7 @@ def test_the_shard_created_last_has_every_column_even_if_a_day_before_it_is_impo
     assert warehouse.known(orders).pending is PendingMigration.NOTHING
 
 
-def test_integers_become_fractions_in_the_shards_before(
-    warehouse: Warehouse, orders: Table
-) -> None:
+def test_integers_become_fractions_in_the_older_shards(warehouse: Warehouse, orders: Table) -> None:
     store(warehouse, orders, DAYS[0], [{"total": 1, "line": {"price": 2}, "sizes": [3]}])
 
     stored = store(
@@ -273,7 +273,9 @@ def test_days_imported_at_once_lose_no_column(closed_warehouse: Warehouse, order
     assert closed_warehouse.known(orders).pending is PendingMigration.NOTHING
 
 
-def test_shards_that_stood_before_us_are_joined_in(warehouse: Warehouse, orders: Table) -> None:
+def test_shards_from_before_the_first_import_are_included(
+    warehouse: Warehouse, orders: Table
+) -> None:
     rows = pa.table({"id": ["N0"], "old": [1]})
     columns = columns_of(rows.schema)
     warehouse.replace(orders.shard(DAYS[0]), conform(rows, columns), columns, attempt="0")
@@ -305,7 +307,9 @@ def test_the_view_has_the_newest_row_of_each_key_and_every_row_without_one(
     assert states == ["lost", "lost again", "received", "shipped"]
 
 
-def test_equal_times_are_settled_by_the_later_day(warehouse: Warehouse, orders: Table) -> None:
+def test_of_rows_with_equal_times_the_later_day_is_newer(
+    warehouse: Warehouse, orders: Table
+) -> None:
     for number in (1, 0):
         store(warehouse, orders, DAYS[number], [{"id": "N1", "at": "2020-01-01", "n": number}])
     warehouse.update_latest(orders, ["id"], "at")
@@ -321,7 +325,7 @@ def test_before_the_first_day_there_is_no_view(warehouse: Warehouse, orders: Tab
 def test_the_view_can_be_made_after_an_import_that_was_killed(
     warehouse: Warehouse, orders: Table
 ) -> None:
-    """By then its columns are known, and no shard has them."""
+    """At that point its columns are known, and no shard has them."""
     store(warehouse, orders, DAYS[0], [CHANGES[0][1]])
     known = warehouse.known(orders)
     columns = (*known.columns, Column("new", "STRING"))
@@ -332,7 +336,9 @@ def test_the_view_can_be_made_after_an_import_that_was_killed(
     assert rows_of(warehouse, orders) == [CHANGES[0][1]]
 
 
-def test_a_view_needs_its_key_among_the_columns(warehouse: Warehouse, orders: Table) -> None:
+def test_a_view_without_its_key_among_the_columns_is_refused(
+    warehouse: Warehouse, orders: Table
+) -> None:
     store(warehouse, orders, DAYS[0], [{"id": "N1"}])
 
     with pytest.raises(TableError, match="no column orderId"):
@@ -388,10 +394,10 @@ def test_a_table_that_is_missing_or_lacks_a_column_is_named(
         read_table(warehouse, orders, ["nope"])
 
 
-# --- an import that was killed before the shards had followed
+# --- an import that was killed before all shards were altered
 
 
-def test_shards_that_have_not_followed_yet_do_so_before_anything_else(
+def test_a_pending_migration_of_shards_is_finished_first(
     warehouse: Warehouse, orders: Table
 ) -> None:
     for day in DAYS[:3]:
@@ -401,7 +407,7 @@ def test_shards_that_have_not_followed_yet_do_so_before_anything_else(
     assert warehouse.record_columns(orders, known, PendingMigration.TYPES, expected=before)
     warehouse.alter(
         orders.shard(DAYS[1]), with_wider_types(before.columns, known)
-    )  # where it was killed
+    )  # here it was killed
 
     finish_pending(warehouse, orders)
 
@@ -411,7 +417,7 @@ def test_shards_that_have_not_followed_yet_do_so_before_anything_else(
     assert warehouse.known(orders).columns == known
 
 
-def test_columns_learned_before_the_first_shard_are_no_hindrance(
+def test_a_pending_migration_without_shards_is_finished(
     warehouse: Warehouse, orders: Table
 ) -> None:
     finish_pending(warehouse, orders)
@@ -425,7 +431,7 @@ def test_columns_learned_before_the_first_shard_are_no_hindrance(
 # --- as many columns as a table can have
 
 
-def test_columns_over_the_days_are_bounded_before_anything_is_touched(
+def test_too_many_columns_over_all_days_are_refused_before_any_change(
     tmp_path: Path, orders: Table
 ) -> None:
     """DuckDB would take more."""
@@ -452,7 +458,7 @@ def test_columns_over_the_days_are_bounded_before_anything_is_touched(
         )
 
 
-def test_a_snapshots_columns_are_bounded_too(warehouse: Warehouse, orders: Table) -> None:
+def test_too_many_columns_of_a_snapshot_are_refused(warehouse: Warehouse, orders: Table) -> None:
     rows = pa.table({f"c{number}": pa.array([1]) for number in range(MAX_COLUMNS + 1)})
     with pytest.raises(UnsupportedColumn, match="would have 10001 columns"):
         store_snapshot(warehouse, orders, rows, attempt="1")

@@ -38,7 +38,7 @@ ROWS = pa.table(
     ),
 )
 
-SAID = {
+DESCRIPTIONS = {
     "order-id": "The shop's number of it; it's 'N' and digits.",
     "customer": "Who ordered.",
     "customer.id": "The CRM's number of them.",
@@ -46,21 +46,23 @@ SAID = {
     "mistyped": "Never sent.",
 }
 IN_BIGQUERY = {
-    "order_id": SAID["order-id"],
+    "order_id": DESCRIPTIONS["order-id"],
     "customer": "Who ordered.",
     "customer.id": "The CRM's number of them.",
     "payload": "What the shop sent.",
 }
 
 
-def store(warehouse: Warehouse, orders: Table, said: Mapping[str, str], attempt: str = "1") -> None:
+def store(
+    warehouse: Warehouse, orders: Table, descriptions: Mapping[str, str], attempt: str = "1"
+) -> None:
     store_shard(
         warehouse,
         orders,
         DAY,
         ROWS,
         attempt=f"{orders} {attempt}",
-        origin=Origin(columns=said),
+        origin=Origin(columns=descriptions),
     )
 
 
@@ -82,9 +84,9 @@ def in_duckdb(path: Path, table: str) -> dict[str, str]:
     return dict(rows)
 
 
-def test_a_column_is_described_by_its_path_as_sent_or_else_as_stored() -> None:
+def test_a_description_is_found_by_the_path_in_the_feed_or_else_in_the_table() -> None:
     columns = columns_of(ROWS.schema)
-    assert described(columns, SAID) == IN_BIGQUERY
+    assert described(columns, DESCRIPTIONS) == IN_BIGQUERY
     assert described(columns, {"order_id": "x"}) == {"order_id": "x"}
 
 
@@ -94,15 +96,15 @@ def test_bigquerys_tables_and_view_have_the_columns_descriptions(
     client = bigquery.client()
     warehouse = BigQueryWarehouse(client)
 
-    store(warehouse, orders, SAID)
+    store(warehouse, orders, DESCRIPTIONS)
     store_snapshot(
         warehouse,
         Table(orders.dataset, "now"),
         ROWS,
         attempt=f"{orders} 2",
-        origin=Origin(columns=SAID),
+        origin=Origin(columns=DESCRIPTIONS),
     )
-    origin = Origin(description="The newest of each.", columns=SAID)
+    origin = Origin(description="The newest of each.", columns=DESCRIPTIONS)
     warehouse.update_latest(orders, ["order-id"], "at", origin=origin)
 
     assert in_bigquery(client, f"{orders}_20200120") == IN_BIGQUERY
@@ -121,8 +123,8 @@ def test_descriptions_made_in_bigquery_stay_unless_the_yaml_has_one(
     store(warehouse, orders, {"at": "When.", "customer": "Who has ordered."}, "2")
     store(warehouse, orders, {}, "3")
 
-    held = in_bigquery(client, f"{orders}_20200120")
-    assert held == {"at": "When.", "customer": "Who has ordered."}
+    found = in_bigquery(client, f"{orders}_20200120")
+    assert found == {"at": "When.", "customer": "Who has ordered."}
 
 
 def test_the_view_gets_new_descriptions(bigquery: Emulator, orders: Table) -> None:
@@ -141,19 +143,19 @@ def test_duckdbs_columns_have_comments_and_keep_their_types(tmp_path: Path, orde
     warehouse = DuckDBWarehouse(path)
 
     for attempt in ("1", "2"):
-        store(warehouse, orders, SAID, attempt)
-        warehouse.update_latest(orders, ["order-id"], "at", origin=Origin(columns=SAID))
+        store(warehouse, orders, DESCRIPTIONS, attempt)
+        warehouse.update_latest(orders, ["order-id"], "at", origin=Origin(columns=DESCRIPTIONS))
 
     comments = {
-        "order_id": SAID["order-id"],
+        "order_id": DESCRIPTIONS["order-id"],
         "customer": "Who ordered.\nid: The CRM's number of them.",
         "payload": 'What the shop sent.\n{"": "JSON"}',
     }
     assert in_duckdb(path, "orders_20200120") == comments
     assert in_duckdb(path, "orders") == comments
     for table in (orders.shard(DAY), orders):
-        held = {column.name: column.type for column in warehouse.columns(table) or ()}
-        assert held["payload"] == "JSON"
+        types = {column.name: column.type for column in warehouse.columns(table) or ()}
+        assert types["payload"] == "JSON"
 
 
 def test_a_duckdb_shard_that_gets_a_column_keeps_its_comments(
@@ -161,7 +163,7 @@ def test_a_duckdb_shard_that_gets_a_column_keeps_its_comments(
 ) -> None:
     path = tmp_path / "warehouse.duckdb"
     warehouse = DuckDBWarehouse(path)
-    store(warehouse, orders, SAID)
+    store(warehouse, orders, DESCRIPTIONS)
     before = in_duckdb(path, "orders_20200120")
 
     with_more = (*columns_of(ROWS.schema), Column("more", "JSON"))
@@ -188,6 +190,6 @@ def test_a_duckdb_column_that_gets_a_field_keeps_its_comment(tmp_path: Path, ord
     wider = Column("customer", "RECORD", fields=(*record.fields, Column("id", "STRING")))
     warehouse.alter(orders.shard(DAY), (wider,))
 
-    said = 'Who ordered.\n{"raw": "JSON"}'
-    assert in_duckdb(path, "orders_20200120") == {"customer": said}
+    comment = 'Who ordered.\n{"raw": "JSON"}'
+    assert in_duckdb(path, "orders_20200120") == {"customer": comment}
     assert warehouse.columns(orders.shard(DAY)) == (wider,)

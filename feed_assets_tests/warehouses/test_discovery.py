@@ -43,12 +43,12 @@ FAILS = [
     ("bigquery.v2", "GET", f"{JOBS}/a?location=EU&location=US", None, "given 2 times"),
     ("bigquery.v2", "POST", JOBS, {"config": {}}, "has no field config"),
     ("bigquery.v2", "POST", JOBS, load(jobTimeoutMs="1"), "load has no field jobTimeoutMs"),
-    ("bigquery.v2", "POST", JOBS, load(maxBadRecords="none"), "is no integer"),
-    ("bigquery.v2", "POST", JOBS, load(sourceUris="gs://a/b"), "is no array"),
+    ("bigquery.v2", "POST", JOBS, load(maxBadRecords="none"), "is not of type integer"),
+    ("bigquery.v2", "POST", JOBS, load(sourceUris="gs://a/b"), "is not of type array"),
     ("bigquery.v2", "POST", JOBS, load(schema={"fields": [{"nam": "a"}]}), "has no field nam"),
     ("bigquery.v2", "POST", JOBS, {**QUERY, "status": {}}, "status is for answers only"),
     ("bigquery.v2", "PATCH", TABLE, {"numRows": "5"}, "numRows is for answers only"),
-    ("bigquery.v2", "PATCH", TABLE, {"expirationTime": "soon"}, "is no string"),
+    ("bigquery.v2", "PATCH", TABLE, {"expirationTime": "soon"}, "is not of type string"),
     ("bigquery.v2", "PATCH", TABLE, None, "needs a body"),
     ("bigquery.v2", "GET", TABLE, {"a": 1}, "takes no body"),
     ("bigquery.v2", "POST", f"/upload{JOBS}?uploadType=resumable", {"a": 1}, "has no field a"),
@@ -82,10 +82,10 @@ def test_each_seeded_error_is_found(
 def test_an_error_is_found_in_a_request_of_a_shape_that_has_passed() -> None:
     tables = "/bigquery/v2/projects/p-1/datasets/crm/tables"
     api("bigquery.v2").check("POST", tables, encoded({"expirationTime": "1"}))
-    with pytest.raises(NotInApi, match="is no string"):
+    with pytest.raises(NotInApi, match="is not of type string"):
         api("bigquery.v2").check("POST", tables, encoded({"expirationTime": "soon"}))
     api("bigquery.v2").check("POST", JOBS, encoded(load(columnNameCharacterMap="V1")))
-    with pytest.raises(NotInApi, match="is no string"):
+    with pytest.raises(NotInApi, match="is not of type string"):
         api("bigquery.v2").check("POST", JOBS, encoded(load(columnNameCharacterMap="")))
 
 

@@ -41,10 +41,10 @@ def mode(path: Path) -> str:
 
 
 @contextmanager
-def held_open(path: Path, *, read_only: bool) -> Iterator[int]:
-    """Another process has the file open; its process id."""
+def opened_elsewhere(path: Path, *, read_only: bool) -> Iterator[int]:
+    """Open the file in another process, and yield the id of that process."""
     code = (
-        f"import duckdb, sys; held = duckdb.connect({str(path)!r}, read_only={read_only});"
+        f"import duckdb, sys; connection = duckdb.connect({str(path)!r}, read_only={read_only});"
         f"print('open', flush=True); sys.stdin.read()"
     )
     pipe = subprocess.PIPE
@@ -113,7 +113,7 @@ def test_duckdbs_temporary_files_are_as_private(path: Path) -> None:
 # --- reading makes nothing
 
 
-def test_looking_up_a_file_that_is_not_there_makes_none(path: Path) -> None:
+def test_reading_a_missing_file_does_not_create_it(path: Path) -> None:
     warehouse = DuckDBWarehouse(path)
     assert warehouse.columns(ORDERS) is None
     assert warehouse.count(ORDERS) is None
@@ -126,7 +126,7 @@ def test_looking_up_a_file_that_is_not_there_makes_none(path: Path) -> None:
     assert not list(path.parent.iterdir())
 
 
-def test_a_file_that_is_missing_at_first_is_made_by_the_first_write(path: Path) -> None:
+def test_a_missing_file_is_created_by_the_first_write(path: Path) -> None:
     warehouse = DuckDBWarehouse(path)
     with warehouse:
         assert warehouse.columns(ORDERS) is None
@@ -137,7 +137,7 @@ def test_a_file_that_is_missing_at_first_is_made_by_the_first_write(path: Path) 
     assert DuckDBWarehouse(path).known(ORDERS).etag == 1
 
 
-def test_two_who_make_the_file_at_once_make_one(path: Path) -> None:
+def test_two_imports_that_create_the_file_at_once_create_one(path: Path) -> None:
     one, other = DuckDBWarehouse(path), DuckDBWarehouse(path)
     with one:
         assert one.columns(ORDERS) is None
@@ -180,7 +180,7 @@ def test_a_dataset_with_a_reserved_name_is_refused_before_any_column_is_recorded
 
 @pytest.mark.parametrize("dataset", ["main", "default", "public", "feed_assets", "memory"])
 @pytest.mark.parametrize("name", ["temp", "system", "main", "warehouse"])
-def test_other_datasets_are_taken_in_a_file_of_any_name(
+def test_other_datasets_are_accepted_in_a_file_of_any_name(
     tmp_path: Path, dataset: str, name: str
 ) -> None:
     if name == dataset:
@@ -190,7 +190,7 @@ def test_other_datasets_are_taken_in_a_file_of_any_name(
     assert read_table(warehouse, Table(dataset, "orders")).num_rows == 1
 
 
-def test_a_file_named_like_its_dataset_is_to_be_renamed(tmp_path: Path) -> None:
+def test_a_file_with_the_name_of_its_dataset_is_refused(tmp_path: Path) -> None:
     warehouse = DuckDBWarehouse(tmp_path / "crm.duckdb")
     with pytest.raises(WarehouseFailed, match="give the file another name"):
         store_snapshot(warehouse, ORDERS, ROWS, attempt="1")
@@ -200,16 +200,16 @@ def test_a_file_named_like_its_dataset_is_to_be_renamed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read_only", [True, False])
-def test_who_holds_the_file_is_said_at_once_and_waited_for(
+def test_the_process_that_has_the_file_open_is_logged_and_waited_for(
     path: Path, read_only: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     store_snapshot(DuckDBWarehouse(path), ORDERS, ROWS, attempt="1")
     log = logging.getLogger("test")
-    said = threading.Event()
-    log.addFilter(lambda record: said.set() or True)  # type: ignore[func-returns-value]
+    logged = threading.Event()
+    log.addFilter(lambda record: logged.set() or True)  # type: ignore[func-returns-value]
     with caplog.at_level("WARNING", "test"):
-        with held_open(path, read_only=read_only) as pid:
-            closes = threading.Thread(target=said.wait, args=(30,))
+        with opened_elsewhere(path, read_only=read_only) as pid:
+            closes = threading.Thread(target=logged.wait, args=(30,))
             closes.start()
             waiting = DuckDBWarehouse(path, log=log)
             read = threading.Thread(target=lambda: read_table(waiting, ORDERS))
@@ -225,7 +225,7 @@ def test_who_holds_the_file_is_said_at_once_and_waited_for(
 
 def test_a_file_that_stays_open_elsewhere_is_given_up_after_lock_seconds(path: Path) -> None:
     store_snapshot(DuckDBWarehouse(path), ORDERS, ROWS, attempt="1")
-    with held_open(path, read_only=True) as pid, pytest.raises(WarehouseFailed) as failed:
+    with opened_elsewhere(path, read_only=True) as pid, pytest.raises(WarehouseFailed) as failed:
         read_table(DuckDBWarehouse(path, lock_seconds=0.1), ORDERS)
     assert f"(PID {pid}); close it there and try again" in str(failed.value)
     assert failed.value.transient

@@ -98,7 +98,7 @@ def test_a_key_is_erased_in_shards_rejected_lines_and_the_latest_state(
     assert numbers(warehouse, table) == [2, 3, 4]
 
 
-def test_the_feeds_name_of_a_column_is_that_of_the_shards() -> None:
+def test_a_column_can_be_given_by_its_name_in_the_feed() -> None:
     columns = (Column("r", "RECORD", fields=(Column("order_id", "STRING", key="order id"),)),)
     given = Equals((("r.order id", "N1"),))
     assert with_stored_names(columns, given, "crm.orders") == Equals((("r.order_id", "N1"),))

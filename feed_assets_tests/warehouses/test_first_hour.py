@@ -33,7 +33,7 @@ def test_every_step_succeeds_and_nothing_is_left(running: Emulator) -> None:
     assert list(running.client("hour-project").list_datasets()) == []
 
 
-def test_what_was_not_given_is_not_run_and_said(running: Emulator) -> None:
+def test_steps_without_their_settings_are_reported_as_not_run(running: Emulator) -> None:
     steps = [first_hour.protections, first_hour.staged_load]
     outcomes = run_steps(Settings("hour-project"), steps)
     assert [(each.result, each.note) for each in outcomes] == [
@@ -42,7 +42,7 @@ def test_what_was_not_given_is_not_run_and_said(running: Emulator) -> None:
     ]
 
 
-def test_in_a_dataset_that_was_given_only_its_own_tables_are_dropped(running: Emulator) -> None:
+def test_in_a_given_dataset_only_its_own_tables_are_dropped(running: Emulator) -> None:
     client = running.client("hour-project")
     client.create_dataset("mine")
     for name in ("etag_20200101", "other"):
@@ -54,7 +54,7 @@ def test_in_a_dataset_that_was_given_only_its_own_tables_are_dropped(running: Em
     client.delete_dataset("mine", delete_contents=True)
 
 
-def test_a_step_that_fails_is_in_the_report_and_ends_no_other(running: Emulator) -> None:
+def test_a_failed_step_is_in_the_report_and_the_others_still_run(running: Emulator) -> None:
     def wrong(hour: Hour) -> str:
         """Something | else"""
         first_hour.check_equal(hour.settings.project, hour.dataset)

@@ -1,4 +1,4 @@
-"""A disk that is full, at whatever byte, leaves a table as it was, and a sentence."""
+"""A disk that is full at any byte leaves the table unchanged, and the error is one sentence."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ AFTER = pa.table(
         "total": [n / 2 for n in range(6_000)],
     }
 )
-"""Some 700 KB that cannot be compressed by much more than half."""
+"""About 700 KB that compression reduces to about half."""
 WIDE = ["{" + ",".join(f'"{name}":1' for name in "abcdefghijklmnopqrst") + "}"] * 6_000
 LARGER = sum(map(len, WIDE)) + len(WIDE) + STEP // 4
 """More than the body of WIDE, and less than Arrow makes of it."""
 
 
 @contextmanager
-def written(at_most: int) -> Iterator[None]:
-    """No file becomes longer than that."""
+def file_size_limit(at_most: int) -> Iterator[None]:
+    """Limit the size of every file for the block."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (at_most, hard))
     try:
@@ -79,7 +79,7 @@ class Disk:
     def of(self, size: int) -> Iterator[None]:
         """Limit the size of the disk for the block."""
         if not self._mounted:
-            with written(size // 4):  # each file, of which there are some
+            with file_size_limit(size // 4):  # each file, of which there are some
                 yield
             return
         remount = ["mount", "-o"]
@@ -113,7 +113,9 @@ def import_one(warehouse: Warehouse, kind: str, rows: pa.Table, attempt: str) ->
 
 
 @pytest.mark.parametrize("kind", ["snapshot", "shard"])
-def test_duckdb_whose_disk_is_full(kind: str, disk: Disk, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_duckdb_table_unchanged(
+    kind: str, disk: Disk, tmp_path: Path
+) -> None:
     made = DuckDBWarehouse(tmp_path / "made.duckdb")
     table = import_one(made, kind, BEFORE, "before")
     size = (tmp_path / "made.duckdb").stat().st_size
@@ -145,7 +147,7 @@ def test_duckdb_whose_disk_is_full(kind: str, disk: Disk, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("kind", ["snapshot", "shard"])
-def test_bigquery_where_the_disk_for_temporary_files_is_full(
+def test_a_full_disk_for_temporary_files_leaves_the_bigquery_table_unchanged(
     kind: str, disk: Disk, bigquery: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warehouse = BigQueryWarehouse(bigquery.client())
@@ -173,7 +175,7 @@ def test_bigquery_where_the_disk_for_temporary_files_is_full(
     ids=["the body", "what is read of it"],
 )
 @pytest.mark.parametrize("by_date", [{}, {"partition_by_date": {"start_date": "2020-01-01"}}])
-def test_a_feed_that_does_not_fit(
+def test_a_feed_larger_than_the_disk_leaves_the_table_unchanged(
     at_most: int, says: str, by_date: dict[str, object], server: FeedServer, tmp_path: Path
 ) -> None:
     warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
@@ -192,7 +194,7 @@ def test_a_feed_that_does_not_fit(
     imported()
     server.answer = lambda path: lines(*WIDE)
 
-    with written(at_most), pytest.raises(DiskFailed, match=says):
+    with file_size_limit(at_most), pytest.raises(DiskFailed, match=says):
         imported()
 
     assert warehouse.read(table).equals(BEFORE)
@@ -260,7 +262,7 @@ def test_too_many_open_files_are_named(server: FeedServer) -> None:
     process.join()
 
 
-def test_the_disk_is_watched_for_a_body_that_replaces_another(
+def test_free_disk_space_is_checked_for_a_body_that_replaces_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     files: list[int] = []

@@ -1,4 +1,4 @@
-"""One query over all shards sees all rows, whatever comes on which day in whatever order."""
+"""One query over all shards sees all rows, whatever the days bring and in whatever order."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ def run(warehouse: Warehouse, table: Table, history: Sequence[Step]) -> dict[int
     )
 
     def import_day(day: int, rows: Sequence[Row]) -> None:
-        # an identity of each row, as rows without a value are no feed
+        # an id in each row, because a feed with no values at all is refused
         with body([{"id": f"{day}.{place}", **row} for place, row in enumerate(rows)]) as source:
             delivery = PendingDay(feed, date(2020, 1, day), Download(feed.url, source))
             store(delivery, warehouse, attempt=uuid4().hex)
 
-    held: dict[int, Sequence[Row]] = {}
+    rows_by_day: dict[int, Sequence[Row]] = {}
     for step in history:
         if len(step.days) == 1:
             import_day(*next(iter(step.days.items())))
@@ -99,23 +99,23 @@ def run(warehouse: Warehouse, table: Table, history: Sequence[Step]) -> dict[int
             with ThreadPoolExecutor(len(step.days)) as pool:
                 for done in [pool.submit(import_day, *each) for each in step.days.items()]:
                     done.result()
-        held |= step.days
-    return held
+        rows_by_day |= step.days
+    return rows_by_day
 
 
-def expected(history: Sequence[Step], held: Mapping[int, Sequence[Row]]) -> dict[str, Row]:
-    """Every row by its identity, without what has no value, as all shards together have it."""
+def expected(history: Sequence[Step], rows_by_day: Mapping[int, Sequence[Row]]) -> dict[str, Row]:
+    """Return every row by its id, without empty values, with the types of all shards together."""
     ever = [row for step in history for rows in step.days.values() for row in rows]
     fractions = {path for row in ever for path, value in leaves(row) if isinstance(value, float)}
     return {
         f"{day}.{place}": plain(row, fractions)
-        for day, rows in held.items()
+        for day, rows in rows_by_day.items()
         for place, row in enumerate(rows)
     }
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every scalar in it with the names on the way."""
+    """Yield every scalar in a value, with its path."""
     if isinstance(value, dict):
         for name, each in value.items():
             yield from leaves(each, f"{path}.{name}")
@@ -139,7 +139,7 @@ def plain(value: Any, fractions: set[str], path: str = "") -> Any:
 
 
 def stored(rows: Sequence[Row]) -> dict[str, Row]:
-    """The same of what a query gave."""
+    """Return the rows of a query by id, without empty values."""
     return {
         row["id"]: plain(
             {k: str(v) if k == "day" and v else v for k, v in row.items() if k != "id"},
@@ -151,7 +151,7 @@ def stored(rows: Sequence[Row]) -> dict[str, Row]:
 
 
 def in_duckdb(warehouse: DuckDBWarehouse, table: Table) -> tuple[list[str], list[Row]]:
-    """The columns and rows of all shards joined by name, as a person would ask."""
+    """Return columns and rows of all shards, joined by name as a user would query them."""
     union = " UNION ALL BY NAME ".join(f"FROM {shard}" for shard in warehouse.shards(table))
     with warehouse:
         assert warehouse._connection is not None
@@ -165,14 +165,14 @@ def check(
     history: Sequence[Step],
     ask: Callable[[], tuple[list[str], list[Row]]],
 ) -> None:
-    held = run(warehouse, table, history)
+    rows_by_day = run(warehouse, table, history)
     known = warehouse.known(table)
     if not known.columns:
         assert not warehouse.shards(table)
         return
     names, rows = ask()
-    assert len(rows) == sum(len(rows) for rows in held.values())
-    assert stored(rows) == expected(history, held)
+    assert len(rows) == sum(len(rows) for rows in rows_by_day.values())
+    assert stored(rows) == expected(history, rows_by_day)
     assert set(names) == {column.name for column in known.columns}
     assert known.pending is PendingMigration.NOTHING
     assert "untyped" not in names
@@ -180,7 +180,7 @@ def check(
 
 @given(histories(at_once=1))
 @examples(40)
-def test_in_duckdb_every_column_and_row_is_in_the_shards_together(history: list[Step]) -> None:
+def test_in_any_history_duckdbs_shards_have_every_column_and_row(history: list[Step]) -> None:
     warehouse, table = DuckDBWarehouse(Path(":memory:")), Table("crm", "orders")
     with warehouse:  # which keeps what is in memory
         check(warehouse, table, history, lambda: in_duckdb(warehouse, table))
@@ -188,7 +188,7 @@ def test_in_duckdb_every_column_and_row_is_in_the_shards_together(history: list[
 
 @given(histories(at_once=3))
 @examples(8)
-def test_in_duckdb_so_they_are_if_several_days_come_at_once(
+def test_in_any_history_of_concurrent_days_duckdbs_shards_have_every_column_and_row(
     tmp_path_factory: Any, history: list[Step]
 ) -> None:
     path = tmp_path_factory.mktemp("histories") / "warehouse.duckdb"
@@ -198,7 +198,7 @@ def test_in_duckdb_so_they_are_if_several_days_come_at_once(
 
 @given(histories(at_once=3))
 @examples(10)
-def test_in_bigquery_a_wildcard_query_sees_all_of_it(
+def test_in_any_history_bigquerys_wildcard_query_sees_every_column_and_row(
     bigquery: Emulator, history: list[Step]
 ) -> None:
     client = bigquery.client()
@@ -211,8 +211,8 @@ def test_in_bigquery_a_wildcard_query_sees_all_of_it(
     check(warehouse, table, history, ask)
 
 
-def test_the_question_to_duckdb_is_a_question() -> None:
-    """The query of `in_duckdb` sees a column that one shard alone has."""
+def test_duckdb_joins_shards_by_name() -> None:
+    """The query of `in_duckdb` sees a column that only one shard has."""
     with duckdb.connect() as connection:
         answer = connection.execute("SELECT 1 AS a UNION ALL BY NAME SELECT 2 AS b").fetchall()
     assert answer == [(1, None), (None, 2)]

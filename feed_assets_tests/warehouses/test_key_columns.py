@@ -57,7 +57,7 @@ MISSING: Sequence[tuple[str, Row, dict[str, Any], str | None]] = [
     ("no updated_at", {"id": 1}, latest(), "no at in them, which is declared as updated_at"),
     ("one of two keys", {"id": 1}, {"key": ["id", "shop"]}, "no shop"),
     ("another case", {"ID": 1}, {"key": ["id"]}, "no id in them"),
-    ("declared, and not sent", {"a": 1}, {"key": ["id"], "types": {"id": "STRING"}}, "no id in"),
+    ("declared, and in no row", {"a": 1}, {"key": ["id"], "types": {"id": "STRING"}}, "no id in"),
     ("no field", {"c": {"no": 1}}, {"key": ["c.id"]}, "no c.id in them"),
     ("null beside another field", {"c": {"id": None, "no": 1}}, {"key": ["c.id"]}, None),
     ("no field, all null", {"c": {"no": None}, "a": 1}, {"key": ["c.id"]}, "no c.id in them"),
@@ -67,8 +67,8 @@ MISSING: Sequence[tuple[str, Row, dict[str, Any], str | None]] = [
     ("null", {"id": None, "a": 1}, {"key": ["id"]}, None),
     ("null, read by row", {"id": None, "a": 2**70}, {"key": ["id"]}, None),
     ("missing, read by row", {"c": {"no": 2**70}}, {"key": ["c.id"]}, "no c.id in them"),
-    ("renamed, as sent", {"order-id": 1}, {"key": ["order-id"]}, None),
-    ("renamed, as stored", {"order.id": 1}, {"key": ["order_id"]}, None),
+    ("renamed, by the name in the feed", {"order-id": 1}, {"key": ["order-id"]}, None),
+    ("renamed, by the name in the table", {"order.id": 1}, {"key": ["order_id"]}, None),
     ("a key with a dot", {"c.id": 1}, {"key": ["c.id"]}, None),
     ("a field of a key with a dot", {"a.b": {"c": 1}}, {"key": ["a.b.c"]}, None),
 ]
@@ -105,7 +105,7 @@ def test_an_error_object_adds_no_column_to_the_shards(warehouse: Warehouse, data
     assert warehouse.columns(table.shard(SECOND)) is None
 
 
-def test_of_many_columns_a_few_are_named(tables: DuckDBWarehouse) -> None:
+def test_the_error_names_only_the_first_columns_of_many(tables: DuckDBWarehouse) -> None:
     row = {f"c{number}": 1 for number in range(8)}
     with pytest.raises(ContentError, match=r"it has c0, c1, c2, c3, c4 and 3 more\. Look"):
         import_snapshot(tables, row, key=["id"])
@@ -156,7 +156,7 @@ def test_an_integer_key_never_becomes_float(
     assert warehouse.columns(table.shard(SECOND)) is None
 
 
-def test_the_way_out_for_an_integer_key_with_a_fraction_of_zero_works(
+def test_the_advice_for_an_integer_key_written_as_a_fraction_works(
     warehouse: Warehouse, dataset: str
 ) -> None:
     table, declared = Table(dataset, "orders"), latest(types={"id": "INTEGER"})
@@ -198,7 +198,7 @@ def test_a_key_declared_as_json_by_the_name_it_is_stored_under_is_refused(
         import_day(tables, ORDERS, FIRST, {"a-b": 1}, key=["a_b"], types={"a-b": "JSON"})
 
 
-def test_shards_from_before_the_rule_whose_key_is_float_get_no_further_day(
+def test_shards_whose_key_is_already_float_refuse_further_days(
     tables: DuckDBWarehouse,
 ) -> None:
     import_day(tables, ORDERS, FIRST, {"id": 1.5})
@@ -206,7 +206,7 @@ def test_shards_from_before_the_rule_whose_key_is_float_get_no_further_day(
         import_day(tables, ORDERS, SECOND, {"id": 1}, key=["id"])
 
 
-def test_a_snapshots_key_may_be_a_fraction_as_no_view_is_made_by_it(
+def test_a_snapshots_key_may_be_a_fraction_because_it_has_no_view(
     tables: DuckDBWarehouse,
 ) -> None:
     assert import_snapshot(tables, {"id": 1.5}, key=["id"]).stored.rows == 1
@@ -280,9 +280,9 @@ def test_text_without_a_time_has_no_latest_state_and_the_advice_works(
     attributes: dict[str, Any] = {"key": ["id"], "updated_at": path}
     with pytest.raises(ContentError) as refused:
         import_day(tables, ORDERS, FIRST, *rows, **attributes)
-    said = f"{path} is updated_at and is text {where}, so the latest state"
-    assert said in full_text(refused.value.sentence)
-    assert re.sub(": .*?\\)", ")", said, count=1) in str(refused.value)
+    sentence = f"{path} is updated_at and is text {where}, so the latest state"
+    assert sentence in full_text(refused.value.sentence)
+    assert re.sub(": .*?\\)", ")", sentence, count=1) in str(refused.value)
     assert advice.replace("{at:", f"{{{path}:") in str(refused.value)
     assert tables.known(ORDERS).etag is None
 
@@ -293,7 +293,7 @@ def test_text_without_a_time_has_no_latest_state_and_the_advice_works(
         assert tables.update_latest(ORDERS, ["id"], path)
 
 
-def test_text_in_the_shards_so_far_asks_for_a_backfill(tables: DuckDBWarehouse) -> None:
+def test_text_in_older_shards_requires_a_backfill(tables: DuckDBWarehouse) -> None:
     import_day(tables, ORDERS, FIRST, {"id": 1, "at": "31.01.2020"})
     with pytest.raises(ContentError) as refused:
         import_day(tables, ORDERS, SECOND, {"id": 1, "at": "2020-01-31"}, **latest())
@@ -308,7 +308,7 @@ def test_a_type_without_an_order_is_refused_as_updated_at(
         import_day(tables, ORDERS, FIRST, {"id": 1, "at": at}, **latest())
 
 
-def test_text_is_taken_where_no_latest_state_is_made_by_it(tables: DuckDBWarehouse) -> None:
+def test_text_is_accepted_as_updated_at_without_a_latest_state(tables: DuckDBWarehouse) -> None:
     row = {"id": 1, "at": "31.01.2020"}
     assert import_snapshot(tables, row, **latest()).stored.rows == 1
     imported = import_day(tables, Table("crm", "days"), FIRST, row, updated_at="at")

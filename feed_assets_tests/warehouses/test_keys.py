@@ -39,7 +39,7 @@ Row = Mapping[str, Any]
 
 
 class Together(GrowingByteSource):
-    """A feed that says nothing until the others are being read, too."""
+    """A feed that sends no byte until the others are being read, too."""
 
     def __init__(
         self, file: IO[bytes], rows: Sequence[Row], all_reading: threading.Barrier
@@ -83,10 +83,10 @@ def columns_by_key(warehouse: Warehouse, table: Table) -> dict[str, str]:
 
 
 def _paths(
-    columns: Columns, sent: tuple[str, ...], stored: tuple[str, ...]
+    columns: Columns, source: tuple[str, ...], stored: tuple[str, ...]
 ) -> Iterator[tuple[str, str]]:
     for column in columns:
-        here = (*sent, column.source_key), (*stored, column.name)
+        here = (*source, column.source_key), (*stored, column.name)
         yield " / ".join(here[0]), ".".join(here[1])
         yield from _paths(column.fields, *here)
 
@@ -132,7 +132,7 @@ def test_a_key_keeps_its_column_and_no_other_key_gets_it(
     found = columns_by_key(warehouse, orders)
     assert found == columns if columns else found.keys() == days[0].keys()
     for day, row in zip(DAYS, days, strict=False):
-        assert held(warehouse, orders, day) == leaves_sent([row])
+        assert stored_leaves(warehouse, orders, day) == leaves_of([row])
 
 
 def test_a_renamed_key_is_reported_on_each_day_that_has_it(
@@ -148,7 +148,9 @@ def test_a_renamed_key_is_reported_on_each_day_that_has_it(
         assert import_day(warehouse, orders, day, row).reading.renamed == renamed
 
 
-def test_keys_too_long_to_be_kept_are_known_again(warehouse: Warehouse, orders: Table) -> None:
+def test_a_key_too_long_to_be_recorded_is_recognized_by_its_digest(
+    warehouse: Warehouse, orders: Table
+) -> None:
     long = ["x" * 2000, "x" * 1999 + "y", "🎉" * 400, "🎉" * 400 + "!"]
     for day, key in zip(DAYS, [*long, *long], strict=True):
         import_day(warehouse, orders, day, {key: key[-1], "r": {key: 1}})
@@ -178,7 +180,7 @@ def test_a_key_that_looks_like_a_digest_is_hashed_too() -> None:
 # --- what a feed's author declares
 
 
-def test_a_declared_type_is_that_of_the_key_wherever_its_column_is(
+def test_a_declared_type_belongs_to_the_key_whatever_its_column_is_named(
     warehouse: Warehouse, orders: Table
 ) -> None:
     types = {"a-b": "STRING", "r.x-y": "STRING"}
@@ -207,12 +209,12 @@ def test_a_type_conflict_names_the_column_and_the_key(warehouse: Warehouse, orde
     assert refused.value.line == 2
     types = {refused.value.declare: "STRING"}
     import_day(warehouse, orders, DAYS[2], *rows, attempt="2", types=types)
-    assert held(warehouse, orders, DAYS[2]) == leaves_sent(
+    assert stored_leaves(warehouse, orders, DAYS[2]) == leaves_of(
         [{"r!": [{"x y": "n/a"}]}, {"r!": [{"x-y": "2"}, {"x-y": "n/a"}]}]
     )
 
 
-def test_the_latest_state_is_made_by_keys_as_they_are_sent(
+def test_the_latest_state_finds_key_and_time_by_their_names_in_the_feed(
     warehouse: Warehouse, orders: Table
 ) -> None:
     for day, state in zip(DAYS, ("received", "shipped"), strict=False):
@@ -237,7 +239,7 @@ def test_the_latest_state_is_made_by_keys_as_they_are_sent(
 def test_days_imported_at_once_end_with_each_key_in_one_column(
     closed_warehouse: Warehouse, orders: Table
 ) -> None:
-    """All of them have read their feed before one has stored what it learned."""
+    """All imports have read their feed before the first one records its columns."""
     rows: list[Row] = [
         {"id": "0", "a b": "0", "r": {"x y": "0"}},
         {"id": "1", "a-b": "1", "r": {"x-y": "1"}},
@@ -263,13 +265,13 @@ def test_days_imported_at_once_end_with_each_key_in_one_column(
     }
     assert len({name.casefold() for name in columns.values()}) == len(columns)
     for day, row in zip(DAYS, rows, strict=False):
-        assert held(closed_warehouse, orders, day) == leaves_sent([row])
+        assert stored_leaves(closed_warehouse, orders, day) == leaves_of([row])
 
 
 # --- bookkeeping of before
 
 
-def test_a_column_whose_key_was_never_kept_was_sent_under_its_name(
+def test_a_column_without_a_recorded_key_has_its_own_name_as_key(
     tmp_path: Path, orders: Table
 ) -> None:
     warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
@@ -296,7 +298,7 @@ def test_a_column_whose_key_was_never_kept_was_sent_under_its_name(
 
 
 @pytest.mark.parametrize("name", ["known_columns", "Known_Columns"])
-def test_the_bookkeeping_is_never_replaced(tmp_path: Path, name: str) -> None:
+def test_tables_of_our_own_schema_are_never_replaced(tmp_path: Path, name: str) -> None:
     warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
     with pytest.raises(NotOurs, match="use another name"):
         store_snapshot(warehouse, Table("Feed_Assets", name), pa.table({"id": [1]}), attempt="1")
@@ -306,17 +308,17 @@ def test_the_bookkeeping_is_never_replaced(tmp_path: Path, name: str) -> None:
 
 KEYS = ["a", "A", "a b", "a-b", "a_b", "a_2", "A_2", "a b_2", "_1", "1"]
 SOME = st.frozensets(st.sampled_from(KEYS), max_size=4)
-SENT_ROWS = st.lists(st.dictionaries(st.sampled_from(KEYS), SOME, max_size=5), max_size=3)
+ROWS = st.lists(st.dictionaries(st.sampled_from(KEYS), SOME, max_size=5), max_size=3)
 HISTORIES = st.tuples(
-    SOME, SOME, st.lists(st.tuples(st.integers(0, 2), SENT_ROWS), min_size=1, max_size=5)
+    SOME, SOME, st.lists(st.tuples(st.integers(0, 2), ROWS), min_size=1, max_size=5)
 )
-"""Keys that are records, keys that are arrays of them, and which day is imported with what."""
+"""Keys that are records, keys that are arrays of records, and the imports: a day and its rows."""
 
 History = tuple[frozenset[str], frozenset[str], list[tuple[int, list[dict[str, frozenset[str]]]]]]
 
 
-def leaves_sent(rows: Sequence[Any]) -> Counter[tuple[str, ...]]:
-    """Every value, with the keys that lead to it, under the number of its row in no order."""
+def leaves_of(rows: Sequence[Any]) -> Counter[tuple[str, ...]]:
+    """Count every value with the keys that lead to it, in no order."""
     return Counter(leaf for row in rows for leaf in _leaves(row))
 
 
@@ -329,27 +331,27 @@ def _leaves(value: Any) -> Iterator[tuple[str, ...]]:
         yield (json.dumps(value),)
 
 
-def held(warehouse: Warehouse, table: Table, day: date) -> Counter[tuple[str, ...]]:
-    """The same of a shard, as what is known of its columns' keys has it."""
+def stored_leaves(warehouse: Warehouse, table: Table, day: date) -> Counter[tuple[str, ...]]:
+    """Count the leaves of a shard, under the source keys recorded for its columns."""
     known = warehouse.known(table).columns
     rows = read_table(warehouse, table.shard(day)).to_pylist()
-    return leaves_sent([_as_sent(row, known) for row in rows])
+    return leaves_of([_with_source_keys(row, known) for row in rows])
 
 
-def _as_sent(value: Any, known: Columns) -> Any:
+def _with_source_keys(value: Any, known: Columns) -> Any:
     if isinstance(value, list):
-        return [_as_sent(each, known) for each in value]
+        return [_with_source_keys(each, known) for each in value]
     if isinstance(value, dict):
         columns = {column.name: column for column in known}
         return {
-            columns[name].source_key: _as_sent(each, columns[name].fields)
+            columns[name].source_key: _with_source_keys(each, columns[name].fields)
             for name, each in value.items()
         }
     return value
 
 
-def sent_rows(history: History) -> Iterator[tuple[date, list[Row]]]:
-    """Each value is a text of its own."""
+def rows_in_feed(history: History) -> Iterator[tuple[date, list[Row]]]:
+    """Yield the rows of each import; no two values are the same text."""
     records, lists, imports = history
     for turn, (day, rows) in enumerate(imports):
         made: list[Row] = []
@@ -370,7 +372,7 @@ def sent_rows(history: History) -> Iterator[tuple[date, list[Row]]]:
 def follow(warehouse: Warehouse, table: Table, history: History) -> None:
     last: dict[date, list[Row]] = {}
     columns: dict[str, str] = {}
-    for turn, (day, rows) in enumerate(sent_rows(history)):
+    for turn, (day, rows) in enumerate(rows_in_feed(history)):
         stored = import_day(warehouse, table, day, *rows, attempt=str(turn)).stored
         before, columns = columns, columns_by_key(warehouse, table)
         assert before.items() <= columns.items()
@@ -378,7 +380,7 @@ def follow(warehouse: Warehouse, table: Table, history: History) -> None:
             last[day] = rows
     assert len({name.casefold() for name in columns.values()}) == len(columns)
     for day, rows in last.items():
-        assert held(warehouse, table, day) == leaves_sent(rows)
+        assert stored_leaves(warehouse, table, day) == leaves_of(rows)
 
 
 @examples(40)
@@ -390,6 +392,8 @@ def test_in_any_history_each_value_is_in_the_column_of_its_key(history: History)
 
 @examples(8)
 @given(history=HISTORIES)
-def test_in_bigquery_too(bigquery: Emulator, history: History) -> None:
+def test_in_any_history_bigquery_has_each_value_in_the_column_of_its_key(
+    bigquery: Emulator, history: History
+) -> None:
     warehouse = BigQueryWarehouse(bigquery.client())
     follow(warehouse, Table(f"crm_{uuid4().hex[:12]}", "orders"), history)

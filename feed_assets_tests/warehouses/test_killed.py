@@ -1,4 +1,4 @@
-"""An import that is killed, wherever, leaves its table as it was or as it should be."""
+"""An import killed at any point leaves its table as it was before or as it should be after."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def given(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def check(warehouse: Warehouse, orders: Table, had: list[dict[str, Any]] | None) -> None:
-    """After a kill: the table is whole, and what follows finds nothing in its way."""
+    """Check, after a kill, that the table is whole and that the next import succeeds."""
     assert rows_of(warehouse, orders.shard(DAY)) in (had, given(AFTER))
 
     import_day(warehouse, orders, OTHER, BEFORE, "another day")
@@ -73,7 +73,7 @@ def check(warehouse: Warehouse, orders: Table, had: list[dict[str, Any]] | None)
 
 
 def check_all(warehouse: Warehouse, orders: Table) -> None:
-    """All shards have what is known, with one type each; the one created last has every column."""
+    """Check that every shard has the known types, and the shard created last every column."""
     known = warehouse.known(orders)
     assert known.pending is PendingMigration.NOTHING
     shards = warehouse.shards(orders)

@@ -241,7 +241,7 @@ def test_the_latest_state_follows_new_columns_and_wider_types(
 
 
 @pytest.mark.parametrize("full_refresh", [False, True])
-def test_a_column_of_an_old_day_is_followed_though_newer_shards_of_its_year_lack_it(
+def test_the_latest_state_gets_a_column_of_an_old_day_that_newer_shards_lack(
     full_refresh: bool, warehouse: Warehouse, orders: Table
 ) -> None:
     """BigQuery gives a query of a prefix the columns of the newest shard that has the prefix."""
@@ -259,19 +259,19 @@ def test_a_column_of_an_old_day_is_followed_though_newer_shards_of_its_year_lack
     assert update(warehouse, orders).days_waiting == 0
 
 
-def test_a_feed_with_a_column_of_that_name_is_refused(warehouse: Warehouse, orders: Table) -> None:
+def test_a_feed_with_a_column_named_day_is_refused(warehouse: Warehouse, orders: Table) -> None:
     store(warehouse, orders, DAYS[0], [{**N1, "_day": "Monday"}])
     with pytest.raises(TableError, match=r"orders has a column _day, which .*latest_orders needs"):
         update(warehouse, orders)
 
 
-def test_a_column_declared_otherwise_is_followed_by_a_full_refresh(
+def test_a_changed_declared_type_is_applied_by_a_full_refresh(
     warehouse: Warehouse, orders: Table
 ) -> None:
     def store_code(day: date, code: str, kind: str) -> None:
-        sent = table_of([{**N1, "code": code}])
-        at = sent.column_names.index("code")
-        typed = sent.set_column(at, "code", sent.column("code").cast(kind))
+        untyped = table_of([{**N1, "code": code}])
+        at = untyped.column_names.index("code")
+        typed = untyped.set_column(at, "code", untyped.column("code").cast(kind))
         store_shard(warehouse, orders, day, typed, attempt=uuid4().hex, declared={"code"})
 
     store_code(DAYS[0], "1", "string")
@@ -308,7 +308,7 @@ def test_keys_of_dropped_shards_stay_until_a_full_refresh(
 
 
 @pytest.mark.parametrize("lost", ["latest", "ledger", "entries"])
-def test_what_is_lost_is_built_again(lost: str, warehouse: Warehouse, orders: Table) -> None:
+def test_a_lost_table_or_ledger_is_rebuilt(lost: str, warehouse: Warehouse, orders: Table) -> None:
     store(warehouse, orders, DAYS[0], [N1, N2])
     store(warehouse, orders, date(2021, 1, 1), [N3])
     update(warehouse, orders)

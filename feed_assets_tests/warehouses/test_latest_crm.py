@@ -1,4 +1,4 @@
-"""The latest state has what a snapshot of the same CRM has."""
+"""The latest state has the rows of a snapshot of the same CRM."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class CRM:
     def updated_on(self, day: int, kind: str) -> list[Row]:
         """The feed of a day, of one of three kinds of servers.
 
-        They tell each edit of that day; each order as it was when the day ended; or, of the orders
+        It has each edit of that day; each order as it was when the day ended; or, of the orders
         as they are now, those that were last changed on that day.
         """
         edits = [(key, row) for when, key, row in self.edits if when == day]
@@ -173,13 +173,15 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBWarehouse]:
 
 @given(HISTORIES)
 @examples(10)
-def test_it_is_as_the_snapshot_in_duckdb(file: DuckDBWarehouse, history: History) -> None:
+def test_in_duckdb_the_latest_state_is_the_snapshot(
+    file: DuckDBWarehouse, history: History
+) -> None:
     is_as_the_snapshot(file, history, moments=True)
 
 
 @given(HISTORIES)
 @examples(3)
-def test_it_is_as_the_snapshot_in_bigquery(bigquery: Emulator, history: History) -> None:
+def test_in_bigquery_the_latest_state_is_the_snapshot(bigquery: Emulator, history: History) -> None:
     """BigQuery may take either of two edits at one moment."""
     warehouse = BigQueryWarehouse(bigquery.client())
     is_as_the_snapshot(warehouse, history, moments=history.kind != "each edit")

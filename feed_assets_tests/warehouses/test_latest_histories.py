@@ -83,10 +83,10 @@ def follow(warehouse: Warehouse, history: History, tie: Tie) -> None:
         else:
             for day, rows in step:
                 half = 0.5 if fractions else 0
-                sent: list[Row] = [{**row, "total": row["total"] + half} for row in rows]
-                arrow = arrow_of(sent)
+                loaded: list[Row] = [{**row, "total": row["total"] + half} for row in rows]
+                arrow = arrow_of(loaded)
                 store_shard(warehouse, table, day, arrow, attempt=uuid4().hex)
-                oracle.load(day, sent)
+                oracle.load(day, loaded)
         warehouse.update_latest(table, history.key, "at")
         assert sorted_rows(warehouse.read(table.latest).to_pylist()) == sorted_rows(oracle.update())
     if isinstance(warehouse, DuckDBWarehouse):
@@ -128,7 +128,7 @@ def memory() -> Iterator[DuckDBWarehouse]:
 
 @given(HISTORIES)
 @examples(30)
-def test_after_any_history_the_latest_state_is_the_rule_in_duckdb(
+def test_after_any_history_the_latest_state_in_duckdb_follows_the_rule(
     memory: DuckDBWarehouse, history: History
 ) -> None:
     follow(memory, history, by_position)
@@ -136,7 +136,7 @@ def test_after_any_history_the_latest_state_is_the_rule_in_duckdb(
 
 @given(HISTORIES)
 @examples(4)
-def test_after_any_history_the_latest_state_is_the_rule_in_bigquery(
+def test_after_any_history_the_latest_state_in_bigquery_follows_the_rule(
     bigquery: Emulator, history: History
 ) -> None:
     follow(BigQueryWarehouse(bigquery.client()), history, by_values(NAMES))
@@ -145,7 +145,7 @@ def test_after_any_history_the_latest_state_is_the_rule_in_bigquery(
 def test_without_the_search_in_other_days_the_latest_state_is_wrong(
     memory: DuckDBWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The histories find the mistake of leaving it out."""
+    """Without that search the histories fail, so they do test it."""
     lost = Rule.lost
 
     def none_is_lost(self: Rule, latest: str, incoming: str, days: Iterable[date]) -> str:
@@ -170,7 +170,7 @@ LATEST, SHARDS = "p.d.latest_orders", "p.d.orders_"
 
 @given(KEYS, st.lists(st.lists(LOADS, min_size=1, max_size=3), min_size=1, max_size=3))
 @examples(6)
-def test_on_googles_reference_engine_the_statements_are_the_rule(
+def test_on_googles_reference_engine_the_statements_follow_the_rule(
     key: Sequence[str], steps: list[list[tuple[date, list[Row]]]]
 ) -> None:
     from feed_assets_tests.support.bigquery.analyzer import evaluate

@@ -24,7 +24,7 @@ from feed_assets_tests.support.latest_orders import (
 
 
 def test_somebody_elses_view_is_never_replaced(warehouse: Warehouse, orders: Table) -> None:
-    """In BigQuery a label tells, in DuckDB a comment; somebody's own view has neither."""
+    """Our view has a label in BigQuery and a comment in DuckDB; somebody else's has neither."""
     store(warehouse, orders, DAYS[0], [N1])
     update(warehouse, orders)
     sql(warehouse, f"DROP VIEW {orders}")
@@ -61,7 +61,7 @@ def test_somebody_elses_table_is_never_changed(
         ("snapshot", "CREATE SNAPSHOT TABLE `{0}` CLONE `{1}`"),
     ],
 )
-def test_what_else_may_stand_there_in_bigquery_is_never_replaced(
+def test_other_kinds_of_tables_in_bigquery_are_never_replaced(
     bigquery: Emulator, orders: Table, kind: str, statement: str
 ) -> None:
     warehouse = BigQueryWarehouse(bigquery.client())

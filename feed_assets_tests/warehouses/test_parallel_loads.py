@@ -1,4 +1,4 @@
-"""Several days of one run loaded into BigQuery at once: as if one after the other, but faster."""
+"""Days of one run loaded at once into BigQuery give the same tables as one after the other."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Rows = Mapping[str, list[Any]]
 
 
 class GivenFrames(LazyFrames):
-    """Rows by day; what is recorded is in `recorded`, in its order."""
+    """Rows by day; `recorded` lists the recorded days in order."""
 
     name, log = "orders", logging.getLogger("frames")
 
@@ -130,10 +130,10 @@ def test_as_many_days_as_declared_are_loaded_at_once_by_default_eight(
     assert [row["id"] for row in rows_of(bigquery, orders)] == keys
 
 
-def test_a_day_of_a_run_is_three_calls_and_the_first_two_more(
+def test_a_day_of_a_run_takes_three_calls_and_the_first_day_two_more(
     proxy: FaultProxy, orders: Table
 ) -> None:
-    """The table, its load, and what is known by now; for the first, what is known."""
+    """Calls for the table, its load and the known columns; the first day also reads those."""
     warehouse = BigQueryWarehouse(proxy.client())
     store(GivenFrames(plain(KEYS[:1])), warehouse, orders)
     proxy.clear()
@@ -205,7 +205,7 @@ COLUMNS = {"id": "STRING", "total": "FLOAT", "coupon": "STRING", "note": "STRING
 
 
 def check_changes(warehouse: Warehouse, emulator: Emulator, orders: Table) -> None:
-    """All shards have one type a column, `table_*` has all columns and rows, nothing is left."""
+    """Check that a column has one type in all shards and `table_*` has all columns and rows."""
     known = warehouse.known(orders)
     assert known.pending is PendingMigration.NOTHING
     assert {column.name: column.type for column in known.columns} == COLUMNS

@@ -55,14 +55,14 @@ def test_columns_that_the_feed_names_stay_and_others_disappear(
 
     stored = import_snapshot(tables, today).stored
 
-    held = tables.columns(ORDERS)
-    assert held is not None
-    assert {path: str(column) for path, column in paths(held)} == columns
+    found = tables.columns(ORDERS)
+    assert found is not None
+    assert {path: str(column) for path, column in paths(found)} == columns
     left = {path.casefold() for path in columns}
     assert {*stored.removed} == {path for path in EVERYTHING if path.casefold() not in left}
 
 
-def test_columns_that_went_are_in_the_check_of_the_schema(tmp_path: Path) -> None:
+def test_the_schema_check_names_removed_columns(tmp_path: Path) -> None:
     tables = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
     import_snapshot(tables, {"id": 1, "total": 1.5})
 

@@ -1,4 +1,4 @@
-"""Types that only a declaration or a DataFrame brings, in both warehouses, in every place."""
+"""Types that only a declaration or a DataFrame can give, in both warehouses, at every path."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ TYPES: dict[str, tuple[pa.DataType, list[Any]]] = {
     ),
     "place": (pa.string(), ["POINT(1.5 -2)", "LINESTRING(0 0, 1 1)", "POINT EMPTY", GEOJSON, None]),
 }
-TOLD = {"any": "JSON", "place": "GEOGRAPHY"}
+TEXT_TYPES = {"any": "JSON", "place": "GEOGRAPHY"}
 
 
 def rows_of_all_types() -> pa.Table:
@@ -63,9 +63,11 @@ def rows_of_all_types() -> pa.Table:
         arrays = [values[:4], [], values[1:2], [], []]
         table = table.append_column(f"{name}s", pa.array(arrays, pa.list_(kind)))
     types = {
-        f"{at}{name}": kind for name, kind in TOLD.items() for at in ("", "record.", "records.")
+        f"{at}{name}": kind
+        for name, kind in TEXT_TYPES.items()
+        for at in ("", "record.", "records.")
     }
-    return with_text_types(table, types | {f"{name}s": kind for name, kind in TOLD.items()})
+    return with_text_types(table, types | {f"{name}s": kind for name, kind in TEXT_TYPES.items()})
 
 
 def store(warehouse: Warehouse, table: Table, day: date, rows: pa.Table) -> Stored:
@@ -94,7 +96,7 @@ def canonical(rows: pa.Table) -> Any:
 
 
 @pytest.mark.parametrize("with_json", [True, False])
-def test_each_is_stored_and_read_back_in_every_place(
+def test_each_type_is_stored_and_read_back_at_every_path(
     warehouse: Warehouse, orders: Table, with_json: bool
 ) -> None:
     """BigQuery loads rows with JSON from NDJSON, all others from Parquet."""
@@ -110,7 +112,7 @@ def test_each_is_stored_and_read_back_in_every_place(
     assert canonical(read) == canonical(rows)
 
 
-def test_beside_json_every_other_type_is_as_exact_as_from_parquet(
+def test_beside_json_every_other_type_is_as_exact_as_in_parquet(
     warehouse: Warehouse, orders: Table
 ) -> None:
     rows = EVERY_TYPE.append_column("any", pa.array(["1", "2", None]))
@@ -130,7 +132,7 @@ def without_null_arrays(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"many": row["many"] or []}
 
 
-def test_they_are_known_across_days_and_in_the_latest_state(
+def test_the_types_are_known_across_days_and_in_the_latest_state(
     warehouse: Warehouse, orders: Table
 ) -> None:
     rows = rows_of_all_types()
@@ -158,7 +160,7 @@ def test_they_are_known_across_days_and_in_the_latest_state(
     assert found.keys() == want.keys()
 
 
-def test_numeric_becomes_bignumeric_in_the_shards_before(
+def test_numeric_becomes_bignumeric_in_the_older_shards(
     warehouse: Warehouse, orders: Table
 ) -> None:
     narrow, inside = pa.decimal128(38, 9), pa.struct([("n", pa.decimal128(38, 9))])
@@ -194,7 +196,7 @@ def test_numeric_becomes_bignumeric_in_the_shards_before(
     ],
     ids=str,
 )
-def test_in_a_column_of_text_each_is_the_text_it_would_be_sent_as(
+def test_in_a_column_of_text_each_value_is_its_text_in_a_feed(
     warehouse: Warehouse, orders: Table, values: list[Any], kind: Any, texts: list[str]
 ) -> None:
     store(warehouse, orders, DAYS[0], pa.table({"c": ["x"]}))
@@ -264,7 +266,7 @@ def test_text_that_does_not_fit_its_declared_type_in_a_frame_is_refused(
         to_arrow(frame)
 
 
-def test_attrs_that_tell_no_types_are_named() -> None:
+def test_invalid_types_in_attrs_are_refused() -> None:
     frame = pd.DataFrame({"c": ["x"]})
     frame.attrs["types"] = ["JSON"]
 
@@ -290,7 +292,7 @@ def test_attrs_that_tell_no_types_are_named() -> None:
     ],
     ids=str,
 )
-def test_columns_of_any_asset_have_them_too(kind: pa.DataType, column: str) -> None:
+def test_arrow_types_become_these_column_types(kind: pa.DataType, column: str) -> None:
     assert columns_of(pa.schema([("c", kind)])) == (Column("c", column),)
 
 
@@ -423,9 +425,9 @@ def test_a_text_is_read_as_a_bignumeric_if_it_is_digits_of_one(
 
 
 @pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
-def test_nanoseconds_are_cut_also_before_1970(zone: str | None) -> None:
-    sent = pa.array([-1, -1000, -1001, 0, 999, 1999, None], pa.int64())
-    rows = pa.table({"at": sent.view(pa.timestamp("ns", zone))})
+def test_nanoseconds_are_truncated_also_before_1970(zone: str | None) -> None:
+    nanoseconds = pa.array([-1, -1000, -1001, 0, 999, 1999, None], pa.int64())
+    rows = pa.table({"at": nanoseconds.view(pa.timestamp("ns", zone))})
     cut = conform(rows, columns_of(rows.schema)).read_all().column("at").chunk(0)
     assert cut.view(pa.int64()).to_pylist() == [-1, -1, -2, 0, 0, 1, None]
     times = pa.table({"at": pa.array([999, 1999], pa.int64()).view(pa.time64("ns"))})

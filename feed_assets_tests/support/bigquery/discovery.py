@@ -114,7 +114,7 @@ class Api:
         if value is None:  # no value, as in a PATCH that deletes it
             return
         if not _fits(value, schema):
-            raise NotInApi(f"{where}: {json.dumps(value)[:100]} is no {schema['type']}")
+            raise NotInApi(f"{where}: {json.dumps(value)[:100]} is not of type {schema['type']}")
         if schema.get("type") == "array":
             for each in value:
                 self._check_value(each, schema["items"], where)

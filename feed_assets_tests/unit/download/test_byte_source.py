@@ -132,15 +132,15 @@ def test_a_process_that_is_killed_leaves_no_file(tmp_path: Path, ends: signal.Si
     program = """
 from feed_assets.ndjson import read
 from feed_assets.byte_source import GrowingByteSource, unnamed_temp_file
-SENT = b'{"n":1}\\n' * (2 << 20)
+ROWS = b'{"n":1}\\n' * (2 << 20)
 class Stalled(GrowingByteSource):
     def wait_for(self, wanted):
-        if wanted > len(SENT):
+        if wanted > len(ROWS):
             print("waits", flush=True)
         return super().wait_for(wanted)
 with unnamed_temp_file() as file:
     stalled = Stalled(file)
-    stalled.write(SENT)
+    stalled.write(ROWS)
     read(stalled)
 """
     running = subprocess.Popen(

@@ -105,7 +105,7 @@ def redirect(location: bytes) -> Answer:
     ],
     ids=range(15),
 )
-def test_a_hostile_day_fails_with_a_sentence_and_the_other_days_go_on(
+def test_a_hostile_day_fails_with_one_sentence_and_the_other_days_continue(
     answer: Answer, faulty: FaultyServer
 ) -> None:
     faulty.arm(on(HOSTILE, answer))
@@ -120,7 +120,7 @@ def test_a_hostile_day_fails_with_a_sentence_and_the_other_days_go_on(
 
 
 @pytest.mark.parametrize("started", [False, True])
-def test_a_surprise_in_a_days_thread_fails_that_day_with_a_sentence(
+def test_an_unexpected_error_in_a_days_thread_fails_that_day_with_one_sentence(
     started: bool,
     faulty: FaultyServer,
     monkeypatch: pytest.MonkeyPatch,

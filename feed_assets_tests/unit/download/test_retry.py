@@ -40,7 +40,7 @@ def busy(retry_after: float | None = None) -> DownloadError:
     return ServerFailed("is busy", url="", status=503, retry_after=retry_after)
 
 
-def test_waits_double_and_a_part_of_each_is_left_to_chance() -> None:
+def test_waits_double_and_a_part_of_each_is_random() -> None:
     waits = Waits()
     counted = attempts(waits, max_attempts=6, retry_wait=2)
     for _ in range(5):

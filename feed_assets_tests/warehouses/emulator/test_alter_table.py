@@ -120,7 +120,9 @@ def test_a_query_rewrites_a_table_and_keeps_it(client: bigquery.Client, dataset:
     assert read(client, name) == [{"a": [1.0, 2.0]}]
 
 
-def test_a_query_at_once_fails_at_once(client: bigquery.Client, dataset: str) -> None:
+def test_query_and_wait_raises_the_error_of_the_query(
+    client: bigquery.Client, dataset: str
+) -> None:
     shard(client, f"{dataset}.t", [{"a": 1.5}], a="FLOAT")
     with pytest.raises(exceptions.BadRequest):
         client.query_and_wait(f"ALTER TABLE {dataset}.t ALTER COLUMN a SET DATA TYPE INT64")

@@ -130,7 +130,7 @@ JSON_FIELDS = [
 ]
 
 
-def test_json_lines_load_as_json_which_is_not_kept_as_text(
+def test_json_lines_load_as_json_and_not_as_the_same_text(
     client: bigquery.Client, dataset: str
 ) -> None:
     lists = {"source_format": "NEWLINE_DELIMITED_JSON", "parquet_options": None}
@@ -214,7 +214,7 @@ def test_a_failed_load_changes_nothing(
 
 
 def test_a_file_cut_short_changes_nothing(client: bigquery.Client, dataset: str) -> None:
-    """Only the rows are damaged, so that the footer still promises a good file."""
+    """Only the rows are damaged; the footer of the file is intact."""
     data = bytearray(parquet(pa.table({"a": list(range(10_000))})).getvalue())
     data[1000:9000] = bytes(8000)
     shard(client, f"{dataset}.t", [{"a": 1}], a="INTEGER")

@@ -1,4 +1,4 @@
-"""Updates of tables add, and truncating loads remove what BigQuery says they remove."""
+"""Updates only add columns, and truncating loads remove the properties that BigQuery removes."""
 
 from datetime import UTC, datetime
 
@@ -83,7 +83,7 @@ def test_new_columns_come_last(client: bigquery.Client, dataset: str) -> None:
     assert list(types(client.update_table(table, ["schema"]).schema)) == ["a", "b", "c"]
 
 
-def test_an_update_from_an_old_reading_is_refused(client: bigquery.Client, dataset: str) -> None:
+def test_an_update_with_an_outdated_etag_is_refused(client: bigquery.Client, dataset: str) -> None:
     shard(client, f"{dataset}.t", [], a="INTEGER")
     first, second = client.get_table(f"{dataset}.t"), client.get_table(f"{dataset}.t")
     first.schema = [*first.schema, SchemaField("b", "STRING")]

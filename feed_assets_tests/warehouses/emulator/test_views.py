@@ -109,7 +109,7 @@ def test_a_view_has_no_rows_of_its_own(client: bigquery.Client, dataset: str) ->
 
 
 def test_a_script_cannot_change_columns(client: bigquery.Client, dataset: str) -> None:
-    """BigQuery can; the emulator says so, and does nothing by halves."""
+    """BigQuery can do it; the emulator refuses the whole script."""
     shard(client, f"{dataset}.t", [{"a": 1}], a="INTEGER")
     add = f"ALTER TABLE {dataset}.t ADD COLUMN"
     with pytest.raises(exceptions.BadRequest, match="not emulated"):
@@ -117,6 +117,6 @@ def test_a_script_cannot_change_columns(client: bigquery.Client, dataset: str) -
     assert list(types(client.get_table(f"{dataset}.t").schema)) == ["a"]
 
 
-def test_a_view_of_nothing_is_refused(client: bigquery.Client, dataset: str) -> None:
+def test_a_view_of_a_missing_table_is_refused(client: bigquery.Client, dataset: str) -> None:
     with pytest.raises(exceptions.ClientError):
         query(client, f"CREATE VIEW {dataset}.v AS SELECT * FROM {dataset}.missing")

@@ -14,7 +14,7 @@ from feed_assets_tests.support.bigquery.client_calls import load, query, shard
 def test_a_wildcard_has_the_columns_of_the_table_made_last(
     client: bigquery.Client, dataset: str
 ) -> None:
-    """Also where that is an older day; what it lacks is not seen, what others lack is NULL."""
+    """Also if that shard is an older day. Columns it lacks are invisible; others are NULL."""
     shard(client, f"{dataset}.t_20240102", [{"a": 2, "b": "x"}], a="INTEGER", b="STRING")
     shard(client, f"{dataset}.t_20240101", [{"c": 0.5, "a": 1}], c="FLOAT", a="INTEGER")
     shard(client, f"{dataset}.t_20240102", [{"a": 3, "b": "y"}], a="INTEGER", b="STRING")
@@ -131,9 +131,9 @@ def test_a_truncating_job_without_a_key_removes_the_tables_key(
     made.encryption_configuration = bigquery.EncryptionConfiguration("k")
     assert client.create_table(made).encryption_configuration == made.encryption_configuration
     keyed = {"destination_encryption_configuration": made.encryption_configuration}
-    for options, kept in (({}, False), (keyed, True)):
+    for options, has_key in (({}, False), (keyed, True)):
         load(client, name, pa.table({"a": [1]}), made.schema, **options)
-        assert bool(client.get_table(name).encryption_configuration) == kept
+        assert bool(client.get_table(name).encryption_configuration) == has_key
     config = bigquery.QueryJobConfig(destination=name, write_disposition="WRITE_TRUNCATE")
     client.query_and_wait(f"SELECT * FROM `{name}`", job_config=config)
     assert client.get_table(name).encryption_configuration is None
