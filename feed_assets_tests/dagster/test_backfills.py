@@ -1,4 +1,4 @@
-"""Many days in one run: each once, whatever fails, whoever ends it."""
+"""Many days in one run: each is stored once, whatever fails and whoever ends the run."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def retries(run: dg.ExecuteInProcessResult) -> int:
 
 @pytest.fixture
 def once(project: Callable[..., Project]) -> Project:
-    """A feed by date of which Dagster, and nobody else, makes requests again."""
+    """A feed by date whose failed requests are repeated by Dagster only."""
     return project(**ONCE)
 
 
@@ -93,7 +93,7 @@ def day(keys: list[str]) -> list[str]:
     return [key.replace("-", "") for key in keys]
 
 
-def test_days_that_fail_for_good_are_not_requested_again_and_are_named_at_the_end(
+def test_days_that_failed_permanently_are_not_requested_again_and_are_named_at_the_end(
     once: Project,
 ) -> None:
     answering(once.server, d20200102=[MISSING], d20200103=[BUSY], d20200104=[lines("{oops")])
@@ -109,7 +109,7 @@ def test_days_that_fail_for_good_are_not_requested_again_and_are_named_at_the_en
     assert set(events(once, run.run_id).values()) == {1}
 
 
-def test_an_import_that_stays_impossible_is_given_up_with_its_reason(once: Project) -> None:
+def test_an_import_that_always_fails_ends_with_its_reason(once: Project) -> None:
     answering(once.server, d20200101=[BUSY] * 9)
 
     run = once.run("2020-01-01")
@@ -140,7 +140,7 @@ def test_permanent_failures_are_not_retried(once: Project, answer: Answer) -> No
     assert len(once.server.requests) == 1
 
 
-def test_the_waits_double_and_are_left_to_chance_by_half(
+def test_waits_between_retries_double_and_are_random_by_half(
     project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
@@ -203,7 +203,7 @@ def test_a_resuming_run_imports_only_the_missing_days(once: Project) -> None:
     assert last is not None
 
 
-def test_a_run_that_is_launched_anew_does_all_its_days_again(once: Project) -> None:
+def test_a_run_that_is_launched_again_imports_all_its_days(once: Project) -> None:
     once.run(DAYS[0], DAYS[-1])
     once.server.requests.clear()
 
@@ -242,14 +242,14 @@ def test_the_instance_that_make_sets_up_runs_one_import_of_a_feed_at_a_time(
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "bigquery"])
-def test_bad_lines_that_many_days_had_before_are_replaced_with_them(
+def test_bad_lines_of_many_days_are_replaced_when_the_days_are_imported_again(
     kind: str,
     project: Callable[..., Project],
     dataset: str,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Tables of bad lines are listed once for a run of many days, and none is overlooked."""
+    """Tables of bad lines are listed once for a run of many days, and all of them are found."""
     bigquery = request.getfixturevalue("bigquery") if kind == "bigquery" else None
     if bigquery:
         monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", bigquery.url)
@@ -266,7 +266,7 @@ def test_bad_lines_that_many_days_had_before_are_replaced_with_them(
     assert orders.tables.shards(rejected) == [bad]
 
 
-def test_days_that_bigquery_loads_at_once_are_recorded_in_their_order(
+def test_days_loaded_at_once_into_bigquery_are_recorded_in_order(
     project: Callable[..., Project],
     bigquery: Emulator,
     proxy: FaultProxy,
@@ -338,7 +338,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.mark.xdist_group("cancelled runs")  # whose processes fork from one
 @pytest.mark.parametrize("slow", [faulty.drip, faulty.stall(1000), faulty.drip_headers])
-def test_a_run_is_cancelled_while_the_server_keeps_it_waiting(
+def test_a_run_can_be_cancelled_while_it_waits_for_the_server(
     home: Path, slow: faulty.Answer
 ) -> None:
     with (
@@ -369,7 +369,7 @@ def test_a_run_is_cancelled_while_the_server_keeps_it_waiting(
 
 
 @pytest.mark.xdist_group("cancelled runs")
-def test_a_run_is_cancelled_while_somebody_else_has_the_duckdb_file(home: Path) -> None:
+def test_a_run_can_be_cancelled_while_it_waits_for_the_duckdb_file(home: Path) -> None:
     with (
         faulty_server() as server,
         duckdb.connect(str(home / "warehouse.duckdb")),
@@ -396,10 +396,10 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    told = Clock()
-    monkeypatch.setattr(progress, "time", told)
-    monkeypatch.setattr(lease, "time", told)
-    return told
+    fake = Clock()
+    monkeypatch.setattr(progress, "time", fake)
+    monkeypatch.setattr(lease, "time", fake)
+    return fake
 
 
 def test_the_log_shows_the_progress_of_a_run(
@@ -431,7 +431,7 @@ def test_without_rows_the_progress_has_no_rate_and_no_time_left(
     assert caplog.messages == ["1 of 3 days, 1 failed: a"]
 
 
-def test_of_many_days_the_log_has_a_line_every_few_seconds_and_each_failure(
+def test_for_many_days_the_log_has_a_line_every_few_seconds_and_each_failure(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -442,7 +442,7 @@ def test_of_many_days_the_log_has_a_line_every_few_seconds_and_each_failure(
     many.stored(1, "")
 
     assert len(caplog.messages) == 100 / progress.EVERY + 2
-    assert sum("no" in said for said in caplog.messages) == 1
+    assert sum("no" in message for message in caplog.messages) == 1
     assert caplog.messages[-1].startswith("100 of 100 days, 1 failed, 99 rows")
 
 
@@ -453,32 +453,32 @@ def test_a_single_import_is_logged_without_a_count(caplog: pytest.LogCaptureFixt
     assert caplog.messages == ["crm.orders: 5 rows"]
 
 
-class Held:
-    """A warehouse that only knows whether it is held."""
+class OpenCounter:
+    """A warehouse that only counts how often it is open."""
 
-    held = 0
+    opened = 0
 
     def __enter__(self) -> Self:
-        self.held += 1
+        self.opened += 1
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self.held -= 1
+        self.opened -= 1
 
 
 def test_a_warehouse_stays_open_for_a_lease_and_is_then_closed_for_an_import(clock: Clock) -> None:
-    warehouse, held = Held(), []
+    warehouse, counts = OpenCounter(), []
     with WarehouseLease(warehouse) as taken:  # type: ignore[arg-type]
         for _ in range(9):
             taken.renew()
-            held.append(warehouse.held)
+            counts.append(warehouse.opened)
             clock.now += lease.LEASE_SECONDS / 2
         taken.release()
-        assert not warehouse.held
+        assert not warehouse.opened
         taken.renew()
 
-    assert held == [1, 1, 1, 0, 1, 1, 1, 0, 1]
-    assert not warehouse.held
+    assert counts == [1, 1, 1, 0, 1, 1, 1, 0, 1]
+    assert not warehouse.opened
 
 
 def test_a_wait_for_the_server_is_announced_before_it_begins(server: FeedServer) -> None:

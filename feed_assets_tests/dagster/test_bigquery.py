@@ -1,4 +1,4 @@
-"""The example by date, the whole way through Dagster into BigQuery."""
+"""The example by date, imported through Dagster into BigQuery."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from feed_assets_tests.support.dagster.instances import ephemeral_instance
 DAYS = {RANGE_START: crm.FIRST.isoformat(), RANGE_END: crm.LAST.isoformat()}
 
 
-def test_the_example_is_in_bigquery_as_in_duckdb(
+def test_the_example_gives_the_same_rows_in_bigquery_and_in_duckdb(
     bigquery: Emulator, monkeypatch: pytest.MonkeyPatch, dataset: str
 ) -> None:
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", bigquery.url)

@@ -52,7 +52,7 @@ def numbers(check: dg.AssetCheckEvaluation) -> dict[str, Any]:
     return {name: value.value for name, value in check.metadata.items()}
 
 
-def test_a_good_day_passes_all_its_checks(project: Callable[..., Project]) -> None:
+def test_a_good_day_passes_all_checks(project: Callable[..., Project]) -> None:
     orders = project(**LATEST)
     orders.server.answer = lambda path: lines(
         {"id": 1, "at": "2020-01-20T00:00:00Z"}, {"id": 2, "at": "2020-01-20T23:59:59Z"}
@@ -73,14 +73,14 @@ def test_a_good_day_passes_all_its_checks(project: Callable[..., Project]) -> No
 
 def test_each_day_of_a_run_is_checked_by_itself(project: Callable[..., Project]) -> None:
     orders = project(**LATEST, max_attempts=1, quote_rows=True)
-    sent = {
+    answers = {
         "20200101": lines({"id": 1, "at": "2020-01-01T05:00:00Z"}),
         "20200102": lines(
             {"id": 1, "at": "2020-01-02T05:00:00Z"}, {"id": 1, "at": "2020-01-03T00:00:00Z"}
         ),
         "20200103": Answer(status=404),
     }
-    orders.server.answer = lambda path: sent[path.rpartition("=")[2]]
+    orders.server.answer = lambda path: answers[path.rpartition("=")[2]]
 
     run = orders.run("2020-01-01", "2020-01-03")
 
@@ -93,7 +93,7 @@ def test_each_day_of_a_run_is_checked_by_itself(project: Callable[..., Project])
         "of 2 rows 1 have an at that is not on 2020-01-02 in UTC"
     )
     assert numbers(second["updated_at"])["for example"] == ["2020-01-03 00:00:00+00:00"]
-    # the view of the latest state takes the newest of the two, so nobody is called for it
+    # the view of the latest state takes the newest of the two, so it is not an error
     assert {check.severity for check in second.values() if not check.passed} == {
         dg.AssetCheckSeverity.WARN
     }
@@ -134,7 +134,7 @@ def test_new_columns_and_changed_types_are_a_warning(project: Callable[..., Proj
     assert numbers(check) == {"new columns": 1, "changed types": 1}
 
 
-def test_bad_lines_that_were_let_pass_are_rows_that_are_not_stored(
+def test_accepted_bad_lines_count_as_rows_that_are_not_stored(
     project: Callable[..., Project],
 ) -> None:
     orders = project(max_bad_lines=1)
@@ -147,7 +147,7 @@ def test_bad_lines_that_were_let_pass_are_rows_that_are_not_stored(
     assert numbers(check) == {"rows sent": 2, "rows stored": 1, "bad lines": 1}
 
 
-def test_the_last_day_of_a_run_asks_whether_the_wildcard_answers(
+def test_the_last_day_of_a_run_checks_the_wildcard_query(
     project: Callable[..., Project],
     bigquery: Emulator,
     dataset: str,
@@ -171,7 +171,7 @@ def test_the_last_day_of_a_run_asks_whether_the_wildcard_answers(
     assert (last.description or "").startswith(f"{dataset}.orders_* cannot be queried: Views")
 
 
-def test_in_bigquery_days_are_checked_alike(
+def test_in_bigquery_days_are_checked_in_the_same_way(
     project: Callable[..., Project],
     bigquery: Emulator,
     dataset: str,
@@ -204,7 +204,7 @@ def test_an_unchanged_snapshot_repeats_its_last_checks(
 
 
 @pytest.mark.parametrize("days", [(DAY,), ("2020-01-19", DAY)])
-def test_after_a_failed_import_the_checks_are_those_of_the_table(
+def test_a_failed_import_leaves_the_last_checks_of_the_table(
     days: tuple[str, ...], project: Callable[..., Project]
 ) -> None:
     """Dagster shows a check that a failed run has planned as failed."""
@@ -251,7 +251,7 @@ def test_days_of_a_resumed_run_are_checked_in_the_new_run_too(
 
 
 @pytest.mark.parametrize(
-    ("rows", "blocking", "said"),
+    ("rows", "blocking", "summary"),
     [
         (
             [{"id": 1, "at": "2020-01-20"}, {"id": 1, "at": "2020-01-20"}],
@@ -265,8 +265,8 @@ def test_days_of_a_resumed_run_are_checked_in_the_new_run_too(
         ),
     ],
 )
-def test_a_check_that_blocks_refuses_before_the_load(
-    rows: list[dict[str, Any]], blocking: str, said: str, project: Callable[..., Project]
+def test_a_blocking_check_refuses_before_the_load(
+    rows: list[dict[str, Any]], blocking: str, summary: str, project: Callable[..., Project]
 ) -> None:
     quoting = blocking == "updated_at"
     orders = project(**LATEST, blocking_checks=[blocking], quote_rows=quoting)
@@ -279,7 +279,7 @@ def test_a_check_that_blocks_refuses_before_the_load(
     assert not run.success
     assert orders.reason(run) == (
         f"orders {DAY}: {orders.server.url}?date=20200120 did not pass the check {blocking}, which "
-        f"is among blocking_checks: {said}; correct the feed, or remove {blocking} from "
+        f"is among blocking_checks: {summary}; correct the feed, or remove {blocking} from "
         f"blocking_checks"
     )
     assert [row["id"] for row in orders.rows(Table("crm", "orders_20200120"))] == [0]
@@ -296,7 +296,9 @@ def test_a_check_that_blocks_refuses_before_the_load(
         ({"blocking_checks": ["rows"]}, "Input should be 'key' or 'updated_at'"),
     ],
 )
-def test_a_check_that_is_not_there_blocks_nothing(attributes: dict[str, Any], message: str) -> None:
+def test_blocking_a_check_that_the_feed_does_not_have_is_refused(
+    attributes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         feed(**attributes)
 
@@ -322,12 +324,12 @@ def of(name: str, declared: Feed, *rows: dict[str, Any], day: str = DAY) -> Chec
         ("2020-10-25", "2020-10-24T22:00:00+00:00", True),  # a day of 25 hours
         ("2020-10-25", "2020-10-25T22:59:59+00:00", True),
         ("2020-10-25", "2020-10-25T23:00:00+00:00", False),
-        ("2020-02-29", "2020-02-29T00:00:00", True),  # a DATETIME is as the feed says it
+        ("2020-02-29", "2020-02-29T00:00:00", True),  # a DATETIME is compared without a time zone
         ("2020-02-29", "2020-02-29T23:59:59", True),
         ("2020-02-29", "2020-03-01T00:00:00", False),
     ],
 )
-def test_the_day_is_that_of_the_feeds_time_zone(day: str, at: str, passes: bool) -> None:
+def test_the_day_of_updated_at_is_in_the_feeds_time_zone(day: str, at: str, passes: bool) -> None:
     from datetime import datetime
 
     declared = feed(
@@ -361,7 +363,7 @@ def test_an_updated_at_without_a_day_gives_advice(values: list[Any], says: str) 
     assert check.summary.startswith(says)
 
 
-def test_a_row_without_a_key_is_grave_also_where_there_is_a_view() -> None:
+def test_a_row_without_a_key_is_an_error_even_if_there_is_a_view() -> None:
     declared = feed(partition_by_date=BY_DATE, key=["a", "b"], updated_at="at")
 
     check = of("key", declared, {"a": 1, "b": 1}, {"a": 1, "b": None}, {"a": None, "b": 1})
@@ -377,7 +379,7 @@ KEYS = st.tuples(
 
 
 @given(st.lists(KEYS, min_size=1, max_size=60))
-def test_repeated_keys_are_counted_as_python_counts_them(keys: list[tuple[Any, Any]]) -> None:
+def test_repeated_keys_are_counted_exactly(keys: list[tuple[Any, Any]]) -> None:
     schema = pa.schema([("a", pa.int64()), ("b", pa.string())])
     rows = pa.Table.from_pylist([{"a": a, "b": b} for a, b in keys], schema)
     declared = feed(key=["a", "b"])
@@ -396,7 +398,7 @@ def test_repeated_keys_are_counted_as_python_counts_them(keys: list[tuple[Any, A
     assert check.passed is (len(whole) == len(set(whole)) == len(keys))
 
 
-def test_keys_whose_hashes_are_equal_are_compared_themselves(
+def test_keys_with_equal_hashes_are_compared_by_value(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import numpy as np

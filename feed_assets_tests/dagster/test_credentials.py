@@ -59,7 +59,7 @@ SECRETS = {
     "CRM_KEY": "key-hunter4",
 }
 IN_THE_URL = "query-hunter5"
-SENT = {
+HEADERS = {
     "authorization": [
         "Basic " + base64.b64encode("wilma-the-user:pässword-hunter2".encode()).decode(),
         "Bearer token-hunter3",
@@ -92,7 +92,7 @@ def feed(server: FaultyServer, **attributes: Any) -> Feed:
 
 
 def fetched(declared: Feed) -> bytes:
-    """The body; raises what its reader would get."""
+    """Return the body, or raise the error that its reader would get."""
     for _, delivery in prefetch_days(declared, [None]):
         if isinstance(delivery, FeedAssetsError):
             raise delivery
@@ -115,21 +115,21 @@ def redirect(location: str) -> Answer:
 def credentials(server: FaultyServer) -> list[dict[str, str]]:
     """Return the credentials of each request."""
     return [
-        {name: value for name, value in request.headers.items() if name in SENT}
+        {name: value for name, value in request.headers.items() if name in HEADERS}
         for request in server.requests
     ]
 
 
 @pytest.mark.parametrize(
-    ("auth", "sent"),
+    ("auth", "expected"),
     [
         ({}, {}),
-        (BASIC, {"authorization": SENT["authorization"][0]}),
-        (BEARER, {"authorization": SENT["authorization"][1]}),
-        (HEADER, {"x-api-key": SENT["x-api-key"][0]}),
+        (BASIC, {"authorization": HEADERS["authorization"][0]}),
+        (BEARER, {"authorization": HEADERS["authorization"][1]}),
+        (HEADER, {"x-api-key": HEADERS["x-api-key"][0]}),
         (
             BASIC | HEADER,
-            {"authorization": SENT["authorization"][0], "x-api-key": SENT["x-api-key"][0]},
+            {"authorization": HEADERS["authorization"][0], "x-api-key": HEADERS["x-api-key"][0]},
         ),
         (
             {"headers_env": {"Authorization": "CRM_TOKEN"}},
@@ -138,13 +138,13 @@ def credentials(server: FaultyServer) -> list[dict[str, str]]:
     ],
     ids=["none", "basic", "bearer", "header", "basic and header", "a header of one's own"],
 )
-def test_credentials_are_sent_as_declared_also_on_a_retry(
-    faulty: FaultyServer, auth: dict[str, Any], sent: dict[str, str]
+def test_credentials_are_sent_as_declared_also_in_a_retry(
+    faulty: FaultyServer, auth: dict[str, Any], expected: dict[str, str]
 ) -> None:
     faulty.arm(status("503 Service Unavailable"), whole)
 
     assert fetched(feed(faulty, **auth)) == BODY
-    assert credentials(faulty) == [sent, sent]
+    assert credentials(faulty) == [expected, expected]
 
 
 def test_a_netrc_of_the_user_is_not_sent(
@@ -188,7 +188,7 @@ LOCATIONS = {
 
 @pytest.mark.parametrize("auth", [BASIC | HEADER, BEARER], ids=["basic and header", "bearer"])
 @pytest.mark.parametrize("location", LOCATIONS)
-def test_whatever_a_redirect_says_another_server_gets_no_credentials(
+def test_no_redirect_gives_credentials_to_another_server(
     faulty: FaultyServer, other: FaultyServer, location: str, auth: dict[str, Any]
 ) -> None:
     a_host, b_host = (server.url.split("/")[2] for server in (faulty, other))
@@ -211,14 +211,14 @@ def test_within_a_server_credentials_follow_a_redirect(faulty: FaultyServer, loc
     faulty.arm(redirect(target), whole)
 
     assert fetched(feed(faulty, **BASIC)) == BODY
-    assert credentials(faulty) == [{"authorization": SENT["authorization"][0]}] * 2
+    assert credentials(faulty) == [{"authorization": HEADERS["authorization"][0]}] * 2
 
 
 @pytest.mark.parametrize(
     "location",
     ["/\xff\xfe", "http://b\xfccher.example/", "http://h:99999/", "http://h:0/", "http://"],
 )
-def test_a_redirect_that_leads_nowhere_is_a_sentence(faulty: FaultyServer, location: str) -> None:
+def test_an_invalid_redirect_fails_with_one_sentence(faulty: FaultyServer, location: str) -> None:
     faulty.arm(redirect(location), status("404 Not Found"))
 
     with pytest.raises(DownloadError) as refused:
@@ -246,11 +246,11 @@ def test_a_cookie_goes_back_to_the_server_that_set_it_and_to_no_other(
 
     assert fetched(feed(faulty, **BASIC)) == BODY
 
-    sent = {
+    cookies_by_server = {
         "faulty": [request.headers.get("cookie") for request in faulty.requests],
         "other": [request.headers.get("cookie") for request in other.requests],
     }
-    for name, (first, *later) in sent.items():
+    for name, (first, *later) in cookies_by_server.items():
         assert first is None
         assert later == [f"session={setter}-hunter7" if name == setter else None] * len(later)
 
@@ -270,7 +270,7 @@ PROXIES = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]
 
 @pytest.mark.parametrize("variable", PROXIES)
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2", "[::ffff:127.0.0.1]"])
-def test_nothing_for_this_machine_goes_through_a_proxy(
+def test_requests_to_this_machine_do_not_go_through_a_proxy(
     faulty: FaultyServer,
     other: FaultyServer,
     monkeypatch: pytest.MonkeyPatch,
@@ -290,7 +290,7 @@ def test_nothing_for_this_machine_goes_through_a_proxy(
     assert other.requests == []
 
 
-def test_an_emulator_of_bigquery_or_storage_is_not_reached_through_a_proxy(
+def test_requests_to_an_emulator_do_not_go_through_a_proxy(
     faulty: FaultyServer, other: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from feed_assets.warehouse.bigquery.staging_bucket import emulator_storage
@@ -313,7 +313,7 @@ def test_an_emulator_of_bigquery_or_storage_is_not_reached_through_a_proxy(
     ("attributes", "through"),
     [
         ({}, [{}]),
-        (BASIC | {"allow_insecure": True}, [{"authorization": SENT["authorization"][0]}]),
+        (BASIC | {"allow_insecure": True}, [{"authorization": HEADERS["authorization"][0]}]),
         (BASIC, []),
     ],
     ids=["no credentials", "allowed", "not allowed"],
@@ -359,7 +359,7 @@ def test_another_server_that_a_redirect_leads_to_gets_no_credentials(
     assert credentials(other) == [{}]
 
 
-def test_a_server_that_wants_them_after_a_redirect_is_named(
+def test_a_redirect_to_a_server_that_requires_credentials_is_explained(
     faulty: FaultyServer, other: FaultyServer
 ) -> None:
     faulty.arm(status("302 Found", Location=other.url))
@@ -371,7 +371,7 @@ def test_a_server_that_wants_them_after_a_redirect_is_named(
         fetched(feed(faulty, **BASIC))
 
 
-def test_credentials_do_not_come_back_on_the_way_back(
+def test_a_redirect_to_another_server_and_back_loses_the_credentials(
     faulty: FaultyServer, other: FaultyServer
 ) -> None:
     faulty.arm(status("302 Found", Location=other.url), whole)
@@ -382,7 +382,7 @@ def test_credentials_do_not_come_back_on_the_way_back(
     assert credentials(faulty)[1] == {}
 
 
-def test_a_secret_that_no_header_can_hold_is_refused_by_its_variables_name(
+def test_a_secret_that_a_header_cannot_contain_is_refused_by_its_variables_name(
     faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CRM_TOKEN", "hunter3\r\nX-More: 1")
@@ -406,14 +406,14 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def secure(authority: trustme.CA) -> Iterator[FaultyServer]:
-    """A server over https, by an authority of the test's own."""
+    """An HTTPS server with a certificate of the test's own authority."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost").configure_cert(context)
     with faulty_server(tls=context) as running:
         yield running
 
 
-def test_a_certificate_that_is_not_trusted_ends_before_anything_is_sent(
+def test_a_certificate_that_is_not_trusted_fails_before_any_request(
     secure: FaultyServer,
 ) -> None:
     with pytest.raises(RequestRefused, match=r"not trusted \(.*\); REQUESTS_CA_BUNDLE"):
@@ -437,7 +437,7 @@ def test_over_https_a_body_is_verified_as_well(
     assert len(secure.requests) == len(answers)
 
 
-def test_a_server_over_ipv6_is_as_good() -> None:
+def test_a_server_over_ipv6_works_too() -> None:
     with faulty_server("::1") as server:
         assert fetched(feed(server, **BASIC)) == BODY
 
@@ -446,11 +446,11 @@ ALL: dict[str, Any] = BASIC | {
     "headers_env": {"X-Api-Key": "CRM_KEY", "X-Token": "CRM_TOKEN"},
     "quote_rows": True,
 }
-ECHO = " ".join([*SECRETS.values(), *SENT["authorization"], IN_THE_URL])
-"""What a server sends back of what it was sent."""
+ECHO = " ".join([*SECRETS.values(), *HEADERS["authorization"], IN_THE_URL])
+"""All secrets, as a server could send them back."""
 FORMS = {
     form(secret)
-    for secret in [*SECRETS.values(), *SENT["authorization"], IN_THE_URL]
+    for secret in [*SECRETS.values(), *HEADERS["authorization"], IN_THE_URL]
     for form in (str, quote, lambda text: json.dumps(text)[1:-1], lambda text: text[:9])
 }
 
@@ -485,7 +485,7 @@ ECHOES: dict[str, tuple[Answer, ...]] = {
 def test_secrets_that_a_server_sends_back_are_masked_in_a_run(
     faulty: FaultyServer, tmp_path: Path, capfd: pytest.CaptureFixture[str], echo: str
 ) -> None:
-    """Return whether it occurs in the event log, metadata, output, or text of alerts."""
+    """Also in the metadata, the output and the text of alerts."""
     with ephemeral_instance() as instance:
         faulty.arm(*ECHOES[echo])
         server = FeedServer(faulty.url)
@@ -501,7 +501,7 @@ def test_secrets_that_a_server_sends_back_are_masked_in_a_run(
     assert_masked(f"{printed.out}{printed.err} ***")
 
 
-def test_bad_lines_are_masked_in_a_run_and_stay_as_they_are_in_the_warehouse(
+def test_bad_lines_are_masked_in_a_run_and_unchanged_in_the_warehouse(
     faulty: FaultyServer, tmp_path: Path
 ) -> None:
     faulty.arm(partly(f'{{"id": 1}}\n{ECHO}\n'.encode()))
@@ -518,7 +518,7 @@ def test_bad_lines_are_masked_in_a_run_and_stay_as_they_are_in_the_warehouse(
 
 @pytest.mark.parametrize("echo", ECHOES)
 @pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "JSON"])
-def test_so_it_is_in_a_preview(
+def test_secrets_that_a_server_sends_back_are_masked_in_a_preview(
     faulty: FaultyServer,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -541,9 +541,9 @@ def test_so_it_is_in_a_preview(
 def test_nothing_that_a_run_writes_has_a_secret(faulty: FaultyServer, tmp_path: Path) -> None:
     """The event log, what the steps print, the metadata, the UI's own record of the code."""
     auth = ALL
-    echo = " ".join([*SECRETS.values(), SENT["authorization"][0]])
+    echo = " ".join([*SECRETS.values(), HEADERS["authorization"][0]])
     faulty.arm(
-        status(f"503 {echo}", echo.encode(), X_Echo=SENT["authorization"][0]),
+        status(f"503 {echo}", echo.encode(), X_Echo=HEADERS["authorization"][0]),
         status("302 Found", Location=f"/feed?key={IN_THE_URL}"),
         status(f"401 {echo}", echo.encode()),
         whole,
@@ -570,11 +570,15 @@ def test_nothing_that_a_run_writes_has_a_secret(faulty: FaultyServer, tmp_path: 
         ended.append(code)
 
     assert [bool(code) for code in ended] == [True, False, True]
-    kept = [path for path in home.rglob("*") if path.is_file()]
-    assert any(path.suffix == ".db" for path in kept)
-    assert any("***" in path.read_text(errors="replace") for path in kept)
-    for path in (*kept, tmp_path / "warehouse.duckdb"):
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".db" for path in files)
+    assert any("***" in path.read_text(errors="replace") for path in files)
+    for path in (*files, tmp_path / "warehouse.duckdb"):
         found = path.read_bytes()
-        for name, secret in {**SECRETS, "url": IN_THE_URL, "b64": SENT["authorization"][0]}.items():
+        for name, secret in {
+            **SECRETS,
+            "url": IN_THE_URL,
+            "b64": HEADERS["authorization"][0],
+        }.items():
             for form in (secret, json.dumps(secret)[1:-1]):
                 assert form.encode() not in found, f"{path} has the secret {name}"

@@ -1,4 +1,4 @@
-"""The code location: what it loads, what it refuses to load, what it leaves to a run."""
+"""The code location: definitions that load, that are refused, or that only fail in a run."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_examples_feeds_become_assets_and_schedules_on_both_warehouses(
     warehouse: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, warehouse)
-    monkeypatch.delenv("CRM_FEED_PASSWORD", raising=False)  # is a run's affair
+    monkeypatch.delenv("CRM_FEED_PASSWORD", raising=False)  # only a run needs it
 
     loaded = example()
 
@@ -85,14 +85,14 @@ def test_an_alert_url_that_apprise_does_not_know_is_refused_by_component_and_fie
     monkeypatch.setenv(ALERTS, "json://localhost slak://hunter2/x")
     with pytest.raises(ComponentTreeException) as refused:
         defs()
-    said = "".join(traceback.format_exception(refused.value))
-    assert "attributes.urls_env at" in said
-    assert "defs/alerts/defs.yaml" in said
+    printed = "".join(traceback.format_exception(refused.value))
+    assert "attributes.urls_env at" in printed
+    assert "defs/alerts/defs.yaml" in printed
     assert (
         f"{ALERTS} holds URL 2 of 2 that Apprise does not recognize (it begins with slak://)"
-        in said
+        in printed
     )
-    assert "hunter2" not in said
+    assert "hunter2" not in printed
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
@@ -149,14 +149,14 @@ def test_a_mistake_in_yaml_is_named_by_file_and_attribute_and_not_quoted(mistake
         (folder / "defs.yaml").write_text(yaml.safe_dump(written, width=10**6), encoding="utf-8")
         with pytest.raises(Exception) as refused, sandbox.load_component_and_build_defs(folder):  # noqa: PT011
             pass
-    said = "".join(traceback.format_exception(refused.value))
-    assert "bad/defs.yaml:" in said
-    assert where in said
-    assert "hunter2" not in said
+    printed = "".join(traceback.format_exception(refused.value))
+    assert "bad/defs.yaml:" in printed
+    assert where in printed
+    assert "hunter2" not in printed
 
 
 @pytest.mark.parametrize("mistake", sorted(MISTAKES.keys() - {"nothing else"}))
-def test_neither_does_the_scaffold_quote_it(mistake: str, tmp_path: Path) -> None:
+def test_the_scaffold_does_not_quote_a_mistake(mistake: str, tmp_path: Path) -> None:
     attributes, where = MISTAKES[mistake]
     given = {"url": "https://example.com/f", "dataset": "crm", **attributes}
     with pytest.raises(click.ClickException) as refused:
@@ -209,7 +209,7 @@ def test_templates_take_values_from_the_environment(monkeypatch: pytest.MonkeyPa
         ("{{ env.X", "cannot be evaluated; write a variable as {{ env.NAME }}"),
     ],
 )
-def test_a_template_without_a_value_is_a_sentence(
+def test_a_template_without_a_value_fails_with_one_sentence(
     template: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FEED_HOST", raising=False)
@@ -233,8 +233,8 @@ def numbers_of(model: type[BaseModel]) -> list[str]:
 
 
 @pytest.mark.parametrize("value", HUGE, ids=str)
-def test_no_number_is_so_large_or_small_that_each_run_would_fail(value: float) -> None:
-    """Covers every attribute, also one that is added later."""
+def test_numbers_so_large_or_small_that_every_run_would_fail_are_refused(value: float) -> None:
+    """Every attribute is covered, also one that is added later."""
     for model, base in (
         (FeedAttributes, BASE),
         (PartitionByDate, BY_DATE),
@@ -301,7 +301,7 @@ def test_attributes_that_runs_can_use_are_accepted(attributes: dict[str, Any]) -
     ],
     ids=str,
 )
-def test_what_would_fail_in_each_run_is_refused_by_attribute(
+def test_a_value_with_which_every_run_would_fail_is_refused_by_attribute(
     attribute: str, value: object, says: str
 ) -> None:
     with pytest.raises(ValidationError, match=says) as refused:
@@ -342,7 +342,7 @@ def test_a_key_and_an_updated_at_that_cannot_give_the_latest_state_are_refused(
     ],
     ids=["feeds", "alerts"],
 )
-def test_two_of_one_name_are_refused_with_their_files(
+def test_two_feeds_with_one_name_are_refused_with_their_files(
     folders: dict[str, dict[str, Any]],
     says: str,
     tmp_path: Path,
@@ -401,7 +401,7 @@ def test_on_bigquery_a_table_among_the_shards_is_refused_with_both_feeds(
         ("postgres://me:hunter2@host/db", r"'postgres://\*\*\*@host/db', which is not a warehouse"),
     ],
 )
-def test_an_invalid_warehouse_is_an_error_with_the_right_form(url: str, says: str) -> None:
+def test_the_error_of_an_invalid_warehouse_shows_a_valid_one(url: str, says: str) -> None:
     with pytest.raises(SettingError, match=says), WarehouseResource(url=url).open():
         pass
 
@@ -412,7 +412,7 @@ def test_a_duckdb_file_is_named_by_its_path(tmp_path: Path) -> None:
         assert isinstance(warehouse, DuckDBWarehouse)
 
 
-def test_bigquery_without_credentials_is_a_sentence(
+def test_bigquery_without_credentials_fails_with_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("BIGQUERY_EMULATOR_HOST", raising=False)
@@ -424,7 +424,7 @@ def test_bigquery_without_credentials_is_a_sentence(
         pass
 
 
-def test_an_emulator_wants_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_emulator_needs_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:9")
     with WarehouseResource(url="bigquery://my-project?location=EU").open() as warehouse:
         assert repr(warehouse) == "BigQuery project my-project"
@@ -446,7 +446,7 @@ def test_the_ui_documents_the_components_with_an_example_that_loads() -> None:
         models[each["name"]](**yaml.safe_load(each["example"])["attributes"])
 
 
-def test_definitions_bring_nothing_heavy_into_the_process() -> None:
+def test_loading_definitions_imports_no_heavy_package() -> None:
     """Dagster itself loads dagster_gcp, when its UI asks for the documentation of components."""
     code = (
         "import sys; from feed_assets.definitions import defs; defs().get_repository_def(); "

@@ -1,4 +1,4 @@
-"""The table has the whole feed or its rows from before, whatever the server does."""
+"""The table has the whole feed or its old rows, whatever the server does."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ zstd = zstd_module()
 ATTEMPTS = 3
 BEFORE = b'{"id": "N0", "total": 0.5, "text": ""}\n'
 NEWER = BODY.replace(b'"N1"', b'"N9999"')
-"""The feed as it may have become meanwhile."""
+"""The feed after a change on the server."""
 ZSTD_START, ZSTD_REST = zstd.compress(BODY[:AT_A_LINE]), zstd.compress(BODY[AT_A_LINE:])
 ZSTD = zstd.compress(BODY)
 BZIP2 = bz2.compress(BODY)
@@ -83,15 +83,15 @@ def _corrupt(zipped: bytes) -> bytes:
 class Case:
     """The server's answers, the result of the import, and the number of requests.
 
-    `ends` is the body that the table then holds, or what the failure says. `said` is what the log
-    says besides.
+    `ends` is the body that the table then has, or the text of the failure. `logged` is a text that
+    the log must contain.
     """
 
     answers: Sequence[Answer]
     ends: bytes | str
     requests: int
     attributes: dict[str, Any] = field(default_factory=dict)
-    said: str = ""
+    logged: str = ""
 
 
 def in_date(seconds: float) -> str:
@@ -100,7 +100,7 @@ def in_date(seconds: float) -> str:
 
 
 def dated(line: str, seconds: float) -> Answer:
-    """An answer whose Retry-After is reckoned when it is sent."""
+    """An answer whose Retry-After is computed at the time of the response."""
     return lambda wire, request: status(line, Retry_After=in_date(seconds))(wire, request)
 
 
@@ -131,7 +131,9 @@ CASES = {
         [partly(BODY, Content_Length=len(BODY), Content_Encoding="identity")], BODY, 1
     ),
     "chunked": Case([chunked(BODY[:9], BODY[9:])], BODY, 1),
-    "close-delimited": Case([partly(BODY)], BODY, 1, said="does not mark the end of its response"),
+    "close-delimited": Case(
+        [partly(BODY)], BODY, 1, logged="does not mark the end of its response"
+    ),
     "close-delimited without the last newline": Case([partly(BODY[:-1])], BODY, 1),
     "close-delimited gzip": Case([partly(ZIPPED, Content_Encoding="gzip")], BODY, 1),
     # connections
@@ -144,7 +146,7 @@ CASES = {
         [reset(IN_A_LINE)], r"broke off before its end; .*\(3 attempts\)", ATTEMPTS
     ),
     "reset, then fine": Case(
-        [reset(IN_A_LINE), whole], BODY, 2, said="broke off before its end; attempt 2 of 3"
+        [reset(IN_A_LINE), whole], BODY, 2, logged="broke off before its end; attempt 2 of 3"
     ),
     "reset, then shorter": Case([reset(IN_A_LINE), status("200 OK", SHORTER)], SHORTER, 2),
     "stall": Case(
@@ -203,7 +205,7 @@ CASES = {
         [partly(BODY, Content_Length=len(BODY), Content_Encoding="gzip")],
         BODY,
         1,
-        said="names the encoding gzip and sends none",
+        logged="names the encoding gzip and sends none",
     ),
     "zstd": Case([partly(ZSTD, Content_Length=len(ZSTD))], BODY, 1),
     "zstd of several frames": Case(
@@ -235,7 +237,7 @@ CASES = {
     ),
     # going on
     "resumed": Case(
-        [cut(IN_A_LINE, ETag='"1"'), rest()], BODY, 2, said=f"resuming at byte {IN_A_LINE:,}"
+        [cut(IN_A_LINE, ETag='"1"'), rest()], BODY, 2, logged=f"resuming at byte {IN_A_LINE:,}"
     ),
     "resumed twice": Case([cut(IN_A_LINE, ETag='"1"'), rest(until=AT_A_LINE), rest()], BODY, 3),
     "refused on resume": Case([cut(IN_A_LINE, ETag='"1"'), refuse, rest()], BODY, 3),
@@ -253,13 +255,13 @@ CASES = {
         [cut(IN_A_LINE, ETag='"1"'), status("200 OK", NEWER, ETag='"2"')],
         NEWER,
         2,
-        said="the server has a new body",
+        logged="the server has a new body",
     ),
     "changed under the same ETag": Case(
         [cut(IN_A_LINE, ETag='"1"'), rest(ETag='"2"'), status("200 OK", NEWER)],
         NEWER,
         3,
-        said="did not continue where it broke off",
+        logged="did not continue where it broke off",
     ),
     "wrong Content-Range": Case([cut(IN_A_LINE, ETag='"1"'), rest(shift=-7), whole], BODY, 3),
     "another length on resume": Case(
@@ -271,7 +273,7 @@ CASES = {
     # statuses
     "429 in seconds": Case([status("429 Too Many Requests", Retry_After=0), whole], BODY, 2),
     "429 with a date": Case(
-        [dated("429 Too Many Requests", -5), whole], BODY, 2, said="asks for a retry in 0 s"
+        [dated("429 Too Many Requests", -5), whole], BODY, 2, logged="asks for a retry in 0 s"
     ),
     "429 for long": Case(
         [status("429 Too Many Requests", Retry_After=7200)],
@@ -285,7 +287,7 @@ CASES = {
         [status("503 Service Unavailable"), status("503 Service Unavailable"), whole],
         BODY,
         3,
-        said="answered 503 Service Unavailable; attempt 3 of 3 in 0.0 s",
+        logged="answered 503 Service Unavailable; attempt 3 of 3 in 0.0 s",
     ),
     "503": Case(
         [status("503 Service Unavailable")],
@@ -311,7 +313,7 @@ CASES = {
         BODY,
         10,
         {"max_attempts": 1},
-        said="202 Accepted: the feed is not ready yet; asking again in 0.0 s",
+        logged="202 Accepted: the feed is not ready yet; asking again in 0.0 s",
     ),
     "202 for too long": Case(
         [status("202 Accepted", Retry_After=7200)],
@@ -327,7 +329,7 @@ CASES = {
         b"",
         1,
         {"empty_statuses": [404], "allow_empty": True},
-        said="the server answered 404, which empty_statuses declares as no rows",
+        logged="the server answered 404, which empty_statuses declares as no rows",
     ),
     "204 that means empty": Case(
         [status("204 No Content")], b"", 1, {"empty_statuses": [204], "allow_empty": True}
@@ -469,7 +471,7 @@ SERVERS: dict[str, tuple[str, bool, bytes | str, int]] = {
     "IPv6": ("::1", False, BODY, 1),
     "a certificate that is not trusted": ("127.0.0.1", True, "certificate that is not trusted", 0),
 }
-"""What is about the server as a whole: where it is, with TLS or not, how it ends, its requests."""
+"""Kinds of servers: host, with TLS or not, result of the import, number of requests."""
 
 
 @pytest.fixture(scope="module")
@@ -482,7 +484,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "snapshot": {},
     "by date": {"partition_by_date": {"start_date": "2020-01-20"}},
 }
-"""How the feed is declared besides."""
+"""Attributes that a feed of each kind adds."""
 
 
 @pytest.fixture(params=KINDS)
@@ -496,7 +498,7 @@ def declared(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture(scope="module")
 def imported(faulty: FaultyServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A DuckDB file into which the feed of each kind was imported as it was before."""
+    """A DuckDB file into which an earlier body of each kind of feed was imported."""
     file = tmp_path_factory.mktemp("before") / "warehouse.duckdb"
     faulty.arm(status("200 OK", BEFORE))
     for attributes in KINDS.values():
@@ -540,7 +542,7 @@ def rows(warehouse: Warehouse, attributes: dict[str, Any]) -> list[dict[str, Any
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_fault_ends_as_the_whole_feed_or_as_a_sentence_and_no_change(
+def test_a_fault_gives_the_whole_feed_or_one_sentence_and_no_change(
     name: str,
     faulty: FaultyServer,
     declared: dict[str, Any],
@@ -556,7 +558,7 @@ def test_a_fault_ends_as_the_whole_feed_or_as_a_sentence_and_no_change(
         found = rows(warehouse, declared)
 
     assert len(faulty.requests) == case.requests, caplog.text
-    assert case.said in caplog.text
+    assert case.logged in caplog.text
     assert "hunter2" not in caplog.text + reason
     if isinstance(case.ends, bytes):
         assert not reason
@@ -567,7 +569,7 @@ def test_a_fault_ends_as_the_whole_feed_or_as_a_sentence_and_no_change(
 
 
 @pytest.mark.parametrize("name", ["503 twice, then fine", "401 in the middle"])
-def test_in_dagster_a_fault_ends_the_same(
+def test_a_fault_gives_the_same_result_in_dagster(
     name: str, faulty: FaultyServer, declared: dict[str, Any], tmp_path: Path
 ) -> None:
     case, key = CASES[name], ["2020-01-20"] * ("partition_by_date" in declared)
@@ -581,7 +583,7 @@ def test_in_dagster_a_fault_ends_the_same(
         log = "\n".join(entry.user_message for entry in instance.all_logs(ended.run_id))
 
     assert len(faulty.requests) == case.requests, log
-    assert case.said in log
+    assert case.logged in log
     assert "hunter2" not in log
     if isinstance(case.ends, bytes):
         assert ended.success, project.reason(ended)
@@ -593,7 +595,7 @@ def test_in_dagster_a_fault_ends_the_same(
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_so_does_a_server_that_is_another_as_a_whole(
+def test_each_kind_of_server_gives_the_whole_feed_or_one_sentence(
     name: str, declared: dict[str, Any], warehouse: DuckDBWarehouse
 ) -> None:
     host, secure, ends, requests = SERVERS[name]
@@ -613,7 +615,7 @@ def test_so_does_a_server_that_is_another_as_a_whole(
         assert rows(warehouse, declared) == parsed(BEFORE)
 
 
-def test_another_host_that_a_redirect_leads_to_is_followed_without_credentials(
+def test_a_redirect_to_another_host_is_followed_without_credentials(
     faulty: FaultyServer, declared: dict[str, Any], warehouse: DuckDBWarehouse
 ) -> None:
     with faulty_server() as other:

@@ -165,7 +165,7 @@ def test_the_slot_of_a_run_that_was_deleted_is_free(instance: dg.DagsterInstance
     assert instance.event_log_storage.get_concurrency_info("orders").claimed_slots == []
 
 
-def test_a_run_that_was_killed_while_it_waited_is_not_the_next(
+def test_a_run_that_was_killed_while_waiting_does_not_get_the_slot(
     instance: dg.DagsterInstance, server: FeedServer, ended: RunProcess, tmp_path: Path
 ) -> None:
     storage = instance.event_log_storage
@@ -199,7 +199,7 @@ def test_a_pool_without_slots_is_named(instance: dg.DagsterInstance) -> None:
     ],
     ids=str,
 )
-def test_run_monitoring_learns_whether_a_run_still_has_its_process(
+def test_run_monitoring_finds_whether_a_run_still_has_its_process(
     instance: dg.DagsterInstance,
     ended: RunProcess,
     claim: str,
@@ -213,9 +213,7 @@ def test_run_monitoring_learns_whether_a_run_still_has_its_process(
     assert instance.run_launcher.check_run_worker_health(run).status is status
 
 
-def test_an_instance_that_lasts_as_long_as_a_command_is_warned_of(
-    server: FeedServer, tmp_path: Path
-) -> None:
+def test_a_temporary_instance_logs_a_warning(server: FeedServer, tmp_path: Path) -> None:
     assert TEMPORARY == TMP_DAGSTER_HOME_PREFIX
     home = tmp_path / f"{TEMPORARY}1"
     home.mkdir()

@@ -93,7 +93,7 @@ def test_a_feed_is_stale_when_alerts_call_it_late(
         ("0 22 29 2 *", (3 * 365 + 366) * 24),
     ],
 )
-def test_where_cron_cannot_say_the_deadline_it_is_the_longest_wait(
+def test_a_deadline_that_cron_cannot_express_is_the_longest_wait(
     schedule: str, hours: float
 ) -> None:
     window = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=hours) + LATE_AFTER)

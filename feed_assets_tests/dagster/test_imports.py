@@ -1,4 +1,4 @@
-"""The whole way through Dagster: a feed's answer becomes a table, or a sentence and no change."""
+"""Imports through Dagster: an answer becomes a table, or one sentence and no change."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_with_quote_rows_the_start_of_a_long_bad_line_is_quoted(
     assert by_date.reason(run).endswith(f": {{oops{'x' * 75}…")
 
 
-def test_a_server_that_refuses_the_credentials_is_not_asked_for_every_day(
+def test_refused_credentials_are_not_tried_again_for_every_day(
     by_date: Project,
 ) -> None:
     by_date.server.answer = lambda path: Answer(status=401)
@@ -159,7 +159,7 @@ FAILURES: Sequence[tuple[str, Answer, str]] = [
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A snapshot that was imported once, for imports that leave it as it is."""
+    """A snapshot that was imported once, for imports that do not change it."""
     with feed_server() as server, ephemeral_instance() as instance:
         server.answer = lambda path: lines({"id": "N1", "total": 1.5})
         snapshot = Project(server, tmp_path_factory.mktemp("imported"), instance)
@@ -185,7 +185,7 @@ def test_a_failed_import_gives_its_reason_in_one_sentence_and_leaves_the_table(
     assert imported.rows() == [{"id": "N1", "total": 1.5}]
 
 
-def test_a_type_that_cannot_join_the_shards_names_the_line_and_leaves_the_day(
+def test_a_type_that_conflicts_with_the_shards_names_the_line_and_leaves_the_day(
     by_date: Project,
 ) -> None:
     by_date.run("2020-01-01", "2020-01-02")
@@ -200,7 +200,7 @@ def test_a_type_that_cannot_join_the_shards_names_the_line_and_leaves_the_day(
     assert by_date.rows(shard("20200102")) == [{"id": "N1", "total": 1.5}]
 
 
-def test_the_way_out_that_a_type_conflict_names_works(
+def test_the_advice_for_a_type_conflict_works(
     by_date: Project, project: Callable[..., Project]
 ) -> None:
     """Declared and backfilled from the first day on, the column is text in every shard."""
@@ -221,7 +221,7 @@ def test_the_way_out_that_a_type_conflict_names_works(
     assert declared.rows(shard("20200102")) == [{"total": "n/a"}]
 
 
-def test_a_type_conflict_in_a_renamed_column_is_settled_under_the_name_that_was_sent(
+def test_a_type_conflict_in_a_renamed_column_is_resolved_by_its_name_in_the_feed(
     by_date: Project, project: Callable[..., Project]
 ) -> None:
     by_date.server.answer = days_of(
@@ -284,7 +284,7 @@ def test_a_run_that_breaks_off_has_recorded_the_days_it_stored(
     assert by_date.materialized() == {"2020-01-01", "2020-01-02"}
 
 
-def test_a_surprise_fails_its_day_with_a_sentence_and_no_other_day(
+def test_an_unexpected_error_fails_only_its_day_with_one_sentence(
     by_date: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import feed_assets.importing.import_feed as importing
@@ -311,7 +311,9 @@ def test_a_surprise_fails_its_day_with_a_sentence_and_no_other_day(
     assert secret not in traceback
 
 
-def test_numbers_in_a_column_known_as_text_are_stored_as_they_were_sent(by_date: Project) -> None:
+def test_numbers_in_a_column_known_as_text_are_stored_as_the_text_of_the_feed(
+    by_date: Project,
+) -> None:
     by_date.server.answer = days_of(
         d20200101=lines({"zip": "00123", "tags": ["a"]}),
         d20200102=lines('{"zip": 1.50, "tags": [1e2, {"a": 1}]}'),
@@ -323,7 +325,9 @@ def test_numbers_in_a_column_known_as_text_are_stored_as_they_were_sent(by_date:
     assert by_date.rows(shard("20200102")) == [{"zip": "1.50", "tags": ["1e2", '{"a": 1}']}]
 
 
-def test_declared_types_are_stored_and_kept_across_days(project: Callable[..., Project]) -> None:
+def test_declared_types_are_stored_and_remembered_across_days(
+    project: Callable[..., Project],
+) -> None:
     types = {"big": "BIGNUMERIC", "at": "TIME", "raw": "BYTES", "any": "JSON", "o.at": "GEOGRAPHY"}
     declared = project(partition_by_date={"start_date": "2020-01-01"}, types=types)
     declared.server.answer = days_of(
@@ -348,7 +352,7 @@ def test_declared_types_are_stored_and_kept_across_days(project: Callable[..., P
     }
 
 
-def test_a_declaration_that_was_taken_back_is_a_conflict_with_its_line(
+def test_removing_a_declared_type_is_a_conflict_that_names_the_line(
     by_date: Project, project: Callable[..., Project]
 ) -> None:
     declared = project(partition_by_date={"start_date": "2020-01-01"}, types={"a": "JSON"})
@@ -363,7 +367,7 @@ def test_a_declaration_that_was_taken_back_is_a_conflict_with_its_line(
     assert "(first at line 2)" in reason
 
 
-def test_columns_of_shards_have_plain_names_and_those_of_snapshots_flexible_ones(
+def test_columns_have_plain_names_in_shards_and_flexible_names_in_snapshots(
     by_date: Project, project: Callable[..., Project]
 ) -> None:
     """BigQuery has no wildcard queries over flexible names."""
@@ -377,7 +381,7 @@ def test_columns_of_shards_have_plain_names_and_those_of_snapshots_flexible_ones
     assert snapshot.rows(Table("crm", "whole")) == [{"order id": "N1", "line": {"Größe": 1}}]
 
 
-def test_bad_lines_that_are_let_pass_go_to_a_table_of_their_own(
+def test_accepted_bad_lines_are_stored_in_a_table_of_their_own(
     project: Callable[..., Project],
 ) -> None:
     orders = project(max_bad_lines=1)
@@ -417,7 +421,7 @@ def test_the_latest_state_is_a_view_over_the_days(project: Callable[..., Project
     assert [row["status"] for row in orders.rows()] == ["shipped"]
 
 
-def test_a_rejected_table_that_cannot_be_written_leaves_the_table(
+def test_if_bad_lines_cannot_be_stored_the_table_is_unchanged(
     project: Callable[..., Project],
 ) -> None:
     orders = project(max_bad_lines=1)
@@ -430,7 +434,7 @@ def test_a_rejected_table_that_cannot_be_written_leaves_the_table(
     assert orders.rows() == [{"id": "N1", "total": 1.5}]
 
 
-def test_a_view_that_cannot_be_made_yet_does_not_keep_days_out(
+def test_a_view_that_cannot_be_made_yet_does_not_stop_imports_of_days(
     project: Callable[..., Project],
 ) -> None:
     orders = project(
@@ -464,7 +468,7 @@ def test_a_missing_credential_fails_the_run_with_its_variable(
     assert orders.server.requests == []
 
 
-def test_the_records_of_a_run_have_no_secret_and_no_row(
+def test_the_records_of_a_run_contain_no_secret_and_no_row(
     project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CRM_USER", "me")
@@ -482,7 +486,7 @@ def test_the_records_of_a_run_have_no_secret_and_no_row(
 
 
 @pytest.mark.parametrize("days", [(), ("2020-01-01",)], ids=["snapshot", "by date"])
-def test_a_table_that_would_shrink_by_more_than_allowed_stays(
+def test_a_table_that_would_shrink_by_more_than_allowed_is_unchanged(
     project: Callable[..., Project], days: tuple[str, ...]
 ) -> None:
     by_date = {"partition_by_date": {"start_date": "2020-01-01"}} if days else {}
@@ -510,7 +514,7 @@ def test_a_table_that_would_shrink_by_more_than_allowed_stays(
 def test_a_run_finishes_the_migration_of_a_killed_one_even_if_it_fails_itself(
     project: Callable[..., Project], asset: str
 ) -> None:
-    """INTEGER was to become FLOAT in all shards, without which `table_*` fails in BigQuery."""
+    """INTEGER must become FLOAT in all shards; otherwise `table_*` fails in BigQuery."""
     orders = project(partition_by_date={"start_date": "2020-01-01"}, key=["id"], updated_at="at")
     orders.server.answer = lambda path: lines({"id": 1, "at": "2020-01-01", "total": 1})
     orders.run("2020-01-01", "2020-01-02")
@@ -527,7 +531,7 @@ def test_a_run_finishes_the_migration_of_a_killed_one_even_if_it_fails_itself(
     assert orders.tables.known(SNAPSHOT).pending is PendingMigration.NOTHING
 
 
-def test_a_warehouse_that_cannot_be_opened_is_the_days_own_failure(
+def test_a_warehouse_that_cannot_be_opened_fails_the_day_with_one_sentence(
     by_date: Project, tmp_path: Path
 ) -> None:
     by_date.url = f"duckdb://{tmp_path}/missing/warehouse.duckdb"

@@ -292,7 +292,7 @@ def test_a_frame_that_cannot_be_stored_is_refused_in_one_sentence(
 
 
 class ReadOnDemand(Mapping[str, pd.DataFrame]):
-    """A mapping whose DataFrames are made when they are asked for; the second cannot be stored."""
+    """A mapping that makes each DataFrame on access; the second one cannot be stored."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self.keys_, self.asked = keys, list[str]()
@@ -318,9 +318,9 @@ def test_days_of_any_asset_fail_alone_and_each_is_read_once_when_it_is_stored(
         returned.append(ReadOnDemand(context.partition_keys))
         return returned[0]
 
-    said = reason(run(lazy, "2020-01-01", "2020-01-04"))
+    message = reason(run(lazy, "2020-01-01", "2020-01-04"))
 
-    assert said.startswith("mart/lazy 2020-01-02: column n")
+    assert message.startswith("mart/lazy 2020-01-02: column n")
     assert returned[0].asked == list(returned[0])
     with tables:
         stored = [tables.count(Table("mart", f"lazy_2020010{day}")) for day in range(1, 5)]
@@ -411,7 +411,7 @@ def test_an_int_beyond_64_bits_is_refused_by_column_row_and_type(
     assert tables.columns(Table("mart", "totals")) is None
 
 
-def test_a_frame_without_a_column_of_before_takes_it_out_of_the_table(
+def test_a_column_that_a_new_frame_lacks_is_removed_from_the_table(
     run: Any, tables: DuckDBWarehouse
 ) -> None:
     frames = [pd.DataFrame({"n": [1], "old": [1], "empty": ["x"]})]
@@ -426,7 +426,7 @@ def test_a_frame_without_a_column_of_before_takes_it_out_of_the_table(
     assert tables.read(Table("mart", "totals")).to_pylist() == [{"n": 2, "empty": None}]
 
 
-def test_only_the_folder_of_the_default_file_is_made(
+def test_only_the_folder_of_the_default_file_is_created(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("feed_assets.orchestration.resources.CHECKOUT", tmp_path)

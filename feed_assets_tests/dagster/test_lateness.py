@@ -60,7 +60,7 @@ def at(text: str) -> datetime:
         ),
     ],
 )
-def test_the_import_last_due_by_the_schedule(
+def test_the_last_import_that_is_due_by_the_schedule(
     declared: Feed, now: str, moment: str, day: str
 ) -> None:
     due = last_due(declared, at(now))

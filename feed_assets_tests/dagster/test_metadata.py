@@ -53,7 +53,7 @@ def test_both_assets_of_a_feed_have_its_owners_group_and_tags() -> None:
         ("nonsense", None, None),
     ],
 )
-def test_kinds_and_place_are_those_of_the_warehouse_that_the_environment_names(
+def test_kinds_and_location_are_those_of_the_configured_warehouse(
     monkeypatch: pytest.MonkeyPatch, warehouse: str, storage: str | None, uri: str | None
 ) -> None:
     monkeypatch.setenv(WAREHOUSE, warehouse)
@@ -153,13 +153,13 @@ def test_the_code_version_changes_with_attributes_that_decide_the_rows(
     assert found == changed.get(which, (False, False))
 
 
-def test_the_code_version_knows_a_snapshot_from_days_and_no_order_of_types() -> None:
+def test_the_code_version_changes_with_partitioning_but_not_with_the_order_of_types() -> None:
     assert specs()[0].code_version != specs(**BY_DATE)[0].code_version
     one, other = {"a": "NUMERIC", "b": "DATE"}, {"b": "DATE", "a": "NUMERIC"}
     assert version(types=one) == version(types=other)
 
 
-def test_each_attribute_is_one_that_decides_of_the_rows_or_not() -> None:
+def test_each_attribute_is_listed_as_deciding_the_rows_or_not() -> None:
     """A new attribute wants a line in the table above."""
     described = {
         *{
@@ -201,10 +201,15 @@ def columns(schema: dg.TableSchema) -> Mapping[str, tuple[str, str | None]]:
 def test_the_schema_of_an_import_has_the_columns_descriptions(
     project: Callable[..., Project],
 ) -> None:
-    said = {"order-id": "Its number.", "customer.id": "Whose.", "totl": "Mistyped.", "at": ""}
-    orders = project(**LATEST, column_descriptions=said)
-    sent = {"order-id": "N1", "at": "2020-01-20", "customer": {"id": 1}}
-    orders.server.answer = lambda path: lines(sent)
+    descriptions = {
+        "order-id": "Its number.",
+        "customer.id": "Whose.",
+        "totl": "Mistyped.",
+        "at": "",
+    }
+    orders = project(**LATEST, column_descriptions=descriptions)
+    row = {"order-id": "N1", "at": "2020-01-20", "customer": {"id": 1}}
+    orders.server.answer = lambda path: lines(row)
 
     run = orders.run("2020-01-20")
     latest = orders.run(asset="orders_latest")
@@ -219,8 +224,10 @@ def test_the_schema_of_an_import_has_the_columns_descriptions(
     assert columns(day["dagster/column_schema"]) == shown
     assert day["described, but not in the feed so far"] == ["totl"]
     assert columns(metadata_of(latest)[""]["dagster/column_schema"]) == shown
-    told = [entry.user_message for entry in orders.instance.all_logs(run.run_id)]
-    assert any("columns described, but not in the feed so far totl" in message for message in told)
+    logged = [entry.user_message for entry in orders.instance.all_logs(run.run_id)]
+    assert any(
+        "columns described, but not in the feed so far totl" in message for message in logged
+    )
 
 
 def test_the_latest_state_has_figures_and_the_lineage_of_its_columns(
@@ -246,7 +253,7 @@ def test_the_latest_state_has_figures_and_the_lineage_of_its_columns(
     }
 
 
-def test_a_snapshots_descriptions_are_by_the_keys_that_it_sends(
+def test_a_snapshots_columns_are_described_by_the_keys_in_the_feed(
     project: Callable[..., Project],
 ) -> None:
     snapshot = project(column_descriptions={"order-id": "Its number."})
@@ -261,7 +268,7 @@ def test_a_snapshots_descriptions_are_by_the_keys_that_it_sends(
     assert "described, but not in the feed so far" not in shown
 
 
-def test_numbers_are_numbers_so_that_the_ui_plots_them(by_date: Project) -> None:
+def test_figures_are_numbers_so_that_the_ui_can_plot_them(by_date: Project) -> None:
     run = by_date.run("2020-01-20")
     (event,) = [each for each in run.all_events if each.is_step_materialization]
     plotted = {

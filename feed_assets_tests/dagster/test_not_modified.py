@@ -1,4 +1,4 @@
-"""A snapshot that its server says is unchanged is not loaded again, if its table is as it was."""
+"""A snapshot that the server reports as unchanged is not loaded again if its table is unchanged."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from feed_assets_tests.support.dagster.project import Project, metadata_of
 from feed_assets_tests.support.servers.feed import Answer, FeedServer, lines
 
 ROWS = lines({"id": "N1", "total": 1.5}, {"id": "N2", "total": 2.5})
-HELD = [{"id": "N1", "total": 1.5}, {"id": "N2", "total": 2.5}]
+STORED_ROWS = [{"id": "N1", "total": 1.5}, {"id": "N2", "total": 2.5}]
 
 
 class VersionedFeed:
-    """A feed with an entity tag, of which the server says 304 to who has it."""
+    """A feed with an entity tag; the server answers 304 to a request that repeats the tag."""
 
     def __init__(
         self, server: FeedServer, answer: Answer = ROWS, headers: dict[str, str] | None = None
@@ -77,17 +77,17 @@ def version(project: Project) -> str:
     return (event.asset_materialization.tags or {})["dagster/data_version"]
 
 
-def test_it_is_recorded_as_unchanged_again_and_again(
+def test_every_import_of_an_unchanged_snapshot_records_it_as_unchanged(
     made: Callable[..., Project], server: FeedServer
 ) -> None:
     known, project = VersionedFeed(server), made()
     loaded = metadata_of(project.run())[""]
-    first, held = version(project), project.tables.content_token(project.feed.destination)
+    first, token = version(project), project.tables.content_token(project.feed.destination)
 
     runs = [project.run(), project.run()]
 
     assert known.conditional == [False, True, True]
-    assert project.tables.content_token(project.feed.destination) == held
+    assert project.tables.content_token(project.feed.destination) == token
     for run in runs:
         metadata = metadata_of(run)[""]
         assert metadata["unchanged"] is True
@@ -101,7 +101,7 @@ def log(project: Project, run: dg.ExecuteInProcessResult) -> str:
     return "\n".join(entry.user_message for entry in project.instance.all_logs(run.run_id))
 
 
-def test_it_is_loaded_once_it_has_changed(made: Callable[..., Project], server: FeedServer) -> None:
+def test_a_changed_snapshot_is_loaded(made: Callable[..., Project], server: FeedServer) -> None:
     known, project = VersionedFeed(server), made()
     project.run()
     known.body, known.headers = lines({"id": "N3", "total": 3.5}).body, {"ETag": '"2"'}
@@ -128,8 +128,8 @@ def alter(project: Project, table: Table) -> None:
 
 
 def replace(project: Project, table: Table) -> None:
-    held = pa.table({"id": ["N1", "N9"], "total": [1.5, 2.5]})
-    store_snapshot(project.tables, table, held, attempt="by another project")
+    rows = pa.table({"id": ["N1", "N9"], "total": [1.5, 2.5]})
+    store_snapshot(project.tables, table, rows, attempt="by another project")
 
 
 def sql(project: Project, statement: str) -> None:
@@ -142,7 +142,7 @@ def sql(project: Project, statement: str) -> None:
 
 
 @pytest.mark.parametrize("done", [drop, delete, update, alter, replace])
-def test_a_table_that_is_not_as_it_was_left_is_loaded_again(
+def test_a_table_that_others_have_changed_is_loaded_again(
     made: Callable[..., Project], server: FeedServer, done: Callable[[Project, Table], None]
 ) -> None:
     known, project = VersionedFeed(server), made()
@@ -152,13 +152,13 @@ def test_a_table_that_is_not_as_it_was_left_is_loaded_again(
     assert project.run().success
 
     assert known.conditional == [False, False]
-    assert rows(project) == HELD
+    assert rows(project) == STORED_ROWS
 
 
 @pytest.mark.parametrize(
     "attributes", [{"types": {"total": "NUMERIC"}}, {"null_values": ["-"]}, {"table": "orders2"}]
 )
-def test_a_feed_that_is_declared_otherwise_is_loaded_again(
+def test_a_feed_with_a_changed_declaration_is_loaded_again(
     project: Callable[..., Project], server: FeedServer, attributes: dict[str, Any]
 ) -> None:
     known = VersionedFeed(server)
@@ -169,7 +169,7 @@ def test_a_feed_that_is_declared_otherwise_is_loaded_again(
     assert known.conditional == [False, False]
 
 
-def test_bad_lines_that_were_let_pass_are_shown_by_each_run(
+def test_accepted_bad_lines_are_shown_by_each_run(
     project: Callable[..., Project], server: FeedServer
 ) -> None:
     known, declared = VersionedFeed(server, lines({"id": "N1"}, "{oops")), project(max_bad_lines=1)
@@ -184,7 +184,7 @@ def test_bad_lines_that_were_let_pass_are_shown_by_each_run(
     [{"conditional_requests": False}, {"partition_by_date": {"start_date": "2020-01-01"}}],
     ids=["switched off", "by date"],
 )
-def test_it_is_asked_for_whole_where_that_is_declared(
+def test_some_attributes_make_every_request_unconditional(
     project: Callable[..., Project], server: FeedServer, attributes: dict[str, Any]
 ) -> None:
     known, declared = VersionedFeed(server), project(**attributes)
@@ -204,7 +204,7 @@ def test_last_modified_is_used_without_an_etag(snapshot: Project, server: FeedSe
 
 
 @pytest.mark.parametrize(
-    ("headers", "kept"),
+    ("headers", "validators"),
     [
         ({}, Validators()),
         ({"ETag": '"1"'}, Validators('"1"')),
@@ -228,17 +228,17 @@ def test_last_modified_is_used_without_an_etag(snapshot: Project, server: FeedSe
     ],
     ids=str,
 )
-def test_only_validators_that_can_be_trusted_are_kept(
-    headers: dict[str, str], kept: Validators
+def test_only_validators_that_can_be_trusted_are_stored(
+    headers: dict[str, str], validators: Validators
 ) -> None:
-    assert Validators.from_headers(headers) == kept
+    assert Validators.from_headers(headers) == validators
 
 
 @pytest.mark.parametrize(
     ("validators", "strong"),
     [(Validators('"1"'), '"1"'), (Validators('W/"1"'), None), (Validators(None, "now"), None)],
 )
-def test_a_transfer_is_resumed_by_a_strong_tag_only(
+def test_a_transfer_is_resumed_only_with_a_strong_tag(
     validators: Validators, strong: str | None
 ) -> None:
     assert validators.strong == strong

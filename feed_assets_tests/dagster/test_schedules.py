@@ -28,7 +28,7 @@ _instance: dg.DagsterInstance
 
 @pytest.fixture(scope="module", autouse=True)
 def instance() -> Iterator[dg.DagsterInstance]:
-    """The one that `tick` and `walk` use: to create its database takes longer than all else."""
+    """The instance of `tick` and `walk`, created once: its database takes longest to create."""
     global _instance
     with dg.DagsterInstance.local_temp() as _instance:
         yield _instance
@@ -83,7 +83,7 @@ def test_a_day_is_imported_with_those_before_it(
 
 
 @pytest.mark.parametrize(
-    ("by_date", "said"),
+    ("by_date", "description"),
     [
         (None, "Imports orders whole."),
         ({}, "Imports the day and the one before it of orders, and what was missed meanwhile."),
@@ -95,7 +95,7 @@ def test_a_day_is_imported_with_those_before_it(
         ({"refetch_days": 0}, "Imports the day of orders, and what was missed meanwhile."),
     ],
 )
-def test_a_schedule_describes_its_imports(by_date: dict[str, Any] | None, said: str) -> None:
+def test_a_schedule_describes_its_imports(by_date: dict[str, Any] | None, description: str) -> None:
     declared = None if by_date is None else {"start_date": "2020-01-01", **by_date}
     feed = Feed(
         name="orders",
@@ -104,7 +104,7 @@ def test_a_schedule_describes_its_imports(by_date: dict[str, Any] | None, said: 
         partition_by_date=declared,
     )
 
-    assert feed_schedule(feed).description == said
+    assert feed_schedule(feed).description == description
 
 
 def test_before_its_first_day_a_feed_is_not_imported() -> None:
@@ -192,7 +192,7 @@ def moments(
     return found
 
 
-def test_each_day_is_imported_on_itself_and_once_more_when_it_is_over() -> None:
+def test_each_day_is_imported_on_that_day_and_once_more_when_it_has_ended() -> None:
     assert walk("2020-02-27", "2020-03-02") == [
         ("2020-02-27", "2020-02-26", "2020-02-27"),
         ("2020-02-28", "2020-02-27", "2020-02-28"),
@@ -205,7 +205,7 @@ def test_each_day_is_imported_on_itself_and_once_more_when_it_is_over() -> None:
 @pytest.mark.parametrize(
     ("since", "until"), [("2020-03-27", "2020-03-31"), ("2020-10-23", "2020-10-27")]
 )
-def test_when_clocks_change_at_the_schedules_hour_no_day_is_left_out_nor_twice(
+def test_when_clocks_change_at_the_schedules_hour_each_day_is_imported_once(
     since: str, until: str
 ) -> None:
     found = walk(since, until, cron="30 2 * * *", timezone=BERLIN, refetch_days=0)
@@ -253,8 +253,8 @@ def test_a_tick_catches_up_a_month_and_reports_the_days_it_leaves(
 ) -> None:
     found = walk("2020-01-10", "2020-06-01", down=("2020-01-10", "2020-06-01"), refetch_days=0)
 
-    said = "".join(capfd.readouterr()) + caplog.text
-    assert "orders was not imported since 2020-01-11; the last 31 missed days" in said
+    logged = "".join(capfd.readouterr()) + caplog.text
+    assert "orders was not imported since 2020-01-11; the last 31 missed days" in logged
     assert MOST_MISSED == 31
     assert found[1:] == [("2020-06-01", "2020-05-01", "2020-06-01")]
 
@@ -273,7 +273,7 @@ def test_a_schedule_several_times_a_day_imports_the_same_days_each_time() -> Non
     ]
 
 
-def test_in_its_first_days_a_feed_has_no_day_before_its_first() -> None:
+def test_no_day_before_the_first_day_of_a_feed_is_imported() -> None:
     assert walk("2019-12-30", "2020-01-02", refetch_days=3) == [
         ("2020-01-01", "2020-01-01", "2020-01-01"),
         ("2020-01-02", "2020-01-01", "2020-01-02"),
@@ -291,7 +291,7 @@ def test_in_its_first_days_a_feed_has_no_day_before_its_first() -> None:
         ({"partition_by_date": {"start_date": "9999-01-01"}}, "start_date 9999-01-01 is in the f"),
     ],
 )
-def test_what_would_never_run_is_refused_by_its_field(
+def test_a_schedule_that_would_never_run_is_refused_by_its_field(
     attributes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
