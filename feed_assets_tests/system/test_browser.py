@@ -1,6 +1,6 @@
 """A data engineer's day in the Dagster UI, in a real browser, click by click.
 
-The tests are one walk in their order: each fixture that acts does so once. What they saw is in
+The tests are one walk in their order: each fixture that acts does so once. Screenshots are in
 `var/screenshots`, also of one that failed.
 """
 
@@ -38,7 +38,7 @@ def window(running_dagster: RunningDagster) -> Iterator[Page]:
 
 @pytest.fixture
 def page(window: Page, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """The one page, of which each test leaves a picture."""
+    """The one page; each test leaves a screenshot of it."""
     with pictured(window, request.node.name.removeprefix("test_")):
         yield window
     window.keyboard.press("Escape")  # closes what is open over it
@@ -61,10 +61,10 @@ def backfilled(window: Page, running_dagster: RunningDagster, one_day: None) -> 
     open_tab(window, "shop_orders", "Partitions")
     with pictured(window, "backfilled"):
         launch(window, RANGE)
-        told = window.get_by_text(re.compile("Created backfill")).first.inner_text()
+        message = window.get_by_text(re.compile("Created backfill")).first.inner_text()
         expect(count(window, "Failed", 1)).to_be_visible()
         expect(count(window, "Materialized", len(SHOP_DAYS) - 1)).to_be_visible()
-    return told.split()[-1]
+    return message.split()[-1]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def alerted(running_dagster: RunningDagster, backfilled: str) -> str:
 
 @pytest.fixture(scope="module")
 def mended(window: Page, running_dagster: RunningDagster, alerted: str) -> list[date]:
-    """The bad day is corrected, and what failed is run again; the days that were requested."""
+    """Correct the bad day and run failed days again; return the days that were requested."""
     del running_dagster.answers[BAD]
     running_dagster.requested_days.clear()
     open_tab(window, "shop_orders", "Partitions")
@@ -113,7 +113,7 @@ def test_a_day_is_materialized_and_shows_its_figures(page: Page) -> None:
 
 
 @pytest.mark.usefixtures("backfilled")
-def test_of_a_backfill_the_good_days_are_green_and_the_bad_one_is_red(page: Page) -> None:
+def test_the_good_days_of_a_backfill_are_green_and_the_bad_day_is_red(page: Page) -> None:
     open_tab(page, "shop_orders", "Partitions")
     expect(count(page, "Failed", 1)).to_be_visible()
     listed = SHOP_DAYS[4:]  # those that the list shows without scrolling
@@ -123,7 +123,7 @@ def test_of_a_backfill_the_good_days_are_green_and_the_bad_one_is_red(page: Page
 
 
 @pytest.mark.usefixtures("backfilled")
-def test_the_failed_day_leads_to_the_reason(page: Page) -> None:
+def test_the_page_of_a_failed_day_links_to_the_reason(page: Page) -> None:
     open_day(page, BAD)
     expect(page.get_by_text("failed, and did not materialize this asset")).to_be_visible()
     page.get_by_text("View logs").click()
@@ -131,7 +131,7 @@ def test_the_failed_day_leads_to_the_reason(page: Page) -> None:
 
 
 @pytest.mark.usefixtures("backfilled")
-def test_the_backfills_page_counts_its_days(page: Page, backfilled: str) -> None:
+def test_the_page_of_a_backfill_shows_its_status_and_progress(page: Page, backfilled: str) -> None:
     go_to(page, "Runs")
     page.get_by_role("link", name=backfilled).click()
     expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
@@ -151,7 +151,7 @@ def test_the_alert_is_received_and_its_tick_reports_it(
     assert waited_for("its tick", lambda: is_reported_by_a_tick(page, f"sent: {ALERT}"))
 
 
-def test_only_failed_and_missing_days_run_again(page: Page, mended: list[date]) -> None:
+def test_only_failed_and_missing_days_are_run_again(page: Page, mended: list[date]) -> None:
     assert mended == [BAD]
     open_day(page, BAD)
     expect(page.get_by_text("Materialized", exact=True).first).to_be_visible()
@@ -187,7 +187,7 @@ def test_a_recovery_is_reported(running_dagster: RunningDagster) -> None:
 def message(running_dagster: RunningDagster, title: str) -> str | None:
     """Return the message with a title; None if there is none."""
     return next(
-        (sent["message"] for sent in running_dagster.hook.received if sent["title"] == title), None
+        (each["message"] for each in running_dagster.hook.received if each["title"] == title), None
     )
 
 
@@ -269,7 +269,7 @@ def is_drawn(plot: Locator) -> bool:
 
 
 def is_reported_by_a_tick(page: Page, sentence: str) -> bool:
-    """Looks through the newest ticks for one that says so."""
+    """Search the newest ticks for one that reports the text."""
     results = page.get_by_role("table").last.get_by_text("0 runs requested")
     for place in range(1, results.count(), 2):  # a tick's status and its result both say that
         results.nth(place).click()

@@ -1,4 +1,4 @@
-"""The files of deploy/ agree with each other, and with what reads them."""
+"""The files of deploy/ agree with each other and with the programs that read them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VALUES_TEXT = (DEPLOY / "kubernetes/values.yaml").read_text()
 VALUES = yaml.safe_load(VALUES_TEXT)
 OF_DAGSTER = ("migrate", "code", "webserver", "daemon")
 MEASURED_MB = 281
-"""What an import takes besides what Python and Dagster take: bench/README.md, peak anonymous."""
+"""Memory of an import beside Python and Dagster: bench/README.md, peak anonymous."""
 
 POD = {"image", "resources", "podSecurityContext", "envConfigMaps", "envSecrets"}
 CHART = {
@@ -59,7 +59,7 @@ CHART = {
     "retention": {"enabled", "schedule", "sensor", "autoMaterialize"},
     "telemetry": {"enabled"},
 }
-"""What the chart knows, of what one might set there:
+"""Values of the chart that one might set:
 https://github.com/dagster-io/dagster/tree/master/helm/dagster/schema/schema/charts"""
 
 
@@ -95,7 +95,7 @@ def test_the_example_environment_has_all_variables_of_the_compose_file() -> None
 
 def test_the_builder_gets_all_files_of_the_image() -> None:
     ignore = (DEPLOY / "Dockerfile.dockerignore").read_text().split()
-    sent = [pattern[1:] for pattern in ignore if pattern.startswith("!")]
+    allowed = [pattern[1:] for pattern in ignore if pattern.startswith("!")]
     copied = {
         source
         for _, word, rest in instructions()
@@ -103,12 +103,12 @@ def test_the_builder_gets_all_files_of_the_image() -> None:
         for source in rest.split()[:-1]
     }
     assert ignore[0] == "*"
-    assert copied == set(sent)
+    assert copied == set(allowed)
     assert all((PROJECT / source).exists() for source in copied)
-    assert not any(fnmatch("deploy/.env", pattern) for pattern in sent)
+    assert not any(fnmatch("deploy/.env", pattern) for pattern in allowed)
 
 
-def test_the_image_is_nobodys_machine_and_its_programs_are_not_root() -> None:
+def test_the_image_runs_the_code_server_as_a_user_other_than_root() -> None:
     words = [(word, rest) for _, word, rest in instructions()]
     assert ("USER", "10001") in words
     assert [rest.split()[0] for word, rest in words if word == "FROM"] == ["python:${PYTHON}"] * 2
@@ -116,7 +116,7 @@ def test_the_image_is_nobodys_machine_and_its_programs_are_not_root() -> None:
     assert yaml.safe_load(command) == SERVICES["code"]["command"]
 
 
-def test_all_of_it_is_one_version_of_dagster() -> None:
+def test_all_parts_use_one_version_of_dagster() -> None:
     lock = (PROJECT / "requirements.lock").read_text()
     pinned = dict(re.findall(r"^(dagster[\w-]*)==(\S+)", lock, re.MULTILINE))
     assert f"--version {pinned['dagster']} " in VALUES_TEXT
@@ -124,7 +124,7 @@ def test_all_of_it_is_one_version_of_dagster() -> None:
     assert pinned["dagster-postgres"] == pinned["dagster-k8s"] == pinned["dagster-gcp"]
 
 
-def test_the_page_names_files_versions_and_accounts_that_are() -> None:
+def test_files_versions_and_accounts_of_the_page_exist() -> None:
     page = (PROJECT / "docs/production.md").read_text()
     for path in set(re.findall(r"deploy/[\w./-]*\w", page)) - {"deploy/.env"}:
         assert (PROJECT / path).exists(), path
@@ -137,7 +137,7 @@ def test_the_page_names_files_versions_and_accounts_that_are() -> None:
 
 
 @pytest.mark.parametrize("path", CHART)
-def test_the_chart_knows_each_value(path: str) -> None:
+def test_the_chart_accepts_each_value(path: str) -> None:
     found = VALUES
     for name in filter(None, path.split(".")):
         found = found[name]
@@ -145,7 +145,7 @@ def test_the_chart_knows_each_value(path: str) -> None:
     assert set(found) <= CHART[path]
 
 
-def test_the_cluster_has_the_rules_of_the_one_machine() -> None:
+def test_the_cluster_has_the_same_limits_and_retries_as_a_single_machine() -> None:
     pools, queue = INSTANCE["concurrency"]["pools"], VALUES["concurrency"]["pools"]
     assert (queue["defaultLimit"], queue["granularity"]) == (1, "run")
     assert pools == {"default_limit": 1, "granularity": "run"}
@@ -167,7 +167,7 @@ def test_the_cluster_has_the_rules_of_the_one_machine() -> None:
     )
 
 
-def test_a_run_is_a_pod_of_its_own_account_with_room_for_the_feed() -> None:
+def test_a_run_is_a_pod_with_its_own_account_and_disk_space_for_the_feed() -> None:
     from dagster_k8s.container_context import K8sContainerContext  # late: half a second
     from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job
 

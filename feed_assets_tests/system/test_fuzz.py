@@ -1,4 +1,4 @@
-"""The fuzzer's first feeds; it goes on for as long as one likes."""
+"""The first feeds of the fuzzer; run it longer by hand."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from feed_assets_tests.unit.ndjson import fuzz
 
 
 @pytest.mark.parametrize("seed", range(20 * TIMES))
-def test_both_ways_through_a_feed_give_the_same(seed: int) -> None:
+def test_both_ways_through_a_feed_give_the_same_result(seed: int) -> None:
     fuzz.check(seed)

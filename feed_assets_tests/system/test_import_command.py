@@ -41,7 +41,7 @@ ORDERS, LEADS = Table("crm", "orders"), Table("crm", "leads")
 
 @dataclass
 class Shell:
-    """A project that is the current folder."""
+    """A project in the current folder."""
 
     server: FeedServer
     folder: Path
@@ -89,12 +89,12 @@ def test_days_are_imported_with_the_latest_state_and_shown_by_the_ui(
 ) -> None:
     assert main(["import", "orders", "--days", "2020-01-01..2020-01-02"]) == 0
 
-    said = capsys.readouterr()
-    assert [line.rpartition(": ")[0].rpartition(": ")[2] for line in said.out.splitlines()] == [
+    printed = capsys.readouterr()
+    assert [line.rpartition(": ")[0].rpartition(": ")[2] for line in printed.out.splitlines()] == [
         "crm.orders_20200101",
         "crm.orders_20200102",
     ]
-    assert said.err == ""
+    assert printed.err == ""
     with shell.tables as tables:
         assert [str(shard) for shard in sorted(tables.shards(ORDERS))] == [
             "crm.orders_20200101",
@@ -111,7 +111,7 @@ def test_days_are_imported_with_the_latest_state_and_shown_by_the_ui(
         ("ended", "20200131"),
     ],
 )
-def test_without_a_day_it_is_the_last_one_that_has_ended(shell: Shell, feed: str, day: str) -> None:
+def test_without_a_day_the_last_complete_day_is_imported(shell: Shell, feed: str, day: str) -> None:
     assert main(["import", feed]) == 0
     assert [path for path, _ in shell.server.requests] == [f"/feed?date={day}"]
 
@@ -122,11 +122,11 @@ def test_the_projects_env_file_comes_before_the_environment_as_in_runs_of_dagste
     assert main(["import", "leads"]) == 0
     source = [shell.server.url, "--bearer-auth", "CRM_TOKEN"]
     assert main(["preview", *source]) == 0
-    sent = [headers["Authorization"] for _, headers in shell.server.requests]
-    assert sent == ["Bearer from-the-file"] * 2
+    authorizations = [headers["Authorization"] for _, headers in shell.server.requests]
+    assert authorizations == ["Bearer from-the-file"] * 2
 
 
-def test_an_env_file_that_cannot_be_read_is_a_sentence(
+def test_an_env_file_that_cannot_be_read_fails_with_one_sentence(
     shell: Shell, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (shell.folder / ".env").write_bytes(b"A=\xff")
@@ -144,19 +144,21 @@ def test_an_env_file_that_cannot_be_read_is_a_sentence(
         (["orders", "--key", "id=1"], "crm.orders does not exist yet"),
     ],
 )
-def test_an_erasure_that_is_a_mistake_is_a_sentence(
+def test_an_invalid_erasure_fails_with_one_sentence(
     shell: Shell, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
     assert main(["erase", *arguments]) == 1
-    said = capsys.readouterr()
-    assert said.err.startswith("feed-assets: ")
-    assert says in said.err
-    assert said.err.count("\n") == 1
-    assert said.out == ""
+    printed = capsys.readouterr()
+    assert printed.err.startswith("feed-assets: ")
+    assert says in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
 
 
 @pytest.mark.parametrize("pair", ["id", "=1", "id="])
-def test_a_pair_that_is_none_is_a_sentence(capsys: pytest.CaptureFixture[str], pair: str) -> None:
+def test_a_key_without_a_value_fails_with_one_sentence(
+    capsys: pytest.CaptureFixture[str], pair: str
+) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["erase", "orders", "--key", pair])
     assert f"{pair} is not COLUMN=VALUE, such as orderId=N2" in capsys.readouterr().err
@@ -167,10 +169,10 @@ def test_a_failure_is_reported_once_and_not_repeated_by_dagster(
 ) -> None:
     shell.server.answer = lambda path: Answer(b"not JSON\n")
     assert main(["import", "ended", "--day", "2020-01-05"]) == 1
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("feed-assets: ended 2020-01-05: ")
-    assert said.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("feed-assets: ended 2020-01-05: ")
+    assert printed.err.count("\n") == 1
     (run,) = shell.runs()
     assert run.status is dg.DagsterRunStatus.FAILURE
     assert run.tags["dagster/max_retries"] == "0"
@@ -186,7 +188,7 @@ def test_a_failure_is_reported_once_and_not_repeated_by_dagster(
         (["ended", "--days", "2020-01-30..2020-02-02"], "ended has no day 2020-02-02"),
     ],
 )
-def test_an_impossible_import_is_one_sentence(
+def test_an_impossible_import_fails_with_one_sentence(
     shell: Shell, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
     assert main(["import", *arguments]) == 1
@@ -194,7 +196,7 @@ def test_an_impossible_import_is_one_sentence(
     assert not shell.server.requests
 
 
-def test_a_folder_of_dagster_that_does_not_exist_is_a_sentence(
+def test_a_missing_dagster_home_fails_with_one_sentence(
     shell: Shell, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for home in ("var/dagster", str(shell.folder / "nowhere")):
@@ -205,7 +207,7 @@ def test_a_folder_of_dagster_that_does_not_exist_is_a_sentence(
         )
 
 
-def test_ctrl_c_ends_it_with_whole_tables(shell: Shell) -> None:
+def test_ctrl_c_ends_an_import_without_a_partial_table(shell: Shell) -> None:
     opened = threading.Event()
 
     def answer(path: str) -> Answer:

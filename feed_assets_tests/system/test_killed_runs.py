@@ -31,7 +31,7 @@ FEED = "crm_orders_snapshot"
 
 
 class Gate:
-    """The answer of a feed's server, which waits until the gate is opened."""
+    """Answer of a feed's server that waits until the gate is opened."""
 
     def __init__(self) -> None:
         self.open = threading.Event()
@@ -76,7 +76,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
-def test_a_killed_dg_launch_gives_its_place_to_the_next(
+def test_a_killed_dg_launch_frees_its_slot(
     tmp_path: Path, home: Path, server: FeedServer, gate: Gate
 ) -> None:
     project = copied_project(tmp_path / "project", server.url.removesuffix("/feed"), {})
@@ -110,7 +110,7 @@ def test_a_killed_dg_launch_gives_its_place_to_the_next(
         assert instance.event_log_storage.get_concurrency_info(FEED).claimed_slots == []
 
 
-def test_a_run_that_was_killed_with_all_of_dagster_gives_its_place_to_the_next(
+def test_a_run_that_was_killed_with_all_of_dagster_frees_its_slot(
     running_dagster: RunningDagster, gate: Gate
 ) -> None:
     requested = threading.Event()
@@ -162,7 +162,7 @@ def test_a_backfill_that_is_killed_while_days_are_loaded_at_once_is_completed_by
         day = int(arrived[-1][-2:])
         if day <= RECORDED:
             exchange.answer(exchange.forward())
-        else:  # of the days that are left, each other one is loaded
+        else:  # every other one of the remaining days is loaded
             if day % 2:
                 exchange.forward()
             assert killed.wait(120)

@@ -1,4 +1,4 @@
-"""A feed larger than the memory it may have."""
+"""A feed that is larger than the memory limit of its import."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.memory import measured, of_size
 
 
 @pytest.mark.parametrize("kind", ["flat", "nested", "document"])
-def test_a_feed_is_imported_in_less_memory_than_it_has(tmp_path: Path, kind: str) -> None:
+def test_a_feed_is_imported_in_less_memory_than_its_size(tmp_path: Path, kind: str) -> None:
     path = tmp_path / ("feed.json" if kind == "document" else "feed.ndjson")
     of_size(path, kind, 110 << 20, seed_rows=20_000)
 

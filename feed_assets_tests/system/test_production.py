@@ -44,19 +44,19 @@ AT_ONCE = INSTANCE["concurrency"]["runs"]["max_concurrent_runs"]
 FEEDS = [f"shop_{letter}" for letter in "abcdefgh"[: AT_ONCE + 1]]
 TWICE, OTHER = FEEDS[:2]
 LAUNCHED = [TWICE, *FEEDS]
-"""A run each; of one more feed than may be imported at once."""
+"""One run each, of one feed more than may be imported at once."""
 RUN = {dg.DagsterEventType.RUN_STARTING: 1, dg.DagsterEventType.RUN_SUCCESS: -1}
-"""By event, how many more runs there are from then on."""
+"""Change in the number of active runs, by event."""
 
 
 @dataclass
 class Gate:
-    """A feed's server that answers nobody until it is opened, and counts who is waiting."""
+    """A server of a feed that answers only when it is opened, and counts waiting requests."""
 
     opened: threading.Event = field(default_factory=threading.Event)
     waiting: Counter[str] = field(default_factory=Counter)
     most: Counter[str] = field(default_factory=Counter)
-    """Of each feed, how many requests there were at once."""
+    """Return the maximum of simultaneous requests for each feed."""
 
     def answer(self, path: str) -> Answer:
         feed = urlsplit(path).query.removeprefix("shop=")
@@ -239,7 +239,7 @@ def test_every_service_comes_up_and_the_feeds_load_from_the_wheel(production: De
     assert [name for name in checked if production.check(name)] == checked == ["code", "daemon"]
 
 
-def test_one_run_at_a_time_of_each_feed_and_so_many_in_all(
+def test_runs_are_limited_to_one_per_feed_and_a_maximum_in_total(
     production: Deployed, instance: dg.DagsterInstance, gate: Gate
 ) -> None:
     runs = {production.dagster.launch_run(feed): feed for feed in LAUNCHED}

@@ -99,7 +99,7 @@ def without_interpreter(project_copy: Path) -> Path:
 
 
 @pytest.mark.parametrize("state", [interrupted, changed, moved, without_interpreter])
-def test_an_environment_that_is_not_whole_or_not_of_this_folder_is_built_again(
+def test_an_incomplete_or_moved_environment_is_built_again(
     state: object, project_copy: Path
 ) -> None:
     assert callable(state)
@@ -122,7 +122,7 @@ MISSING = "raise ImportError\n"
         ("sqlite3", MISSING, "has no sqlite3;"),
     ],
 )
-def test_a_python_that_does_not_fit_is_named_with_the_reason_in_one_line(
+def test_an_unsuitable_python_is_named_with_the_reason_in_one_line(
     module: str, text: str, reason: str, tmp_path: Path
 ) -> None:
     copy_project(tmp_path)
@@ -138,7 +138,7 @@ def test_a_python_that_does_not_fit_is_named_with_the_reason_in_one_line(
     assert all(line.startswith("make: ") for line in rest)
 
 
-def test_setup_takes_the_pythons_that_the_package_takes() -> None:
+def test_setup_accepts_the_python_versions_of_the_package() -> None:
     (lowest, beyond) = re.findall(r'requires-python = ">=(\S+),<(\S+)"', pyproject())[0]
     script = (PROJECT / "setup.sh").read_text()
     last = f"3.{int(beyond.removeprefix('3.')) - 1}"
@@ -172,7 +172,7 @@ def index(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
         thread.join()
 
 
-def test_packages_that_an_index_of_ones_own_lacks_end_setup_in_one_sentence(
+def test_packages_missing_in_a_private_index_end_setup_with_one_sentence(
     index: tuple[str, list[str]], tmp_path: Path
 ) -> None:
     url, requested = index
@@ -205,7 +205,7 @@ def test_scripts_use_only_tools_of_macos(script: str, construct: str) -> None:
 
 
 @pytest.mark.parametrize("script", ["setup.sh", ".ci/run"])
-def test_scripts_are_read_by_a_shell(script: str) -> None:
+def test_scripts_are_valid_shell(script: str) -> None:
     subprocess.run(["sh" if script == "setup.sh" else "bash", "-n", PROJECT / script], check=True)
 
 
@@ -218,7 +218,7 @@ def test_the_lock_has_a_hash_of_each_package_and_no_address() -> None:
     assert not re.search(r"^\s*-", lock.replace("    --hash=sha256:", ""), re.MULTILINE)
 
 
-def test_a_port_of_the_example_that_is_taken_ends_the_demo_in_one_sentence(tmp_path: Path) -> None:
+def test_a_taken_port_of_the_example_ends_the_demo_with_one_sentence(tmp_path: Path) -> None:
     port = int(copy_project(tmp_path)[str(PORT)])
     with create_server((HOST, port)):
         status, printed = make("demo", tmp_path)
@@ -227,7 +227,7 @@ def test_a_port_of_the_example_that_is_taken_ends_the_demo_in_one_sentence(tmp_p
     assert "Traceback" not in printed
 
 
-def test_the_ui_takes_another_port_where_its_own_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ui_uses_another_port_if_its_own_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     with create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
         monkeypatch.setattr("feed_assets.demo.__main__.UI_PORT", port)
@@ -236,7 +236,7 @@ def test_the_ui_takes_another_port_where_its_own_is_taken(monkeypatch: pytest.Mo
     assert _free_port() == port
 
 
-def test_a_browser_that_does_not_open_is_an_error_with_the_package_to_install(
+def test_the_error_of_a_browser_that_does_not_start_names_the_package_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("FEED_ASSETS_TEST_BROWSER", str(tmp_path / "none"))
@@ -248,7 +248,7 @@ def test_a_browser_that_does_not_open_is_an_error_with_the_package_to_install(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_browser_is_found_by_each_of_its_names(
+def test_a_browser_is_found_under_each_name(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -258,7 +258,7 @@ def test_a_browser_is_found_by_each_of_its_names(
     assert installed() == str(tmp_path / name)
 
 
-def test_the_documentations_curl_can_be_done_without() -> None:
+def test_the_replacement_of_curl_downloads_the_example() -> None:
     with serving() as url:
         command = [sys.executable, str(CURL), "-s", "--compressed"]
         printed = subprocess.run(

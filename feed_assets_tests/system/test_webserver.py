@@ -1,4 +1,4 @@
-"""The whole way on real parts: Dagster's web server and daemon, the example CRM, a DuckDB file."""
+"""Imports on real parts: Dagster's web server and daemon, the example CRM, a DuckDB file."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class Imported:
-    """The example, imported: what Dagster told and what the tables held right after."""
+    """The imported example: events of Dagster, and the tables right after the imports."""
 
     backfill: Backfill
     orders: Asset
@@ -118,7 +118,7 @@ def test_each_backfilled_day_shows_as_materialized_with_its_own_figures(
 
 
 @pytest.mark.usefixtures("imported")
-def test_the_checks_tab_has_each_day_and_the_feed_its_deadline(
+def test_the_checks_tab_has_each_day_and_the_feed_has_its_deadline(
     running_dagster: RunningDagster,
 ) -> None:
     all_days = [("SUCCEEDED", DAYS[0], DAYS[-1])]
@@ -161,7 +161,7 @@ def test_a_bad_day_of_a_backfill_fails_alone_and_its_table_stays(
         running_dagster.client.launch_backfill("crm_orders", DAYS[4:7])
     )
     orders = running_dagster.client.asset("crm_orders")
-    held = tables(running_dagster.file).rows
+    stored = tables(running_dagster.file).rows
 
     (run,) = backfill.runs
     assert (backfill.status, run.status) == ("COMPLETED_FAILED", "FAILURE")
@@ -173,12 +173,12 @@ def test_a_bad_day_of_a_backfill_fails_alone_and_its_table_stays(
         ("MATERIALIZED", "2020-01-16", "2020-01-20"),
     ]
     assert orders.materializations["2020-01-14"]["dagster/row_count"] == 1
-    assert held["orders_20200114"] == [N1_RECEIVED]
-    assert held["orders_20200115"] == UPDATES["2020-01-15"]
+    assert stored["orders_20200114"] == [N1_RECEIVED]
+    assert stored["orders_20200115"] == UPDATES["2020-01-15"]
 
 
 @pytest.mark.usefixtures("imported")
-def test_the_view_of_the_latest_state_comes_by_itself_and_by_hand(
+def test_the_latest_state_is_updated_by_its_sensor_and_by_hand(
     running_dagster: RunningDagster,
 ) -> None:
     by_itself = running_dagster.client.sensor_run("crm_orders_latest", sensor="latest_state")
@@ -191,7 +191,7 @@ def test_the_view_of_the_latest_state_comes_by_itself_and_by_hand(
     assert before.columns["orders"] == after.columns["orders"] == TYPES
 
 
-def test_a_failure_is_reported_to_the_chat_and_by_mail(running_dagster: RunningDagster) -> None:
+def test_a_failure_is_reported_to_chat_and_by_mail(running_dagster: RunningDagster) -> None:
     """No test before has failed for these reasons: a failure that repeats is reported once."""
     for day in (None, date(2020, 1, 15)):
         running_dagster.answers[day] = [{"orderId": "N4", "total": float("nan")}]

@@ -42,7 +42,7 @@ FILE = re.compile(r"(?:#|//) (\S+\.(?:py|mjs|yaml))\n")
 CURL = Path(__file__).with_name("curl.py")
 DEMO_PORT, EXAMPLE_PORT = "8020", "8000"
 ELSEWHERE = ("docker", "kubectl", "helm", "gcloud", "bq", "sudo", "make")
-"""Commands that need what a test lacks, or that README's tests run: only parsed by the shell."""
+"""Commands that cannot run in a test, or that README's tests run; the shell only parses them."""
 
 
 class PageRunner:
@@ -191,9 +191,9 @@ class PageRunner:
     def _yaml(self, block: Block) -> None:
         """Check a whole defs.yaml, lines of a file of the project, or attributes of a feed."""
         if named := FILE.match(block.text):
-            held = (PROJECT / named[1]).read_text()
+            text = (PROJECT / named[1]).read_text()
             for line in block.text.splitlines()[1:]:
-                assert line in held, f"{block}: {named[1]} has no line {line!r}"
+                assert line in text, f"{block}: {named[1]} has no line {line!r}"
             return
         document = yaml.safe_load(block.text)
         if "type" in document:

@@ -24,7 +24,7 @@ SERVICES = ("Slack", "Microsoft Teams", "E-mail", "PagerDuty", "Google Chat", "D
 
 
 @pytest.mark.parametrize(("where", "written"), ALERTS.table_under("Addresses"))
-def test_an_address_is_that_service(
+def test_apprise_finds_the_service_of_an_address(
     where: str, written: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEED_ASSETS_ALERTS", code(written))
@@ -70,7 +70,7 @@ def scenario(
         yield scenario
 
 
-def test_messages_are_those_that_arrive(scenario: PageScenario) -> None:
+def test_the_messages_of_the_page_are_those_received(scenario: PageScenario) -> None:
     scenario.server.answer = lambda path: lines({"orderId": "N1"}, "[1, 2")
     scenario.run_orders("2020-01-20")
     scenario.tick()

@@ -52,7 +52,7 @@ WAYS: dict[str, list[dict[str, Any]]] = {
         {"username_env": "U", "private_key_env": "K"},
     ],
 }
-"""Other attributes, one set of which an attribute may need."""
+"""Sets of other attributes, one of which an attribute may need."""
 ROWS = [(heading, row) for heading in WHOLE for row in ATTRIBUTES.table_under(heading)]
 
 
@@ -60,10 +60,10 @@ def test_the_page_is_generated_from_the_models() -> None:
     assert PAGE.read_text(encoding="utf-8") == written(), "run `make docs`"
 
 
-def test_every_attribute_is_there() -> None:
+def test_every_attribute_is_on_the_page() -> None:
     for heading, (model, _) in WHOLE.items():
-        told = [code(row[0]) for row in ATTRIBUTES.table_under(heading)]
-        assert told == list(model.model_fields)
+        listed = [code(row[0]) for row in ATTRIBUTES.table_under(heading)]
+        assert listed == list(model.model_fields)
     nested = set(re.findall(r"^### (\w+)$", ATTRIBUTES.text, re.MULTILINE))
     assert nested == WHOLE.keys() - {"A feed", "Alerts"}
 

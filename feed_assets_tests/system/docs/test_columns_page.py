@@ -28,13 +28,13 @@ def shown(value: Any) -> Any:
     return f"{value[:6]}…" if is_hash else value
 
 
-@pytest.mark.parametrize(("sent", "columns", "stored"), ROWS)
-def test_columns_are_stored_as_the_page_shows(sent: str, columns: str, stored: str) -> None:
+@pytest.mark.parametrize(("line", "columns", "stored"), ROWS)
+def test_columns_are_stored_as_the_page_shows(line: str, columns: str, stored: str) -> None:
     declared = yaml.safe_load(code(columns))
     if "hash" in declared:
         declared["hash_key_env"] = "CRM_HASH_KEY"
     found = Columns(**declared).selection
     key = b"an example of a key"
     selection = Selection(found.exclude, found.include, found.hash, found.rename, key)
-    (row,) = read_lines(code(sent), columns=selection).table.to_pylist()
+    (row,) = read_lines(code(line), columns=selection).table.to_pylist()
     assert shown(row) == json.loads(code(stored))

@@ -30,7 +30,7 @@ STANDING: dict[str, list[Any]] = {
     "score": [5],
     "coupon": ["X"],
 }
-SENT = {
+ROW = {
     "dealId": "D1",
     "createdAt": "2020-01-01",
     "updatedAt": "2020-01-03T10:00:00Z",
@@ -46,7 +46,7 @@ def deals(server: FeedServer, dataset: str) -> Declaration:
     """The page's feed, with changed attributes."""
     declared_feeds = [yaml.safe_load(block.text)["attributes"] for block in COMING.of("yaml")]
     (attributes,) = (each for each in declared_feeds if each["name"] == "deals")
-    server.answer = lambda path: lines(SENT)
+    server.answer = lambda path: lines(ROW)
 
     def declared(**changed: Any) -> Feed:
         ours = {"url": server.url, "dataset": dataset, "basic_auth": None}
@@ -92,7 +92,7 @@ def test_existing_integers_refuse_fractions_unless_they_were_altered_to_float(
     warehouse: Warehouse, deals: Declaration, server: FeedServer
 ) -> None:
     table = deals().destination
-    server.answer = lambda path: lines({**SENT, "score": 6.5})
+    server.answer = lambda path: lines({**ROW, "score": 6.5})
     stand(warehouse, table.shard(STOOD), STANDING)
     with pytest.raises(TypeConflict, match=r"column score .* beyond 2\^53"):
         import_days(deals(), [NEW], warehouse)
@@ -101,7 +101,7 @@ def test_existing_integers_refuse_fractions_unless_they_were_altered_to_float(
     import_days(deals(), [NEW], warehouse)
 
 
-def test_a_declaration_settles_shards_that_disagree(
+def test_a_declared_type_resolves_shards_with_different_types(
     warehouse: Warehouse, deals: Declaration
 ) -> None:
     table = deals().destination
@@ -127,4 +127,4 @@ def test_a_snapshot_replaces_an_existing_table_and_its_columns(
 
     with warehouse:
         (row,) = warehouse.read(snapshot.destination).to_pylist()
-    assert row.keys() == SENT.keys()
+    assert row.keys() == ROW.keys()

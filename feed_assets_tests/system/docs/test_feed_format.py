@@ -102,7 +102,7 @@ def test_a_request_without_account_or_with_an_invalid_day_is_refused(
     assert isinstance(delivered, AccessRefused)
 
 
-def test_the_end_of_each_answer_is_seen(url: str, tmp_path: Path) -> None:
+def test_each_answer_marks_its_end(url: str, tmp_path: Path) -> None:
     with DuckDBWarehouse(tmp_path / "warehouse.duckdb") as warehouse:
         for _, delivered in prefetch_days(feed(url), [DAY]):
             assert isinstance(delivered, PendingDay)
@@ -118,7 +118,7 @@ BREAKS = {
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_an_answer_that_fails_half_way_counts_as_broken_off(
+def test_an_answer_that_fails_half_way_is_an_incomplete_body(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in CREDENTIALS.items():
@@ -131,7 +131,7 @@ def test_an_answer_that_fails_half_way_counts_as_broken_off(
         import_days(feed(url, max_attempts=1), [DAY], warehouse)
 
 
-def test_an_unchanged_snapshot_is_not_sent_again(
+def test_an_unchanged_snapshot_is_not_downloaded_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in CREDENTIALS.items():
@@ -159,7 +159,7 @@ LINES, ANSWERS = (
 
 
 @pytest.mark.parametrize(("line", "text"), LINES)
-def test_a_line_is_refused_with_these_words(line: str, text: str) -> None:
+def test_the_reason_for_a_bad_line_is_that_of_the_page(line: str, text: str) -> None:
     with pytest.raises(BadLines) as refused:
         read_lines('{"orderId": "N0"}', code(line))
     assert refused.value.first.reason == text
@@ -198,7 +198,9 @@ def expected(text: str) -> str:
         if status not in {"1xx", "202", "206"}  # test_faults.py and others have them
     ],
 )
-def test_a_status_code_means(status: int, text: str, server: FeedServer) -> None:
+def test_a_status_code_has_the_effect_that_the_page_states(
+    status: int, text: str, server: FeedServer
+) -> None:
     def answer(path: str) -> Answer:
         if "moved" in path or status not in range(300, 400):
             return Answer(b'{"id": 1}\n', status if status < 300 or status >= 400 else 200)
@@ -208,9 +210,10 @@ def test_a_status_code_means(status: int, text: str, server: FeedServer) -> None
     shown = Feed(name="orders", url=server.url, dataset="crm", max_attempts=2, retry_wait=0)
     from feed_assets.download import Validators
 
-    unless = Validators('"1"') if status == 304 else None
+    validators = Validators('"1"') if status == 304 else None
     ((_, delivered),) = [
-        (day, _whole(each)) for day, each in prefetch_days(shown, [None], if_changed_from=unless)
+        (day, _whole(each))
+        for day, each in prefetch_days(shown, [None], if_changed_from=validators)
     ]
     outcomes: dict[str, Callable[[], bool]] = {
         "taken": lambda: isinstance(delivered, PendingDay) and len(server.requests) == 1,

@@ -41,7 +41,7 @@ def sentences() -> frozenset[str]:
 
 
 @pytest.mark.parametrize("text", [code(row[1]) for row in ERRORS if row[1]])
-def test_the_code_has_this_text(text: str) -> None:
+def test_a_message_of_the_page_is_in_the_code(text: str) -> None:
     assert any(text in sentence for sentence in sentences())
 
 

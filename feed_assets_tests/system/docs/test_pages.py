@@ -49,7 +49,7 @@ def test_the_output_in_each_page_is_true(page: Page, page_runner: PageRunner) ->
 
 
 @each_text
-def test_links_lead_somewhere(page: Page) -> None:
+def test_links_have_a_target(page: Page) -> None:
     for link in page.links:
         if link.startswith("https://"):
             continue
@@ -61,7 +61,7 @@ def test_links_lead_somewhere(page: Page) -> None:
 
 
 @each_text
-def test_files_that_are_named_are_there(page: Page) -> None:
+def test_files_that_a_page_names_exist(page: Page) -> None:
     for path in re.findall(
         r"`((?:feed_assets|feed_assets_tests|bench|deploy|docs)/[^`\s]*)`", page.prose
     ):
@@ -69,9 +69,9 @@ def test_files_that_are_named_are_there(page: Page) -> None:
             assert (PROJECT / path).exists(), f"{page.name} names {path}"
 
 
-def test_the_readme_names_every_page_and_its_links_lead_somewhere() -> None:
+def test_the_readme_links_every_page_and_its_links_have_a_target() -> None:
     readme = Page(PROJECT / "README.md")
-    test_links_lead_somewhere(readme)
+    test_links_have_a_target(readme)
     named = {link[5:] for link in readme.links if re.fullmatch(r"docs/[a-z-]+\.md", link)}
     assert named == PAGES.keys() | RUN_ELSEWHERE.keys()
     assert "docs/decisions/README.md" in readme.links

@@ -43,7 +43,7 @@ def written(value: Any) -> str:
     [row[1:] for row in TYPES_PAGE.table_under("Inferred from the data")],
     ids=[row[0] for row in TYPES_PAGE.table_under("Inferred from the data")],
 )
-def test_a_column_of_these_values_is_of_this_type(example: str, column: str, stored: str) -> None:
+def test_a_column_of_these_values_has_this_type(example: str, column: str, stored: str) -> None:
     reading = read_column(*spans(example))
 
     columns = columns_of(reading.schema)
@@ -54,7 +54,7 @@ def test_a_column_of_these_values_is_of_this_type(example: str, column: str, sto
         assert reading.untyped == ("c",)
 
 
-def test_empty_text_as_null_leaves_dates_dates() -> None:
+def test_with_empty_text_as_null_value_dates_stay_dates() -> None:
     (row,) = (row for row in TYPES_PAGE.table_under("Inferred from the data") if '`""`' in row[1])
     assert "null_values: [" in TYPES_PAGE.prose
 
@@ -118,7 +118,9 @@ def column(described: str) -> tuple[Column, ...]:
 
 
 @pytest.mark.parametrize(("known", "today", "then"), TYPES_PAGE.table_under("From day to day"))
-def test_a_known_column_becomes(known: str, today: str, then: str) -> None:
+def test_a_known_column_becomes_the_type_that_the_page_states(
+    known: str, today: str, then: str
+) -> None:
     table = Table("crm", "orders")
     if then == "refused":
         with pytest.raises(TypeConflict):
@@ -129,11 +131,11 @@ def test_a_known_column_becomes(known: str, today: str, then: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "snapshot", "shards"),
+    ("key", "snapshot", "shards"),
     [[*map(code, row)] for row in TYPES_PAGE.table_under("Names of columns")],
 )
-def test_a_key_becomes_the_name_of_a_column(sent: str, snapshot: str, shards: str) -> None:
-    line = json.dumps({sent: 1})
+def test_a_key_becomes_the_name_of_a_column(key: str, snapshot: str, shards: str) -> None:
+    line = json.dumps({key: 1})
     assert read_lines(line).table.column_names == [snapshot]
     assert read_lines(line, flexible_names=False).table.column_names == [shards]
 

@@ -19,8 +19,8 @@ COMMAND = Path(sys.executable).with_name("feed-assets")
 
 
 def environment(**more: str) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    return {**kept, "PYTHONPATH": str(PROJECT), "LANG": "C.UTF-8", **more}
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return {**inherited, "PYTHONPATH": str(PROJECT), "LANG": "C.UTF-8", **more}
 
 
 def feed_assets(
@@ -28,7 +28,7 @@ def feed_assets(
 ) -> subprocess.CompletedProcess[str]:
     """Run the command's `main` in this process; return its output and exit status.
 
-    It sees only the arguments, files for standard input and output that are no terminal, and
+    It sees only the arguments, files instead of a terminal for standard input and output, and
     `variables`. Python's start and the installed script are tested with `started`.
     """
     with contextlib.ExitStack() as stack:

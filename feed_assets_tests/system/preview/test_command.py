@@ -1,4 +1,4 @@
-"""`feed-assets preview` as a command: where it reads, what it prints where, how it ends."""
+"""`feed-assets preview` as a command: inputs, output, errors and exit status."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def previewed(*arguments: str | Path, run: Any = feed_assets, **options: Any) ->
 
 
 def refused(*arguments: str | Path, status: int = 1, **options: Any) -> str:
-    """The one sentence with which it ends."""
+    """Return the one sentence with which the command ends."""
     done = feed_assets("preview", *arguments, **options)
     assert (done.returncode, done.stdout) == (status, ""), done
     assert done.stderr.count("\n") == 1
@@ -80,12 +80,12 @@ def test_a_named_pipe_is_read_as_a_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with started("preview", "--json", tmp_path / "pipe", stdout=subprocess.PIPE) as running:
         (tmp_path / "pipe").write_bytes(ROWS)
-        said, _ = running.communicate(timeout=60)
-    assert json.loads(said) == FOUND
+        printed, _ = running.communicate(timeout=60)
+    assert json.loads(printed) == FOUND
 
 
 @pytest.mark.parametrize("day", ["2020-01-20", "20200120"])
-def test_a_day_is_asked_for_as_an_import_would(server: FeedServer, day: str) -> None:
+def test_the_request_for_a_day_is_that_of_an_import(server: FeedServer, day: str) -> None:
     previewed(f"{server.url}?of=shop", "--date", day)
     assert [path for path, _ in server.requests] == ["/feed?of=shop&date=20200120"]
 
@@ -128,9 +128,9 @@ def test_credentials_come_from_the_environment(
     assert SECRET not in done.stdout + done.stderr
     assert "SECRET" in done.stdout  # in the YAML, by its variable
 
-    said = refused(server.url, *options)
-    assert "the environment variable" in said
-    assert "is not set" in said
+    printed = refused(server.url, *options)
+    assert "the environment variable" in printed
+    assert "is not set" in printed
 
 
 def test_query_values_are_hidden_wherever_the_url_appears(server: FeedServer) -> None:
@@ -167,7 +167,7 @@ def test_an_input_that_is_not_a_feed_ends_in_one_sentence(
 
 
 @pytest.mark.parametrize("status", [400, 404])
-def test_a_feed_that_wants_a_day_is_refused_with_the_option(
+def test_a_feed_that_needs_a_day_is_refused_with_the_option(
     server: FeedServer, status: int
 ) -> None:
     server.answer = lambda path: lines({"id": 1}) if "date=" in path else Answer(status=status)
@@ -175,7 +175,7 @@ def test_a_feed_that_wants_a_day_is_refused_with_the_option(
     assert previewed(server.url, "--date", "2020-01-20")["rows"] == 1
 
 
-def test_a_connection_that_breaks_off_is_tried_again_without_a_word() -> None:
+def test_a_connection_that_breaks_off_is_retried_silently() -> None:
     with faulty_server() as server:
         server.arm(cut(1000), *server.answers)
         assert previewed(server.url, run=finished)["rows"] == 2000  # where no test takes the log
@@ -220,9 +220,9 @@ def test_a_connection_that_breaks_off_is_tried_again_without_a_word() -> None:
 def test_a_mistake_ends_in_one_sentence(
     tmp_path: Path, arguments: list[str], status: int, why: str
 ) -> None:
-    said = refused(*arguments, status=status, cwd=tmp_path)
-    assert why in said
-    assert SECRET not in said
+    printed = refused(*arguments, status=status, cwd=tmp_path)
+    assert why in printed
+    assert SECRET not in printed
 
 
 def test_a_file_that_may_not_be_read_ends_in_one_sentence(
@@ -238,7 +238,7 @@ def test_a_file_that_may_not_be_read_ends_in_one_sentence(
     assert capsys.readouterr().err.endswith("orders.ndjson cannot be read: Permission denied\n")
 
 
-def test_without_room_for_temporary_files_a_url_keeps_its_secret(
+def test_an_error_of_temporary_files_does_not_show_the_secret_of_the_url(
     server: FeedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from feed_assets import cli
@@ -248,9 +248,9 @@ def test_without_room_for_temporary_files_a_url_keeps_its_secret(
 
     monkeypatch.setattr("feed_assets.ndjson.spill.unnamed_temp_file", denied)
     assert cli.main(["preview", f"{server.url}?token={SECRET}"]) == 1
-    said = capsys.readouterr().err
-    assert "could not be written to disk (Permission denied); temporary files are in" in said
-    assert SECRET not in said
+    printed = capsys.readouterr().err
+    assert "could not be written to disk (Permission denied); temporary files are in" in printed
+    assert SECRET not in printed
 
 
 def test_output_that_cannot_be_written_ends_in_one_sentence() -> None:
@@ -260,9 +260,9 @@ def test_output_that_cannot_be_written_ends_in_one_sentence() -> None:
             "preview", "-", stdin=subprocess.PIPE, stdout=full, stderr=subprocess.PIPE
         ) as running,
     ):
-        _, said = running.communicate(ROWS, timeout=60)
+        _, errors = running.communicate(ROWS, timeout=60)
     assert running.returncode == 1
-    assert said.decode() == "feed-assets: the output cannot be written: No space left on device\n"
+    assert errors.decode() == "feed-assets: the output cannot be written: No space left on device\n"
 
 
 def test_accepted_bad_lines_are_reported_and_do_not_fail_the_import() -> None:
@@ -284,37 +284,37 @@ def test_accepted_bad_lines_are_reported_and_do_not_fail_the_import() -> None:
     assert [each["line"] for each in found["bad_lines"]] == [3, 4, 5, 6, 7]
 
 
-def test_of_many_bad_lines_the_first_thousand_are_listed_and_all_counted() -> None:
+def test_many_bad_lines_are_all_counted_and_the_first_thousand_listed() -> None:
     found = previewed("-", stdin=b'{"id": 1}\n' + b"bad\n" * 150_000 + b'{"id": "x"}\n')
     assert (found["rows"], found["bad_line_count"]) == (2, 150_000)
     assert [each["line"] for each in found["bad_lines"]] == [*range(2, 1002)]
     assert found["schema"][0]["type"] == "STRING"  # also by what comes after them
 
 
-def test_a_feed_without_rows_is_a_feed(tmp_path: Path) -> None:
+def test_a_feed_without_rows_is_valid(tmp_path: Path) -> None:
     assert previewed("-") == {**FOUND, "rows": 0, "bytes": 0, "schema": []}
 
 
-def test_a_reader_that_has_seen_enough_gets_no_complaint(tmp_path: Path) -> None:
+def test_a_closed_output_pipe_prints_no_error(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with started(
         "preview", "-", "--json", stdin=subprocess.PIPE, stdout=writer, stderr=subprocess.PIPE
     ) as running:
         os.close(writer)
-        _, said = running.communicate(ROWS, timeout=60)
-    assert (running.returncode, said) == (1, b"")
+        _, errors = running.communicate(ROWS, timeout=60)
+    assert (running.returncode, errors) == (1, b"")
 
 
 @pytest.mark.parametrize("answer", [stall(150_000), lambda wire, _: wire.stall()])
-def test_control_c_ends_it_soon_and_in_a_word(answer: Answering) -> None:
+def test_control_c_ends_a_preview_at_once_with_one_word(answer: Answering) -> None:
     with faulty_server() as server:
         server.arm(answer)
         with started("preview", server.url, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as it:
             waited_for("a request", lambda: server.requests or it.poll() is not None)
             it.send_signal(signal.SIGINT)
-            shown, said = it.communicate(timeout=60)
-    assert (it.returncode, shown, said) == (130, b"", b"feed-assets: interrupted\n")
+            output, errors = it.communicate(timeout=60)
+    assert (it.returncode, output, errors) == (130, b"", b"feed-assets: interrupted\n")
 
 
 def test_help_shows_all_options_with_examples() -> None:
@@ -358,7 +358,7 @@ sys.exit(main({list(arguments)!r}))
     return set(done.stdout.rpartition("\n ")[2].split())
 
 
-def test_a_bar_shows_how_far_it_is_where_somebody_watches(tmp_path: Path) -> None:
+def test_a_progress_bar_is_shown_on_a_terminal(tmp_path: Path) -> None:
     path = tmp_path / "orders.ndjson"
     path.write_bytes(
         b"".join(b'{"id": %d, "note": "%s"}\n' % (i, b"x" * 80) for i in range(100_000))
@@ -398,8 +398,8 @@ def test_a_json_document_is_read_from_a_file_and_a_url(server: FeedServer, tmp_p
     path.write_bytes(document[:-9])
     assert "ends inside its JSON document, after element 1" in refused(path, *options)
     path.write_bytes(b'[{"id": 1}, 7]')
-    said = feed_assets("preview", path, "--set", "format=json").stdout
-    assert "1 rows, 1 bad elements" in said.replace("1 row,", "1 rows,").replace(
+    printed = feed_assets("preview", path, "--set", "format=json").stdout
+    assert "1 rows, 1 bad elements" in printed.replace("1 row,", "1 rows,").replace(
         "bad element,", "bad elements,"
     )
-    assert "element 2 is not a JSON object" in said
+    assert "element 2 is not a JSON object" in printed
