@@ -92,12 +92,12 @@ def warehouse(closed_warehouse: Warehouse) -> Iterator[Warehouse]:
 
 
 @pytest.fixture(params=["duckdb", "bigquery"])
-def closed_warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Warehouse:
+def closed_warehouse(request: pytest.FixtureRequest) -> Warehouse:
     """The same for several threads, which take turns with DuckDB's file."""
     if request.param == "duckdb":
         from feed_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 
-        return DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+        return DuckDBWarehouse(request.getfixturevalue("duckdb_file"))
     from feed_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 
     running: Emulator = request.getfixturevalue("bigquery")
@@ -135,14 +135,23 @@ def empty_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def duckdb_file(tmp_path: Path, empty_warehouse: Path) -> Iterator[Path]:
+    """A DuckDB file without tables. It is open, so that this process opens it again in no time."""
+    import duckdb
+
+    file = Path(shutil.copy(empty_warehouse, tmp_path))
+    with duckdb.connect(file):
+        yield file
+
+
+@pytest.fixture
 def project(
-    server: FeedServer, tmp_path: Path, empty_warehouse: Path
+    server: FeedServer, tmp_path: Path, duckdb_file: Path
 ) -> Iterator[Callable[..., Project]]:
     """Create a Dagster project for the server's feed, with the given attributes."""
     from feed_assets_tests.support.dagster.instances import ephemeral_instance
     from feed_assets_tests.support.dagster.project import Project
 
-    shutil.copy(empty_warehouse, tmp_path)
     with ephemeral_instance() as instance:
         yield partial(Project, server, tmp_path, instance)
 

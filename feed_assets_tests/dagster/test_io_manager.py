@@ -34,8 +34,8 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def tables(tmp_path: Path) -> DuckDBWarehouse:
-    return DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+def tables(duckdb_file: Path) -> DuckDBWarehouse:
+    return DuckDBWarehouse(duckdb_file)
 
 
 @pytest.fixture

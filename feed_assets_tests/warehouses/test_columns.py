@@ -39,8 +39,8 @@ def hash_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def tables(tmp_path: Path) -> DuckDBWarehouse:
-    return DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+def tables(duckdb_file: Path) -> DuckDBWarehouse:
+    return DuckDBWarehouse(duckdb_file)
 
 
 def stored(warehouse: Warehouse, table: Table) -> list[dict[str, Any]]:

@@ -432,10 +432,10 @@ def test_a_pending_migration_without_shards_is_finished(
 
 
 def test_too_many_columns_over_all_days_are_refused_before_any_change(
-    tmp_path: Path, orders: Table
+    duckdb_file: Path, orders: Table
 ) -> None:
     """DuckDB would take more."""
-    tables = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+    tables = DuckDBWarehouse(duckdb_file)
     known = (
         Column("id", "INTEGER"),
         Column("r", "RECORD", fields=(Column("x", "STRING"),)),

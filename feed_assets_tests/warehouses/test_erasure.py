@@ -171,8 +171,8 @@ def test_a_snapshot_is_erased_by_the_hash_of_the_value(
         ([], [("c", "x")], "c is RECORD, which has no single value to compare; name another"),
     ],
 )
-def test_a_mistake_is_a_sentence(tmp_path: Path, key: Pairs, where: Pairs, says: str) -> None:
-    warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+def test_a_mistake_is_a_sentence(duckdb_file: Path, key: Pairs, where: Pairs, says: str) -> None:
+    warehouse = DuckDBWarehouse(duckdb_file)
     orders = stored(warehouse, "crm")
     with pytest.raises(SettingError, match=says):
         plan(warehouse, orders, key, where)

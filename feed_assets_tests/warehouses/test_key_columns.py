@@ -31,8 +31,8 @@ ERROR = {"success": False, "code": 500, "message": "maintenance"}
 
 
 @pytest.fixture
-def tables(tmp_path: Path) -> DuckDBWarehouse:
-    return DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+def tables(duckdb_file: Path) -> DuckDBWarehouse:
+    return DuckDBWarehouse(duckdb_file)
 
 
 def import_snapshot(warehouse: Warehouse, *rows: Row, **attributes: Any) -> Import:

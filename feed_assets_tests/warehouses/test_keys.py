@@ -272,9 +272,9 @@ def test_days_imported_at_once_end_with_each_key_in_one_column(
 
 
 def test_a_column_without_a_recorded_key_has_its_own_name_as_key(
-    tmp_path: Path, orders: Table
+    duckdb_file: Path, orders: Table
 ) -> None:
-    warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+    warehouse = DuckDBWarehouse(duckdb_file)
     column = {"type": "STRING", "repeated": False, "fields": [], "long": False}
     old = [{"name": "order_id", **column}, {"name": "ID", **column}]
     assert warehouse.record_columns(
@@ -298,8 +298,8 @@ def test_a_column_without_a_recorded_key_has_its_own_name_as_key(
 
 
 @pytest.mark.parametrize("name", ["known_columns", "Known_Columns"])
-def test_tables_of_our_own_schema_are_never_replaced(tmp_path: Path, name: str) -> None:
-    warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+def test_tables_of_our_own_schema_are_never_replaced(duckdb_file: Path, name: str) -> None:
+    warehouse = DuckDBWarehouse(duckdb_file)
     with pytest.raises(NotOurs, match="use another name"):
         store_snapshot(warehouse, Table("Feed_Assets", name), pa.table({"id": [1]}), attempt="1")
 

@@ -124,8 +124,8 @@ def test_columns_may_be_named_as_anything_in_the_statements_is(
 
 
 @pytest.fixture
-def duckdb(tmp_path: Path) -> DuckDBWarehouse:
-    return DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+def duckdb(duckdb_file: Path) -> DuckDBWarehouse:
+    return DuckDBWarehouse(duckdb_file)
 
 
 def test_in_duckdb_the_later_of_two_lines_of_one_time_is_newer(

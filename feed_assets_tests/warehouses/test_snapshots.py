@@ -48,9 +48,9 @@ def without(*gone: str) -> dict[str, str]:
     ids=str,
 )
 def test_columns_that_the_feed_names_stay_and_others_disappear(
-    tmp_path: Path, today: dict[str, Any], columns: dict[str, str]
+    duckdb_file: Path, today: dict[str, Any], columns: dict[str, str]
 ) -> None:
-    tables = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+    tables = DuckDBWarehouse(duckdb_file)
     import_snapshot(tables, BEFORE)
 
     stored = import_snapshot(tables, today).stored
@@ -62,8 +62,8 @@ def test_columns_that_the_feed_names_stay_and_others_disappear(
     assert {*stored.removed} == {path for path in EVERYTHING if path.casefold() not in left}
 
 
-def test_the_schema_check_names_removed_columns(tmp_path: Path) -> None:
-    tables = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+def test_the_schema_check_names_removed_columns(duckdb_file: Path) -> None:
+    tables = DuckDBWarehouse(duckdb_file)
     import_snapshot(tables, {"id": 1, "total": 1.5})
 
     (check,) = (each for each in import_snapshot(tables, {"id": 2}).checks if each.name == "schema")
@@ -72,7 +72,7 @@ def test_the_schema_check_names_removed_columns(tmp_path: Path) -> None:
     assert check.numbers == {"new columns": 0, "changed types": 0, "removed columns": 1}
 
 
-def test_an_empty_snapshot_keeps_its_columns(tmp_path: Path) -> None:
-    tables = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+def test_an_empty_snapshot_keeps_its_columns(duckdb_file: Path) -> None:
+    tables = DuckDBWarehouse(duckdb_file)
     import_snapshot(tables, BEFORE)
     assert import_snapshot(tables, allow_empty=True).stored.removed == {}

@@ -307,8 +307,8 @@ def test_arrow_types_beyond_every_column_type_are_refused(kind: pa.DataType) -> 
 
 
 @pytest.fixture
-def duckdb_tables(tmp_path: Path) -> DuckDBWarehouse:
-    return DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+def duckdb_tables(duckdb_file: Path) -> DuckDBWarehouse:
+    return DuckDBWarehouse(duckdb_file)
 
 
 def test_in_duckdb_json_can_be_queried_and_wide_numbers_are_plain_digits(
@@ -382,7 +382,7 @@ def test_equal_wide_numbers_are_one_key_whichever_day_they_came(
     [[-0.0, 0.0] * 500, [-0.0, 0.0, None], [-0.0], ([-0.0] * 100 + [0.0] * 100 + [2.0] * 100) * 50],
     ids=["both", "few", "one", "runs"],
 )
-def test_zeros_in_duckdb_have_no_sign(tmp_path: Path, zeros: list[float | None]) -> None:
+def test_zeros_in_duckdb_have_no_sign(duckdb_file: Path, zeros: list[float | None]) -> None:
     numbers = pa.array(zeros, pa.float64())
     rows = pa.table(
         {
@@ -391,7 +391,7 @@ def test_zeros_in_duckdb_have_no_sign(tmp_path: Path, zeros: list[float | None])
             "l": pa.array([[each] if each is not None else [] for each in zeros]),
         }
     )
-    warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+    warehouse = DuckDBWarehouse(duckdb_file)
     store_snapshot(warehouse, Table("crm", "orders"), rows, attempt="1")
     want = [None if each is None else abs(each) for each in zeros]
     read = read_table(warehouse, Table("crm", "orders"))
