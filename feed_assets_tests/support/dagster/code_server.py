@@ -1,7 +1,7 @@
 """`dagster` whose code server forks runs from a process that has imported what they need.
 
 Dagster starts each run in a new interpreter, as in test_production.py; that takes three seconds of
-CPU, most of them for imports. The alerts are due every five seconds instead of thirty.
+CPU, most of them for imports. Sensors are due every five seconds instead of thirty.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import dagster._cli
 import dagster._core.storage.event_log
 import dagster._core.storage.local_compute_log_manager
 import dagster._core.storage.sqlite_storage
+from dagster._core.definitions import sensor_definition
 from dagster._grpc import server
 
 import feed_assets.definitions
@@ -38,6 +39,7 @@ class ForkingServer(server.DagsterApiServer):
 
 def main() -> None:
     assert alert_sensor.TICK_SECONDS == 30
-    alert_sensor.TICK_SECONDS = 5
+    assert sensor_definition.DEFAULT_SENSOR_DAEMON_INTERVAL == 30, "where does Dagster keep it now?"
+    alert_sensor.TICK_SECONDS = sensor_definition.DEFAULT_SENSOR_DAEMON_INTERVAL = 5
     server.DagsterApiServer = ForkingServer  # type: ignore[misc]
     dagster._cli.main()  # type: ignore[no-untyped-call]
