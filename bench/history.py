@@ -42,7 +42,7 @@ from feed_assets_tests.support.storing import store_shard
 
 _ORDERS = Table("crm", "orders")
 _KEY, _ORDER = ["orderId"], "updatedAt"
-_LAST = date(2024, 6, 10)  # of the days before, so that some of its month are left
+_LAST = date(2024, 6, 10)  # the last older day, in the middle of a month
 _KEYS = 5_000
 
 

@@ -244,7 +244,9 @@ def _pipeline(target: str, source: Callable[[str], Iterator[Any]]) -> Importer:
 
 def _dlt_pipelines(target: str) -> tuple[Any, Callable[[str], Any]]:
     """Import dlt; return it, and a function that makes a pipeline into the target."""
-    os.environ["DATA_WRITER__BUFFER_MAX_ITEMS"] = str(_ROWS_AT_ONCE)  # of 5,000, it is slower
+    os.environ["DATA_WRITER__BUFFER_MAX_ITEMS"] = str(
+        _ROWS_AT_ONCE
+    )  # the default, 5,000, is slower
     os.environ["DATA_WRITER__DISABLE_COMPRESSION"] = "true"  # the emulator reads no gzip
     dlt = importlib.import_module("dlt")
     if target.startswith("http"):

@@ -30,12 +30,12 @@ def main() -> None:
             try:
                 run(url, PurePosixPath(urlsplit(url).path).stem)
             except Exception as error:  # noqa: BLE001  (whatever a peer raises is its result)
-                failure = _said(error)
+                failure = _message(error)
             seconds = time.perf_counter() - begun
         print("\n" + json.dumps({"seconds": seconds, "peak": peak.mb, "failure": failure}))
 
 
-def _said(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     """Return the first error of a chain."""
     while error.__cause__:
         error = error.__cause__

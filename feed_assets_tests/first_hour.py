@@ -176,7 +176,7 @@ EVERY_TYPE: dict[str, tuple[Any, Any]] = {
     "BOOLEAN": (True, True),
     "GEOGRAPHY": ("POINT(1.5 -2)", "POINT(1.5 -2)"),
 }
-"""Of each type a value as a feed sends it, and as it is read back."""
+"""A value of each type as in a feed, and as read back."""
 AS_JSON = ({"a": [1, None]}, '{"a":[1,null]}')
 
 
@@ -186,8 +186,8 @@ def every_type(hour: Hour) -> str:
         values = {f"c_{kind}": pair for kind, pair in {**EVERY_TYPE, **json}.items()}
         types = {name: name.removeprefix("c_") for name in values}
         feed = hour.feed(table, types=types)
-        sent = {name: value for name, (value, _) in values.items()}
-        import_snapshot(feed, [{**sent, "many": [1, 2], "record": {"at": "2020-01-01"}}])
+        row = {name: value for name, (value, _) in values.items()}
+        import_snapshot(feed, [{**row, "many": [1, 2], "record": {"at": "2020-01-01"}}])
         columns = feed.tables.columns(Table(hour.dataset, table)) or ()
         check_equal({c.name: c.type for c in columns if c.name in types}, types)
         (row,) = feed.rows(Table(hour.dataset, table))

@@ -336,7 +336,7 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.xdist_group("cancelled runs")  # whose processes fork from one
+@pytest.mark.xdist_group("cancelled runs")  # their processes fork from one
 @pytest.mark.parametrize("slow", [faulty.drip, faulty.stall(1000), faulty.drip_headers])
 def test_a_run_can_be_cancelled_while_it_waits_for_the_server(
     home: Path, slow: faulty.Answer

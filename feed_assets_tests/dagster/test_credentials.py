@@ -147,7 +147,7 @@ def test_credentials_are_sent_as_declared_also_in_a_retry(
     assert credentials(faulty) == [expected, expected]
 
 
-def test_a_netrc_of_the_user_is_not_sent(
+def test_the_users_netrc_is_not_used(
     faulty: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "netrc").write_text("default login me password hunter9\n")

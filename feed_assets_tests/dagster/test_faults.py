@@ -110,7 +110,7 @@ def bomb(wire: Wire, request: Request) -> None:
 
 
 CASES = {
-    # what is good
+    # whole feeds
     "whole": Case([whole], BODY, 1),
     "gzip": Case([zipped], BODY, 1),
     "gzip of several members": Case(

@@ -88,8 +88,8 @@ def test_a_feed_is_stale_when_alerts_call_it_late(
         ("@daily", 24),
         ("0 * * * *", 1),
         ("*/10 * * * *", 1 / 6),
-        ("0 22 * * 1-5", 72),  # whose deadline is on another weekday
-        ("0 5,6 * * *", 23),  # whose ticks are nearer than the three hours
+        ("0 22 * * 1-5", 72),  # the deadline is on another weekday
+        ("0 5,6 * * *", 23),  # the ticks are less than three hours apart
         ("0 22 29 2 *", (3 * 365 + 366) * 24),
     ],
 )

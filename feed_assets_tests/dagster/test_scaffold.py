@@ -82,7 +82,7 @@ def test_each_attribute_has_an_explanation_and_a_valid_example() -> None:
     assert declared["partition_by_date"].keys() == PartitionByDate.model_fields.keys()
     assert BearerAuth(**declared.pop("bearer_auth"))  # in the place of basic_auth
     assert OAuth2(**declared.pop("oauth2"))
-    assert Sftp(**declared.pop("sftp"))  # of another url
+    assert Sftp(**declared.pop("sftp"))  # an sftp url needs it
     declared["format"] = "json"  # the default has no records
     FeedAttributes(**declared)
 

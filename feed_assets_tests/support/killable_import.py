@@ -38,13 +38,13 @@ def import_day(
     warehouse: Warehouse, table: Table, day: date, rows: Rows, attempt: str = "1"
 ) -> Stored:
     """Store a day as an import does."""
-    sent = pa.Table.from_pylist(list(rows))
+    table_rows = pa.Table.from_pylist(list(rows))
     with warehouse:
-        return store_shard(warehouse, table, day, sent, attempt=attempt)
+        return store_shard(warehouse, table, day, table_rows, attempt=attempt)
 
 
 class Killed(BaseException):
-    """Simulates the end of a process; `except Exception` does not catch it."""
+    """End of a simulated process; `except Exception` does not catch it."""
 
 
 class HookedTransport(HTTPAdapter):
@@ -144,7 +144,7 @@ def killed_copies(
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Return what is in the files of a folder, by path; of a folder in it, nothing."""
+    """Return the contents of the files in a folder, by path, without its subfolders."""
     found = {str(path.relative_to(folder)): path for path in folder.rglob("*")}
     return {name: path.read_bytes() if path.is_file() else b"" for name, path in found.items()}
 

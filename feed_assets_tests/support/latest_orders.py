@@ -1,4 +1,4 @@
-"""Orders of a feed by date, their latest state, and what is read of both."""
+"""Orders of a feed by date, their latest state, and the rows read from both."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ FIRST = date(2020, 1, 30)  # so that histories cross from one month to the next
 DAYS = [FIRST + timedelta(days=number) for number in range(4)]
 
 
-def store(warehouse: Warehouse, table: Table, day: date, sent: Sequence[Row]) -> None:
-    arrow = table_of(sent)
+def store(warehouse: Warehouse, table: Table, day: date, rows: Sequence[Row]) -> None:
+    arrow = table_of(rows)
     store_shard(warehouse, table, day, arrow, attempt=uuid4().hex)
 
 
-def table_of(sent: Sequence[Row]) -> pa.Table:
+def table_of(rows: Sequence[Row]) -> pa.Table:
     """The rows, with the columns of all of them; `from_pylist` takes those of the first."""
-    names = dict.fromkeys(name for row in sent for name in row)
-    return pa.table({name: [row.get(name) for row in sent] for name in names})
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: [row.get(name) for row in rows] for name in names})
 
 
 def without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
-        kept = {name: without_nulls(each) for name, each in value.items()}
-        return {name: each for name, each in kept.items() if each not in (None, {}, [])}
+        fields = {name: without_nulls(each) for name, each in value.items()}
+        return {name: each for name, each in fields.items() if each not in (None, {}, [])}
     return value
 
 
 def rows(found: Iterable[Row]) -> list[Row]:
-    """Rows to compare: in no order, and without what is null."""
+    """Return the rows without nulls, to compare in any order."""
     return sorted(map(without_nulls, found), key=lambda row: sorted(map(repr, row.items())))
 
 
@@ -70,7 +70,7 @@ def statuses(warehouse: Warehouse, table: Table) -> dict[str, str]:
 
 
 def sql(warehouse: Warehouse, statement: str) -> None:
-    """Run a statement as somebody else would."""
+    """Run a statement outside of feed_assets."""
     if isinstance(warehouse, DuckDBWarehouse):
         with warehouse._session() as run:
             run.execute(statement)

@@ -22,7 +22,7 @@ TREE = (
     *("feed_assets", "pyproject.toml", "requirements.lock", "workspace.yaml"),
     *("Makefile", "setup.sh", "deploy"),
 )
-KEPT_VARIABLES = {"PATH", "HOME", "LANG"}
+INHERITED_VARIABLES = {"PATH", "HOME", "LANG"}
 
 
 def copy_project(path: Path) -> dict[str, str]:
@@ -72,8 +72,8 @@ def _link_environment(path: Path) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
         return [each.getsockname()[1] for each in sockets]
 
 
@@ -110,5 +110,5 @@ def user_environment(
     project_copy: Path, environment: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Return a user's few variables, with which Python imports the copy's modules."""
-    kept = {name: value for name, value in os.environ.items() if name in KEPT_VARIABLES}
-    return {**kept, "PYTHONPATH": str(project_copy), **(environment or {})}
+    inherited = {name: value for name, value in os.environ.items() if name in INHERITED_VARIABLES}
+    return {**inherited, "PYTHONPATH": str(project_copy), **(environment or {})}

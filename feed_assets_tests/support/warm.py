@@ -180,7 +180,7 @@ def _ended() -> Iterator[tuple[int, int]]:
 
 
 def _run(args: Sequence[str], cwd: str, environment: Mapping[str, str]) -> int:
-    """Be the program; return its exit status."""
+    """Run the program in this process; return its exit status."""
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)

@@ -252,7 +252,7 @@ def launch(page: Page, days: str, *, only_failed_and_missing: bool = False) -> N
         dialog.get_by_text("Backfill only failed and missing partitions").click()
     screenshot(page, "launch_again" if only_failed_and_missing else "launch")
     dialog.get_by_role("button", name="Launch").last.click()
-    expect(dialog).to_be_hidden()  # which it is once that is launched
+    expect(dialog).to_be_hidden()  # it closes when the backfill is launched
 
 
 def is_drawn(plot: Locator) -> bool:

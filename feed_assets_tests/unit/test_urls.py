@@ -203,7 +203,7 @@ def test_every_parser_finds_the_same_server(text: str) -> None:
         ("http://[::1]/", True),
         ("http://[::ffff:127.0.0.1]/", True),
         ("http://localhost.example/", False),
-        ("http://a.localhost/", False),  # which a name server may answer for
+        ("http://a.localhost/", False),  # a name server may resolve it
         ("http://128.0.0.1/", False),
         ("http://[::2]/", False),
         ("http://127.0.0.1.example/", False),

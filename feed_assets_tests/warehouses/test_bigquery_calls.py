@@ -77,7 +77,7 @@ def test_the_latest_state_takes_the_same_calls_after_few_days_and_after_many(
     update()
     import_day(proxy, orders, 1, ROWS)
 
-    # what is known, view and table twice, ledger, the columns of the shard; the shards, then ledger
+    # known columns, view and table twice, ledger, columns of the shard; the shards, then ledger
     # and shards before and after the script
     assert update() == {"get table": 7, "query": 5, "insert job": 1, "get results": 2}
     assert update() == {"get table": 6, "query": 3}

@@ -1,4 +1,4 @@
-"""BigQuery's tables as those who run it expect: labelled, described, located, and left alone."""
+"""BigQuery's tables: labels, descriptions, location, and properties set by others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns that are left out, hashed or renamed, in the tables and in everything about them."""
+"""Excluded, hashed and renamed columns, in tables, descriptions and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The DuckDB file: who may read it, who waits for it, and what makes it."""
+"""The DuckDB file: its permissions, its creation, and waiting for other processes."""
 
 from __future__ import annotations
 

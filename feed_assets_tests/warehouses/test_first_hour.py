@@ -17,7 +17,7 @@ GIVEN = Settings("hour-project", bucket="stage", policy_tag=TAG)
 
 @pytest.fixture
 def running(bigquery: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """The emulator, beside a storage that writes where it reads."""
+    """The emulator, and a storage that writes to the folder the emulator reads."""
     (bigquery.buckets / "stage").mkdir(exist_ok=True)
     with cloud_storage(bigquery.buckets) as storage:
         monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", bigquery.url)

@@ -182,7 +182,7 @@ def check(
 @examples(40)
 def test_in_any_history_duckdbs_shards_have_every_column_and_row(history: list[Step]) -> None:
     warehouse, table = DuckDBWarehouse(Path(":memory:")), Table("crm", "orders")
-    with warehouse:  # which keeps what is in memory
+    with warehouse:  # keeps the database open, in memory
         check(warehouse, table, history, lambda: in_duckdb(warehouse, table))
 
 

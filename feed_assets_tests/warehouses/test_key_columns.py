@@ -1,4 +1,4 @@
-"""A declared `key` or `updated_at` that cannot be one is refused before any table is touched."""
+"""A declared `key` or `updated_at` that cannot be used is refused before any change."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from feed_assets_tests.support.killable_import import (
     survives,
 )
 
-PARTS = 2  # of the points, so that each test is quick
+PARTS = 2  # each part of the points is a test, so that each test is quick
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 ORDERS = Table("crm", "orders")
 OLDER = [date(2020, 1, day) for day in (1, 2)]

@@ -49,7 +49,7 @@ class Edit:
 class CRM:
     """Orders as they are, and as they were after each edit."""
 
-    moments: bool  # whether two edits may be at the same one
+    moments: bool  # True if two edits may have the same time
     orders: dict[Any, Row] = field(default_factory=dict)
     edits: list[tuple[int, Any, Row]] = field(default_factory=list)
 

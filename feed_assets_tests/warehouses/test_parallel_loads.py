@@ -153,7 +153,7 @@ def test_days_are_recorded_in_their_order_whichever_is_loaded_first(
     def last_first(exchange: Exchange) -> None:
         key = key_of(exchange)
         following = KEYS.index(key) + 1
-        if following % 3:  # of each three, the last is loaded first
+        if following % 3:  # the last of three is loaded first
             assert loaded[KEYS[following]].wait(30)
         exchange.answer(exchange.forward())
         order.append(key)
@@ -308,7 +308,7 @@ def test_a_run_that_is_killed_at_any_call_is_completed_by_the_next(
 
         assert survived == (sending.calls < at)
         assert frames.recorded == list(CHANGES)[: len(frames.recorded)]
-        for key in frames.recorded:  # what is recorded is stored
+        for key in frames.recorded:  # every recorded day is stored
             day = parse_day(str(key))
             assert day is not None
             assert tables.count(orders.shard(day)) == 1

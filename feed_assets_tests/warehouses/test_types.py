@@ -368,7 +368,7 @@ def test_reading_a_view_over_a_shard_from_before_a_declaration_gives_advice(
 def test_equal_wide_numbers_are_one_key_whichever_day_they_came(
     warehouse: Warehouse, orders: Table
 ) -> None:
-    """One was NUMERIC when it was stored."""
+    """One value was stored when its column was NUMERIC."""
     for day, kind in ((DAYS[0], pa.decimal128(38, 9)), (DAYS[1], WIDE)):
         rows = {"id": pa.array([Decimal("1.50"), Decimal(100)], kind), "at": [str(day)] * 2}
         store(warehouse, orders, day, pa.table(rows))

@@ -25,7 +25,7 @@ from feed_assets_tests.support.bigquery.zetasql_module import ZetaSqlError, zeta
 Fields: TypeAlias = Sequence[Mapping[str, Any]]
 """Columns as BigQuery's API writes them."""
 Tables: TypeAlias = Callable[[str], Fields | None]
-"""Finds the columns of `project.dataset.table`; None where there is no such table."""
+"""Finds the columns of `project.dataset.table`; None if the table does not exist."""
 Row: TypeAlias = dict[str, Any]
 
 KINDS = {
@@ -544,12 +544,11 @@ def _python(value: Any, kind: Any) -> Any:
     if which == "struct_value":
         parts = zip(kind.struct_type.field, value.struct_value.field, strict=True)
         return {part.field_name: _python(each, part.field_type) for part, each in parts}
-    held = getattr(value, which)
-    return _READ.get(which, lambda same: same)(held)
+    return _READ.get(which, lambda same: same)(getattr(value, which))
 
 
-def _read_datetime(held: Any) -> datetime:
-    bits = held.bit_field_datetime_seconds
+def _read_datetime(value: Any) -> datetime:
+    bits = value.bit_field_datetime_seconds
     days = bits >> 17
     return datetime(
         days >> 9,
@@ -558,24 +557,24 @@ def _read_datetime(held: Any) -> datetime:
         bits >> 12 & 31,
         bits >> 6 & 63,
         bits & 63,
-        held.nanos // 1000,
+        value.nanos // 1000,
     )
 
 
-def _read_time(held: int) -> time:
-    bits = held >> 30
-    return time(bits >> 12, bits >> 6 & 63, bits & 63, (held & (1 << 30) - 1) // 1000)
+def _read_time(value: int) -> time:
+    bits = value >> 30
+    return time(bits >> 12, bits >> 6 & 63, bits & 63, (value & (1 << 30) - 1) // 1000)
 
 
 def _read_decimal(kind: str) -> Callable[[bytes], Decimal]:
-    return lambda held: _EXACT.scaleb(int.from_bytes(held, "little", signed=True), -_SCALES[kind])
+    return lambda value: _EXACT.scaleb(int.from_bytes(value, "little", signed=True), -_SCALES[kind])
 
 
 _READ: dict[str, Callable[[Any], Any]] = {
-    "date_value": lambda held: _EPOCH + timedelta(days=held),
+    "date_value": lambda value: _EPOCH + timedelta(days=value),
     "time_value": _read_time,
     "datetime_value": _read_datetime,
-    "timestamp_value": lambda held: held.ToDatetime(UTC),
+    "timestamp_value": lambda value: value.ToDatetime(UTC),
     "numeric_value": _read_decimal("NUMERIC"),
     "bignumeric_value": _read_decimal("BIGNUMERIC"),
 }

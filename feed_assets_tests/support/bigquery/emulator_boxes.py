@@ -1,8 +1,7 @@
 """BIGNUMERIC, GEOGRAPHY and JSON, which the emulator's DuckDB cannot hold as BigQuery does.
 
 Each is boxed: text in a STRUCT of one field, which is named after the type. DuckDB has no decimal
-beyond 38 digits, its geometry is not told from BYTES in an answer once it is in a RECORD, nor is
-its JSON from STRING.
+beyond 38 digits. In a RECORD of an answer its geometry looks like BYTES, and its JSON like STRING.
 """
 
 import json
@@ -71,7 +70,7 @@ def as_geographies(have: Fields, want: Fields) -> Fields:
 
 
 def box_parquet(path: Path, fields: Fields) -> Path:
-    """The file with what is to be boxed so; `fields` are its own."""
+    """Rewrite a file with boxed values; `fields` are the fields of the file."""
     return _written(path, boxed(pq.read_table(path), fields))
 
 
@@ -91,7 +90,7 @@ def box_lines(path: Path, fields: Fields) -> Path:
 
 
 def boxed(table: pa.Table, fields: Fields) -> pa.Table:
-    """The rows, of which `fields` tell the types."""
+    """Return the rows with boxed values; `fields` have the types."""
     known = {field.name.lower(): field for field in fields}
     columns = [_box(column.combine_chunks(), known[name.lower()])
                for name, column in zip(table.column_names, table.columns, strict=True)]  # fmt: skip
@@ -179,8 +178,8 @@ def _unbox(field: pa.Field, values: pa.Array) -> tuple[pa.Field, pa.Array]:
         inside, flat = _unbox(kind.value_field, values.flatten())
         lists = pa.array([each or [] for each in values.to_pylist()], kind)
         found = pa.ListArray.from_arrays(lists.offsets, flat)
-        told = {**(field.metadata or {}), **(inside.metadata or {})}
-        return pa.field(field.name, pa.list_(inside), metadata=told), found
+        metadata = {**(field.metadata or {}), **(inside.metadata or {})}
+        return pa.field(field.name, pa.list_(inside), metadata=metadata), found
     if not pa.types.is_struct(kind):
         return field, values
     if kind.num_fields == 1 and kind.field(0).name in BOXED:

@@ -175,7 +175,7 @@ class Jobs(Tables):
     async def continue_upload(self, request: Request) -> Response:
         project, upload = request.path_params["project"], request.query_params["upload_id"]
         if upload not in self.uploads:
-            # What has been sent whole is not to be sent again; what then happens is not documented.
+            # A complete upload must not be repeated; the effect of a repetition is not documented.
             # https://cloud.google.com/bigquery/docs/reference/api-uploads#resumable
             raise NotFoundError(f"Not found: Upload {upload}")
         body, path = self.uploads[upload]
@@ -274,7 +274,7 @@ class Jobs(Tables):
         targets = config.get("decimalTargetTypes") or ["NUMERIC"]
         if any("BIGNUMERIC" in types_in(field) for field in fields) and "BIGNUMERIC" not in targets:
             raise ValidationError(f"BIGNUMERIC is none of the decimal target types {targets}")
-        # Under V1, names are normalized, so that a flexible one is no column of the table's. It is
+        # Under V1, names are normalized, so that a flexible one is not in the table. It is
         # the default here, as the default is the project's: "Defaults to STRICT and can be
         # overridden by Project Config Service".
         # https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#columnnamecharactermap

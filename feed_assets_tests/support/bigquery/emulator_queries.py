@@ -116,7 +116,7 @@ class Queries(Wildcards):
         if not any(changes_schema(statement) for statement in statements):
             try:
                 job = await executor.execute_query_job(project_id, job_id, bq_sql, *args, **kwargs)
-            except ScriptRaise as raised:  # which the emulator would answer as its own failure
+            except ScriptRaise as raised:  # else the emulator reports a failure of its own
                 # https://cloud.google.com/bigquery/docs/reference/standard-sql/procedural-language#raise
                 raise InvalidQueryError(f"Query error: {raised.message}") from None
             finally:

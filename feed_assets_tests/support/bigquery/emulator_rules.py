@@ -96,8 +96,8 @@ class Rules(Jobs):
             return unboxed(fetch(sql, parameters))
 
         def resolved(field: pa.Field, inner: pa.DataType) -> str:
-            told = (field.metadata or {}).get(TYPE)
-            return told.decode() if told else resolve(field, inner)
+            kind = (field.metadata or {}).get(TYPE)
+            return kind.decode() if kind else resolve(field, inner)
 
         self.context.engine.fetch_arrow = fetched  # type: ignore[method-assign]
         put(executor, "_resolve_bq_type", resolved)

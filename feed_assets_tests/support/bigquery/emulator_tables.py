@@ -91,7 +91,7 @@ class Tables(Queries):
             fields = extended(meta.schema_.fields, fields_of(body["schema"]), key)
             if meta.view_query is None:
                 meta = self.reshape(key, meta, fields)
-            else:  # of a view, its columns' descriptions
+            else:  # a view: only the descriptions of its columns
                 changes["schema_"] = TableSchema(fields=fields)
         return JSONResponse(self.resource(self.save(meta, **changes)))
 

@@ -19,7 +19,7 @@ JSON: TypeAlias = dict[str, Any]
 Field: TypeAlias = TableFieldSchema
 Fields: TypeAlias = tuple[TableFieldSchema, ...]
 Properties: TypeAlias = dict[tuple[str, ...], JSON]
-"""What fields have that `bqemulator` forgets, such as policy tags, by lower-case path."""
+"""Properties of fields that `bqemulator` forgets, such as policy tags, by lower-case path."""
 
 # https://cloud.google.com/bigquery/docs/schemas#column_names
 PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -47,7 +47,7 @@ API_TYPES = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN", "STRUCT"
 
 
 class PreconditionFailedError(DomainError):
-    """The table is no longer the one the caller has read."""
+    """The table has changed since the caller read it."""
 
     http_status: ClassVar[int] = 412
     bq_reason: ClassVar[str] = "conditionNotMet"
@@ -295,12 +295,12 @@ def flexible(field: Field) -> bool:
 
 def without_flexible(fields: Fields) -> Fields:
     """The fields with names that do without flexible column names."""
-    kept = []
+    plain = []
     for field in fields:
         inside = without_flexible(field.fields)
         if PLAIN_NAME.fullmatch(field.name) and bool(inside) == bool(field.fields):
-            kept.append(field.model_copy(update={"fields": inside}))
-    return tuple(kept)
+            plain.append(field.model_copy(update={"fields": inside}))
+    return tuple(plain)
 
 
 def refusal(field: Field, message: str) -> str:

@@ -1,6 +1,6 @@
-"""A proxy between BigQuery's client and its emulator, told by a test what goes wrong where.
+"""A proxy between BigQuery's client and its emulator, with faults that a test sets.
 
-It also keeps and counts the calls that a client makes.
+It also records and counts the calls that a client makes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ NAMES = {
     "update table": r"PATCH /datasets/[^/]+/tables/[^/]+",
     "list rows": r"GET /datasets/[^/]+/tables/[^/]+/data",
 }
-"""What the calls of BigQuery's API are named here, each with its method and path in a project."""
+"""Names of the calls of BigQuery's API, each with its method and path in a project."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """Return the response for the client."""
+    """Response for the client."""
 
     status: int
     body: bytes
@@ -95,7 +95,7 @@ class Answer:
 
 
 class Exchange:
-    """A call that a fault has taken over: it may be forwarded, and answered, or neither."""
+    """A call that a fault handles: the fault may forward it, answer it, both or neither."""
 
     def __init__(self, proxy: FaultProxy, handler: BaseHTTPRequestHandler, call: Call) -> None:
         self.proxy = proxy
@@ -107,7 +107,7 @@ class Exchange:
         return self.proxy.ask(call or self.call)
 
     def answer(self, answer: Answer, *, promised: int | None = None) -> None:
-        """Answers the client; with `promised`, as if the body had so many bytes."""
+        """Answer the client; with `promised`, as if the body had so many bytes."""
         self._handler.send_response(answer.status)
         for name, value in answer.headers.items():
             self._handler.send_header(name, value)
@@ -116,7 +116,7 @@ class Exchange:
         self._handler.wfile.write(answer.body)
 
     def reset(self) -> None:
-        """Resets the connection."""
+        """Reset the connection."""
         linger = struct.pack("ii", 1, 0)
         self._handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
@@ -156,7 +156,7 @@ def cut(exchange: Exchange) -> None:
 
 
 def hung(exchange: Exchange) -> None:
-    """Nothing is done, and there is no answer until the client's timeout, which takes no time."""
+    """Do not answer until the client's timeout, which takes no time; do nothing."""
     exchange.answer(Answer(503, b"", {HUNG: "yes"}))
 
 
@@ -182,7 +182,7 @@ def changed(change: Callable[[Any], Any]) -> Fault:
 
 
 def before(do: Callable[[], object]) -> Fault:
-    """Something else happens first; then the call is answered as it would have been."""
+    """Call `do` first, then forward and answer the call."""
 
     def fault(exchange: Exchange) -> None:
         do()
@@ -198,7 +198,7 @@ def failing_job(reason: str, message: str = "as the test wants it") -> Fault:
         job = exchange.proxy.uploaded(exchange.call)
         problem = {"reason": reason, "message": message}
         job["status"] = {"state": "DONE", "errorResult": problem, "errors": [problem]}
-        exchange.proxy.keep(HeldJob(job, exchange.call, math.inf))
+        exchange.proxy.add_job(PendingJob(job, exchange.call, math.inf))
         exchange.answer(as_json(job))
 
     return fault
@@ -213,7 +213,7 @@ def slow_job(polls: float, *, cancel: str = "stops") -> Fault:
     def fault(exchange: Exchange) -> None:
         job = exchange.proxy.uploaded(exchange.call)
         job["status"] = {"state": "RUNNING"}
-        exchange.proxy.keep(HeldJob(job, exchange.call, polls, cancel))
+        exchange.proxy.add_job(PendingJob(job, exchange.call, polls, cancel))
         exchange.answer(as_json(job))
 
     return fault
@@ -223,8 +223,8 @@ def slow_job(polls: float, *, cancel: str = "stops") -> Fault:
 
 
 @dataclass
-class HeldJob:
-    """A job that the emulator knows nothing of yet."""
+class PendingJob:
+    """A job that the emulator does not know yet."""
 
     resource: dict[str, Any]
     upload: Call
@@ -246,7 +246,7 @@ class _Rule:
 
 
 class FaultProxy:
-    """Forwards what is not told otherwise. `calls` are those of clients, in their order."""
+    """Forward calls to which no fault applies. `calls` are those of clients, in order."""
 
     def __init__(self, to: str, url: str) -> None:
         self.url = url
@@ -256,7 +256,7 @@ class FaultProxy:
         """The ids of the load jobs that the emulator has run and that changed a table."""
         self._to = urlsplit(to).netloc
         self._rules: list[_Rule] = []
-        self._jobs: dict[str, HeldJob] = {}
+        self._jobs: dict[str, PendingJob] = {}
         self._uploads: dict[str, bytes] = {}
         self._lock = threading.Lock()
 
@@ -268,14 +268,14 @@ class FaultProxy:
         last: str | None = None,
         when: Callable[[int], bool] = lambda nth: True,
     ) -> None:
-        """Gives a fault to the calls of this name (None: to any), and of this last part of a path.
+        """Apply a fault to the calls of this name (None: any) and this last part of a path.
 
         `when` is asked with the number of the match, from 1. The first rule that fits counts.
         """
         self._rules.append(_Rule(fault, name, last, when))
 
     def clear(self) -> None:
-        """Forgets faults and calls."""
+        """Forget faults and calls."""
         self._rules.clear()
         self.calls.clear()
         self.loads.clear()
@@ -296,7 +296,7 @@ class FaultProxy:
         return client
 
     def take(self, exchange: Exchange) -> None:
-        """Deals with a call, by the first rule that fits it."""
+        """Handle a call by the first rule that matches it."""
         call = exchange.call
         with self._lock:
             self.calls.append(call)
@@ -336,7 +336,7 @@ class FaultProxy:
                 return as_json(self._run(job))
         return as_json({"job": job.resource} if call.name == "cancel job" else job.resource)
 
-    def _run(self, job: HeldJob) -> Any:
+    def _run(self, job: PendingJob) -> Any:
         del self._jobs[job.resource["jobReference"]["jobId"]]
         return self._forward(job.upload).json
 
@@ -348,7 +348,7 @@ class FaultProxy:
         job: dict[str, Any] = json.loads(self._uploads[upload])
         return job
 
-    def keep(self, job: HeldJob) -> None:
+    def add_job(self, job: PendingJob) -> None:
         """Store a job without forwarding it to the emulator."""
         self._jobs[job.resource["jobReference"]["jobId"]] = job
 
@@ -356,8 +356,8 @@ class FaultProxy:
         connection = HTTPConnection(self._to, timeout=60)
         connection.request(call.method, call.target, call.body, call.headers)
         response = connection.getresponse()
-        kept = {"content-type", "location", "range", "etag"}
-        headers = {k: v for k, v in response.getheaders() if k.lower() in kept}
+        forwarded = {"content-type", "location", "range", "etag"}
+        headers = {k: v for k, v in response.getheaders() if k.lower() in forwarded}
         answer = Answer(response.status, response.read(), headers)
         connection.close()
         if call.name == "start upload" and answer.status == 200:
@@ -393,7 +393,7 @@ def fault_proxy(to: str) -> Iterator[FaultProxy]:
         # HTTP/1.0, a connection for each call, so that none outlives the proxy
 
         def handle_one_request(self) -> None:
-            with suppress(OSError):  # a client that goes is none of our business
+            with suppress(OSError):  # ignore clients that disconnect
                 super().handle_one_request()
 
         def do_GET(self) -> None:

@@ -26,7 +26,7 @@ from feed_assets_tests.support.servers.feed import running
 
 @dataclass
 class CloudStorage:
-    """`folder/bucket/object` holds an object; a bucket is a folder that stands there."""
+    """`folder/bucket/object` is an object; a bucket is a folder that exists."""
 
     url: str
     folder: Path
@@ -46,7 +46,7 @@ def cloud_storage(folder: Path) -> Iterator[CloudStorage]:
         def do_POST(self) -> None:
             """https://cloud.google.com/storage/docs/performing-resumable-uploads"""
             bucket = unquote(urlsplit(self.path).path.split("/")[-2])
-            told.calls.append(f"upload to {bucket}")
+            storage.calls.append(f"upload to {bucket}")
             length = int(self.headers["Content-Length"])
             body = self.rfile.read(length)
             self.check(body)
@@ -60,7 +60,7 @@ def cloud_storage(folder: Path) -> Iterator[CloudStorage]:
             uploads[upload] = (folder / bucket / named, named)
             uploads[upload][0].parent.mkdir(parents=True, exist_ok=True)
             (folder / f"upload-{upload}").write_bytes(b"")
-            self.answer(200, {}, Location=f"{told.url}/upload/{upload}")
+            self.answer(200, {}, Location=f"{storage.url}/upload/{upload}")
 
         def do_PUT(self) -> None:
             upload = self.path.rpartition("/")[2]
@@ -88,14 +88,14 @@ def cloud_storage(folder: Path) -> Iterator[CloudStorage]:
                 return
             bucket = unquote(parts.path.split("/")[-2])
             prefix = parse_qs(parts.query)["prefix"][0]
-            names = [str(path.relative_to(folder / bucket)) for path in told.objects(bucket)]
-            told.calls.append(f"list {prefix}")
+            names = [str(path.relative_to(folder / bucket)) for path in storage.objects(bucket)]
+            storage.calls.append(f"list {prefix}")
             items = [described(folder / bucket / n, n) for n in names if n.startswith(prefix)]
             self.answer(200, {"items": items})
 
         def download(self, path: Path) -> None:
             """https://cloud.google.com/storage/docs/xml-api/get-object-download"""
-            told.calls.append(f"download {path.relative_to(folder)}")
+            storage.calls.append(f"download {path.relative_to(folder)}")
             if not path.is_file():
                 in_bucket = (folder / path.relative_to(folder).parts[0]).is_dir()
                 code = "NoSuchKey" if in_bucket else "NoSuchBucket"
@@ -124,12 +124,12 @@ def cloud_storage(folder: Path) -> Iterator[CloudStorage]:
         def do_DELETE(self) -> None:
             self.check()
             *_, bucket, _, named = urlsplit(self.path).path.split("/")
-            told.calls.append(f"delete {unquote(named)}")
+            storage.calls.append(f"delete {unquote(named)}")
             (folder / bucket / unquote(named)).unlink()
             self.answer(204, None)
 
         def check(self, body: bytes = b"") -> None:
-            """Answer 400 to what Storage's API does not have."""
+            """Answer 400 to a request that Storage's API does not have."""
             try:
                 api("storage.v1").check(self.command, self.path, body)
             except NotInApi as problem:
@@ -149,8 +149,8 @@ def cloud_storage(folder: Path) -> Iterator[CloudStorage]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, running(server) as url:
-        told = CloudStorage(url, folder)
-        yield told
+        storage = CloudStorage(url, folder)
+        yield storage
 
 
 def described(path: Path, named: str) -> dict[str, str]:

@@ -48,9 +48,9 @@ class ZetaSql:
         https://github.com/google/zetasql/blob/master/zetasql/local_service/local_service.proto
         """
         data = request.SerializeToString()
-        sent, length = self._run("wasm_malloc", len(data) or 1), self._run("wasm_malloc", 4)
-        ctypes.memmove(self._memory + sent, data, len(data))
-        received = self._run(f"ZetaSqlLocalService_{method}", sent, len(data), length)
+        request, length = self._run("wasm_malloc", len(data) or 1), self._run("wasm_malloc", 4)
+        ctypes.memmove(self._memory + request, data, len(data))
+        received = self._run(f"ZetaSqlLocalService_{method}", request, len(data), length)
         try:
             if not received:
                 size = self._run("wasm_get_last_error_size")
@@ -59,7 +59,7 @@ class ZetaSql:
             size = int.from_bytes(self._bytes(length, 4), "little")
             return answer.FromString(self._bytes(received, size))
         finally:
-            for address in filter(None, (received, sent, length)):
+            for address in filter(None, (received, request, length)):
                 self._run("wasm_free", address)
 
     def _run(self, name: str, *arguments: int) -> int:

@@ -83,7 +83,7 @@ def provide() -> None:
     }
     for name, install in steps.items():
         if os.environ.get(VARIABLE) and name:
-            break  # another one was asked for
+            break  # the environment names another browser
         if name:
             print(f"Tests need a browser: installing {name} ...", flush=True)
         install()

@@ -25,7 +25,7 @@ from feed_assets_tests.support.project_copy import PROJECT, copy_tree, declare_e
 T = TypeVar("T")
 BIN = Path(sys.executable).parent
 PATIENCE = 200.0
-"""Seconds until what a test waits for counts as never coming; on an idle machine it takes ten."""
+"""Seconds until a wait of a test fails; on an idle machine a wait takes at most ten."""
 
 INSTANCE = """
 # as the Makefile has it, but looking for queued and killed runs every second
@@ -61,7 +61,9 @@ RUN = """query Run($id: ID!) { runOrError(runId: $id) { ... on Run { status
   eventConnection { events { ... on ExecutionStepFailureEvent {
     stepKey error { message } } } } } } }"""
 STATUS = "query Status($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
-FAILURE = "dagster._core.definitions.events.Failure: "  # what Dagster puts before our sentence
+FAILURE = (
+    "dagster._core.definitions.events.Failure: "  # the prefix that Dagster adds to our sentence
+)
 CHECKS = """query Checks($asset: AssetKeyInput!) { assetNodeOrError(assetKey: $asset) {
   ... on AssetNode { assetChecksOrError { ... on AssetChecks { checks { name partitionStatuses {
   ... on AssetCheckTimePartitionStatuses { ranges { startKey endKey status } } } } } } } } }"""
@@ -322,7 +324,7 @@ def dagster_over(project: Path, home: Path, environment: Mapping[str, str]) -> I
             start(DAEMON, "run", *workspace),
         ]
         dagster = Dagster(f"http://127.0.0.1:{port}")
-        dagster.session.trust_env = False  # no proxy stands before loopback
+        dagster.session.trust_env = False  # loopback needs no proxy
 
         def ready() -> bool:
             for program in started:

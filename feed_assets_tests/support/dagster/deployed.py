@@ -94,7 +94,7 @@ class Image:
 
 
 def built(project: Path, root: Path) -> Image:
-    """Carries out the instructions by which the Dockerfile installs the project."""
+    """Follow the instructions by which the Dockerfile installs the project."""
     image, build = Image(root), root / "build"
     build.mkdir(parents=True)
     image.home.mkdir()
@@ -136,13 +136,13 @@ class Deployed:
     image: Image
     database: Mapping[str, str]
     secrets: Mapping[str, str]
-    """What deploy/.env has."""
+    """Return the variables of deploy/.env."""
     ports: dict[str, str] = field(default_factory=lambda: {"0.0.0.0": "127.0.0.1"})
 
     @property
     def dagster(self) -> Dagster:
         found = Dagster(f"http://127.0.0.1:{self.ports['3000']}")
-        found.session.trust_env = False  # no proxy stands before loopback
+        found.session.trust_env = False  # loopback needs no proxy
         return found
 
     def log(self, service: str) -> str:
@@ -184,7 +184,7 @@ class Deployed:
 def deployed(
     image: Image, database: Mapping[str, str], secrets: Mapping[str, str]
 ) -> Iterator[Deployed]:
-    """Starts the services of the compose file, in the order that it wants."""
+    """Start the services of the compose file in the order it requires."""
     here = Deployed(image, database, secrets)
     done = here.run("migrate", SERVICES["migrate"]["command"])
     assert done.returncode == 0, done.stderr
@@ -196,8 +196,8 @@ def deployed(
 
         waited_for("the code location", answers)
         workspace = image.home / "workspace.yaml"
-        told = workspace.read_text().replace("host: code", "host: 127.0.0.1")
-        workspace.write_text(told.replace("4000", here.ports["4000"]))
+        text = workspace.read_text().replace("host: code", "host: 127.0.0.1")
+        workspace.write_text(text.replace("4000", here.ports["4000"]))
         with here.started("webserver"), here.started("daemon"):
             waited_for("Dagster", here.dagster.ready)
             yield here

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-PASSWORD = "p@ss:word/1"  # what a URL would have to quote
+PASSWORD = "p@ss:word/1"  # characters that a URL has to quote
 NOBODY = "nobody"
-"""Runs the server where tests run as root, which PostgreSQL refuses."""
+"""User that runs the server if tests run as root, which PostgreSQL refuses."""
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ Answer = Callable[[Wire, Request], None]
 
 
 def whole(wire: Wire, request: Request) -> None:
-    """The feed as it should be."""
+    """Answer with the whole feed."""
     wire.head("200 OK", Content_Length=len(BODY), ETag='"1"')
     wire.send(BODY)
 
@@ -94,12 +94,12 @@ def status(line: str, body: bytes = b"", **headers: str | int) -> Answer:
     return answer
 
 
-def partly(sent: bytes, **headers: str | int) -> Answer:
+def partly(data: bytes, **headers: str | int) -> Answer:
     """An answer with just these headers and bytes, after which the connection is closed."""
 
     def answer(wire: Wire, request: Request) -> None:
         wire.head("200 OK", **headers)
-        wire.send(sent)
+        wire.send(data)
 
     return answer
 
@@ -110,7 +110,7 @@ def raw(data: bytes) -> Answer:
 
 
 def cut(at: int, body: bytes = BODY, **headers: str | int) -> Answer:
-    """A body that promises to be whole and is not."""
+    """An answer whose body is shorter than its Content-Length."""
     return partly(body[:at], Content_Length=len(body), **headers)
 
 
@@ -156,7 +156,7 @@ def reset(at: int) -> Answer:
 
 
 def refuse(wire: Wire, request: Request) -> None:
-    """A connection that is closed without a word."""
+    """Close the connection without an answer."""
 
 
 def stall(at: int) -> Answer:
@@ -190,7 +190,7 @@ def _slowly(wire: Wire, data: bytes) -> None:
 
 
 def endless(wire: Wire, request: Request) -> None:
-    """Rows without an end."""
+    """Send rows without end."""
     wire.head("200 OK", Transfer_Encoding="chunked")
     while not wire.over.is_set():
         wire.chunk(BODY)
@@ -223,7 +223,7 @@ def faulty_server(
         server = FaultyServer(f"{'https' if tls else 'http'}://{shown}:{port}/feed")
 
         def serve(connection: socket.socket) -> None:
-            # a client that goes, or does not trust us, is none of our business
+            # ignore clients that disconnect or do not trust the certificate
             with suppress(OSError), connection:
                 wire = tls.wrap_socket(connection, server_side=True) if tls else connection
                 with wire:

@@ -1,4 +1,4 @@
-"""A feed's server that a test tells, request by request, what to answer."""
+"""A feed's server whose answer to each request a test decides."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Answer:
 
 @dataclass
 class FeedServer:
-    """Requests are kept in `requests` as (path with query, headers).
+    """Requests are recorded in `requests` as (path with query, headers).
 
     `connections` has the client's port of each; with `keep_alive`, one serves several requests.
     """
@@ -36,18 +36,18 @@ class FeedServer:
     answer: Callable[[str], Answer] = lambda path: Answer()
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     token: Callable[[], Answer] = lambda: Answer(status=405)
-    """Answer of the token endpoint: any POST, kept in `posts` as (path, headers, body)."""
+    """Answer of the token endpoint: any POST, recorded in `posts` as (path, headers, body)."""
     posts: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
 
 
 def lines(*rows: Any) -> Answer:
-    """The rows as an NDJSON feed; a string stands for a line as it is."""
+    """The rows as an NDJSON feed; a string is a line of its own, unchanged."""
     text = "".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows)
     return Answer(text.encode(), headers=ndjson_type)
 
 
 def zipped(answer: Answer, cut: int = 0) -> Answer:
-    """The same, gzip-encoded, without its last `cut` bytes."""
+    """Return the answer gzip-encoded, without its last `cut` bytes."""
     body = gzip.compress(answer.body)
     return Answer(
         body[: len(body) - cut], answer.status, {**answer.headers, "Content-Encoding": "gzip"}
@@ -56,7 +56,7 @@ def zipped(answer: Answer, cut: int = 0) -> Answer:
 
 @contextmanager
 def running(server: ThreadingHTTPServer) -> Iterator[str]:
-    """The URL of a server that answers in a thread of its own, and stops at the end."""
+    """Run a server in a thread of its own; yield its URL, and stop it at the end."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
@@ -68,21 +68,21 @@ def running(server: ThreadingHTTPServer) -> Iterator[str]:
 
 @contextmanager
 def feed_server() -> Iterator[FeedServer]:
-    """A real server on a free port of this machine."""
-    told = FeedServer()
+    """Run a server on a free port of this machine."""
+    feed = FeedServer()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            told.requests.append((self.path, dict(self.headers)))
-            told.connections.append(self.client_address[1])
-            self.protocol_version = "HTTP/1.1" if told.keep_alive else "HTTP/1.0"
-            self.close_connection = not told.keep_alive
-            self.reply(told.answer(self.path))
+            feed.requests.append((self.path, dict(self.headers)))
+            feed.connections.append(self.client_address[1])
+            self.protocol_version = "HTTP/1.1" if feed.keep_alive else "HTTP/1.0"
+            self.close_connection = not feed.keep_alive
+            self.reply(feed.answer(self.path))
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            told.posts.append((self.path, dict(self.headers), body))
-            self.reply(told.token())
+            feed.posts.append((self.path, dict(self.headers), body))
+            self.reply(feed.token())
 
         def reply(self, answer: Answer) -> None:
             self.send_response(answer.status)
@@ -99,5 +99,5 @@ def feed_server() -> Iterator[FeedServer]:
             pass
 
     with Server(("127.0.0.1", 0), Handler) as server, running(server) as address:
-        told.url = f"{address}/feed"
-        yield told
+        feed.url = f"{address}/feed"
+        yield feed

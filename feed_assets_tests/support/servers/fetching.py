@@ -19,7 +19,7 @@ def feed(url: str, **attributes: Any) -> Feed:
 
 
 def fetched(declared: Feed, day: date | None = None) -> bytes:
-    """The whole body; raises what a reader of it would get."""
+    """Return the whole body, or raise the error that its reader would get."""
     for _, delivery in prefetch_days(declared, [day]):
         if isinstance(delivery, FeedAssetsError):
             raise delivery

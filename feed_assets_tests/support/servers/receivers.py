@@ -74,7 +74,7 @@ def mail_server() -> Iterator[Mailbox]:
             return "250 OK"
 
     class AnyPort(Controller):
-        def _trigger_server(self) -> None:  # which calls at the port that was asked for
+        def _trigger_server(self) -> None:  # it connects to the requested port
             assert isinstance(self.server, asyncio.Server)
             self.port = self.server.sockets[0].getsockname()[1]
             super()._trigger_server()  # type: ignore[no-untyped-call]

@@ -23,7 +23,7 @@ class SftpHost:
     logins: list[str] = field(default_factory=list)
     cut_at: int | None = None
     stalled: bool = False
-    """No read is answered."""
+    """Answer no read."""
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def sftp_host(folder: Path, user: str, secret: str) -> Iterator[SftpHost]:
     """Run the server in a thread of its own."""
     host_key, client_key = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
     trusted = client_key.export_public_key().decode()
-    told = SftpHost(
+    host = SftpHost(
         0,
         " ".join(host_key.export_public_key().decode().split()[:2]),
         client_key.export_private_key().decode(),
@@ -45,7 +45,7 @@ def sftp_host(folder: Path, user: str, secret: str) -> Iterator[SftpHost]:
             connections.append(conn)
 
         def begin_auth(self, username: str) -> bool:
-            told.logins.append(username)
+            host.logins.append(username)
             return True
 
         def password_auth_supported(self) -> bool:
@@ -60,10 +60,10 @@ def sftp_host(folder: Path, user: str, secret: str) -> Iterator[SftpHost]:
             self._connection = channel.get_connection()
 
         async def read(self, file_obj: object, offset: int, size: int) -> bytes:
-            if told.stalled:
+            if host.stalled:
                 await stopped.wait()
-            if told.cut_at is not None and offset + size > told.cut_at:
-                told.cut_at = None
+            if host.cut_at is not None and offset + size > host.cut_at:
+                host.cut_at = None
                 self._connection.abort()
             data = super().read(file_obj, offset, size)
             assert isinstance(data, bytes)
@@ -93,9 +93,9 @@ def sftp_host(folder: Path, user: str, secret: str) -> Iterator[SftpHost]:
         await asyncio.gather(*others, return_exceptions=True)
 
     server = asyncio.run_coroutine_threadsafe(start(), loop).result()
-    told.port = server.get_port()
+    host.port = server.get_port()
     try:
-        yield told
+        yield host
     finally:
         asyncio.run_coroutine_threadsafe(stop(server), loop).result()
         loop.call_soon_threadsafe(loop.stop)

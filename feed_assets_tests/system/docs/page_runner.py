@@ -169,7 +169,7 @@ class PageRunner:
             test = doctest.DocTestParser().get_doctest(
                 block.text, self.names, str(block), block.page, block.line
             )
-            test.globs = self.names  # which the parser has copied
+            test.globs = self.names  # the parser has copied them
             printed: list[str] = []
             failed, _ = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(
                 test, out=printed.append, clear_globs=False

@@ -65,7 +65,7 @@ def test_files_that_a_page_names_exist(page: Page) -> None:
     for path in re.findall(
         r"`((?:feed_assets|feed_assets_tests|bench|deploy|docs)/[^`\s]*)`", page.prose
     ):
-        if not re.search(r"[*<{]|NAME|\.env$", path):  # which users make
+        if not re.search(r"[*<{]|NAME|\.env$", path):  # files that users make
             assert (PROJECT / path).exists(), f"{page.name} names {path}"
 
 

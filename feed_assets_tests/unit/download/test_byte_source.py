@@ -64,7 +64,7 @@ def test_a_source_can_be_read_after_its_file_is_closed() -> None:
         file.write(b"orders")
         file.flush()
         source, number = ByteSource(file), file.fileno()
-    with unnamed_temp_file() as other:  # which gets the number of the closed file
+    with unnamed_temp_file() as other:  # it gets the number of the closed file
         assert other.fileno() == number
         other.write(b"leads!")
         other.flush()

@@ -1,4 +1,4 @@
-"""Tokens, keys in the query and client certificates: where they come from and where they go."""
+"""Tokens, keys in the query and client certificates: their source and their target."""
 
 from __future__ import annotations
 

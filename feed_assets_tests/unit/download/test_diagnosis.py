@@ -1,4 +1,4 @@
-"""A request that gets no answer ends in its true cause, and is made again only if that can help."""
+"""A request without an answer fails with its true cause, and is repeated only if that can help."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def fails(url: str, error: type[FeedAssetsError], says: str, **attributes: float
 
 @contextmanager
 def listening(answer: Callable[[socket.socket], object]) -> Iterator[tuple[str, list[int]]]:
-    """A port, `host:port`, whose connections go to `answer`, and a list that grows with each."""
+    """Yield `host:port` of a port whose connections `answer` handles, and a list of them."""
     made: list[int] = []
 
     def serve(connection: socket.socket) -> None:
@@ -114,7 +114,7 @@ def test_an_https_url_of_a_port_without_tls(answer: Callable[[socket.socket], ob
     with listening(answer) as (address, made):
         says = "does not speak TLS; begin the feed's url with http://, or correct its port$"
         fails(f"https://{address}/f", RequestRefused, says, connect_timeout=0.3)
-        assert len(made) <= 2  # of which one may look into the cause
+        assert len(made) <= 2  # one of them may diagnose the cause
 
 
 def test_an_https_url_of_a_port_that_does_not_begin_tls() -> None:

@@ -287,7 +287,7 @@ CASES = {
     "a tag that no request can hold": Case(
         [cut(IN_A_LINE, ETag='"' + "a" * 60_000 + '"'), whole], BODY, 2
     ),
-    # who refuses
+    # refusals by different servers
     "407": Case(
         [status("407 Proxy Authentication Required")],
         (SettingError, "a proxy on the way to the feed's server wants credentials"),

@@ -66,7 +66,7 @@ def outcomes(
         if isinstance(each, PendingDay):
             try:
                 each.download.source.wait_for(len(BODY) + 1)
-            except FeedAssetsError as failure:  # which a reader would get
+            except FeedAssetsError as failure:  # the error that a reader would get
                 found[day] = failure
     return found
 

@@ -67,7 +67,7 @@ LONG = "x" * 300
         (
             {"Größe": "Größe"},
             {"Größe": "Größe", "Gr__e": "Gr__e"},
-        ),  # of a table that existed before
+        ),  # names of an existing table
         ({LONG: LONG}, {LONG + "!": "x" * 298 + "_2", LONG + "?": "x" * 298 + "_3"}),
         (
             {LONG: LONG, LONG + "!": "x" * 298 + "_2"},

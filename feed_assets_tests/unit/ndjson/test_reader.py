@@ -130,7 +130,7 @@ def test_read_ndjson_decodes_gzip_beside_the_reading(tmp_path: Path) -> None:
     rows = b"".join(b'{"n":%d}\n' % number for number in range(100_000))
     path = tmp_path / "feed.ndjson.gz"
     half = len(rows) // 2
-    path.write_bytes(gzip.compress(rows[:half]) + gzip.compress(rows[half:]))  # of two members
+    path.write_bytes(gzip.compress(rows[:half]) + gzip.compress(rows[half:]))  # two members
     assert read_ndjson(path)["n"].tolist() == list(range(100_000))
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(NotNdjson, match="not valid gzip"):

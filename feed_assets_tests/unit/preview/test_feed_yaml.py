@@ -121,7 +121,7 @@ def test_a_preview_of_a_future_day_gives_a_start_date_that_is_not_in_the_future(
     server: FeedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     feed, _ = declared(server, capsys, "--date", "2999-12-31")
-    assert feed.partition_by_date is not None  # which a start in the future would have refused
+    assert feed.partition_by_date is not None  # a start date in the future is refused
     assert server.requests[-1][0].endswith("date=29991231")
 
 
