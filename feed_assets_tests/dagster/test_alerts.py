@@ -433,7 +433,7 @@ def test_an_alert_that_cannot_be_sent_for_a_day_is_dropped(
     assert "'leads: import failed' is dropped after 1 day" in capsys.readouterr().err
 
 
-def test_of_two_addresses_only_the_one_that_failed_gets_the_alert_again(
+def test_only_the_address_that_failed_gets_the_alert_again(
     scenario: AlertScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with webhook() as other:

@@ -212,7 +212,7 @@ def test_a_run_that_is_launched_again_imports_all_its_days(once: Project) -> Non
     assert asked(once.server) == dict.fromkeys(day(DAYS), 1)
 
 
-def test_a_backfill_is_one_run_or_runs_of_so_many_days() -> None:
+def test_a_backfill_is_one_run_or_several_runs_of_a_set_number_of_days() -> None:
     declared = {"name": "orders", "url": "https://example.com/feed", "dataset": "crm"}
     year = feed_asset(Feed(**declared, partition_by_date=BY_DATE))
     weeks = feed_asset(Feed(**declared, partition_by_date=BY_DATE, days_per_run=7))

@@ -71,7 +71,7 @@ def test_a_good_day_passes_all_checks(project: Callable[..., Project]) -> None:
     assert numbers(found["rows"]) == {"rows sent": 2, "rows stored": 2, "bad lines": 0}
 
 
-def test_each_day_of_a_run_is_checked_by_itself(project: Callable[..., Project]) -> None:
+def test_each_day_of_a_run_has_its_own_checks(project: Callable[..., Project]) -> None:
     orders = project(**LATEST, max_attempts=1, quote_rows=True)
     answers = {
         "20200101": lines({"id": 1, "at": "2020-01-01T05:00:00Z"}),

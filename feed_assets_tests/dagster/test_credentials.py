@@ -422,7 +422,7 @@ def test_a_certificate_that_is_not_trusted_fails_before_any_request(
 
 
 @pytest.mark.parametrize("answers", [[whole], [cut(999, ETag='"1"'), whole]], ids=["whole", "cut"])
-def test_over_https_a_body_is_verified_as_well(
+def test_a_body_over_https_is_verified_too(
     secure: FaultyServer,
     authority: trustme.CA,
     tmp_path: Path,

@@ -511,7 +511,7 @@ def test_a_table_that_would_shrink_by_more_than_allowed_is_unchanged(
 
 
 @pytest.mark.parametrize("asset", ["orders", "orders_latest"])
-def test_a_run_finishes_the_migration_of_a_killed_one_even_if_it_fails_itself(
+def test_a_run_finishes_the_migration_of_a_killed_run_even_if_its_own_import_fails(
     project: Callable[..., Project], asset: str
 ) -> None:
     """INTEGER must become FLOAT in all shards; otherwise `table_*` fails in BigQuery."""

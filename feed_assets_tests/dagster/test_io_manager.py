@@ -163,7 +163,7 @@ def test_metadata_names_another_table(run: Any, tables: DuckDBWarehouse) -> None
     assert tables.read(Table("crm", "sums")).num_rows == 1
 
 
-def test_days_become_shards_and_are_loaded_as_one_dataframe_under_the_columns_of_all(
+def test_days_become_shards_and_are_loaded_as_one_dataframe_with_all_columns(
     run: Any,
 ) -> None:
     loaded = []

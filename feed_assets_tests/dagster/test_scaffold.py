@@ -162,7 +162,7 @@ def test_a_feed_in_python_is_refused_with_advice(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-def test_the_command_takes_options_or_json(project: Path) -> None:
+def test_the_command_accepts_options_or_json(project: Path) -> None:
     options = dg(
         project,
         *("scaffold", "defs", JSON_FEED, "by_options", "--url", NEEDED["url"]),

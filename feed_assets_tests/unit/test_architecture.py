@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {  # besides itself and the ground; __init__.p
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_imports_only_what_its_place_allows(module: Path) -> None:
+def test_a_module_imports_only_what_its_folder_allows(module: Path) -> None:
     place = str(module.relative_to(PACKAGE))
     part = place.partition("/")[0].removesuffix(".py")
     for imported in _imports(module):

@@ -33,5 +33,5 @@ def test_a_wait_doubles_with_each_failure_up_to_the_longest(
         assert wait * (1 - JITTER) <= backoff(first, failures, longest=longest) <= wait
 
 
-def test_waits_differ_so_that_clients_do_not_return_together() -> None:
+def test_waits_differ_so_that_clients_do_not_retry_together() -> None:
     assert len({backoff(60, 99, longest=60) for _ in range(20)}) > 1

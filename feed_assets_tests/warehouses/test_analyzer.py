@@ -73,7 +73,7 @@ END;
         SCRIPT,
     ],
 )
-def test_a_statement_that_bigquery_takes_passes(sql: str) -> None:
+def test_a_statement_that_bigquery_accepts_passes(sql: str) -> None:
     check_sql(sql, tables, "p-1")
 
 

@@ -64,7 +64,7 @@ def test_a_small_load_goes_directly(
     assert before.counted()["upload"] == 1
 
 
-def test_a_load_that_fails_leaves_nothing_in_the_bucket_and_the_table_as_it_was(
+def test_a_failed_load_leaves_an_empty_bucket_and_an_unchanged_table(
     before: FaultProxy, storage: CloudStorage, orders: Table
 ) -> None:
     tables = warehouse(before)

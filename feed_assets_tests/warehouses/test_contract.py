@@ -90,9 +90,7 @@ def _no_null_arrays(value: Any, name: str) -> Any:
     return [] if value is None and name == "many" else value
 
 
-def test_a_snapshot_replaces_all_rows_and_takes_types_as_they_come(
-    warehouse: Warehouse, orders: Table
-) -> None:
+def test_a_snapshot_replaces_all_rows_and_types(warehouse: Warehouse, orders: Table) -> None:
     store_snapshot(warehouse, orders, pa.table({"id": [1, 2], "total": ["1"] * 2}), attempt="1")
 
     stored = store_snapshot(warehouse, orders, pa.table({"id": [3], "total": [1.5]}), attempt="2")
@@ -101,7 +99,7 @@ def test_a_snapshot_replaces_all_rows_and_takes_types_as_they_come(
     assert stored.changed == {"total": ("STRING", "FLOAT")}
 
 
-def test_a_snapshots_column_that_is_null_today_keeps_its_type_and_one_not_named_goes(
+def test_a_snapshots_column_of_nulls_keeps_its_type_and_an_absent_one_is_removed(
     warehouse: Warehouse, orders: Table
 ) -> None:
     before = {"id": [1], "total": [1.5], "old": ["x"], "r": [{"a": 1, "b": 2, "c": 3}]}

@@ -148,7 +148,7 @@ def test_two_imports_that_create_the_file_at_once_create_one(path: Path) -> None
     assert read_table(one, ORDERS).num_rows == read_table(one, Table("crm", "leads")).num_rows == 1
 
 
-def test_a_missing_folder_is_one_sentence_and_is_not_created(tmp_path: Path) -> None:
+def test_a_missing_folder_fails_with_one_sentence_and_is_not_created(tmp_path: Path) -> None:
     warehouse = DuckDBWarehouse(tmp_path / "typo" / "warehouse.duckdb")
     with pytest.raises(WarehouseFailed) as refused:
         warehouse.columns(ORDERS)

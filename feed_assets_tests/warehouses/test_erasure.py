@@ -125,7 +125,7 @@ class Dying:
 
 
 @pytest.mark.parametrize("deletions", [1, 3])
-def test_by_another_column_no_older_row_of_a_key_comes_back_even_after_a_kill(
+def test_erasing_by_another_column_restores_no_older_row_even_after_a_kill(
     warehouse: Warehouse, orders: Feed, deletions: int
 ) -> None:
     """Order 1 names the person in one shard, and neither in an older nor in the newest one."""
@@ -171,7 +171,9 @@ def test_a_snapshot_is_erased_by_the_hash_of_the_value(
         ([], [("c", "x")], "c is RECORD, which has no single value to compare; name another"),
     ],
 )
-def test_a_mistake_is_a_sentence(duckdb_file: Path, key: Pairs, where: Pairs, says: str) -> None:
+def test_an_invalid_erasure_is_refused_with_one_sentence(
+    duckdb_file: Path, key: Pairs, where: Pairs, says: str
+) -> None:
     warehouse = DuckDBWarehouse(duckdb_file)
     orders = stored(warehouse, "crm")
     with pytest.raises(SettingError, match=says):

@@ -93,7 +93,7 @@ def plain(column: Column) -> Column:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_killed_at_any_call_to_bigquery(
+def test_an_import_killed_at_any_call_to_bigquery_leaves_a_whole_table(
     part: int, bigquery: Emulator, dataset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Needs no process: only the calls of a dead client have reached the warehouse.
@@ -133,7 +133,7 @@ def test_killed_at_any_call_to_bigquery(
             break
 
 
-def test_a_process_killed_before_a_call_to_bigquery_or_within_its_upload(
+def test_a_process_killed_before_a_call_or_within_an_upload_leaves_a_whole_table(
     bigquery: Emulator, dataset: str
 ) -> None:
     client = bigquery.client()
@@ -174,7 +174,7 @@ def import_after(warehouse: DuckDBWarehouse) -> None:
     import_day(warehouse, ORDERS, DAY, AFTER)
 
 
-def test_killed_before_any_statement_to_duckdb(
+def test_an_import_killed_before_any_statement_leaves_a_whole_duckdb_file(
     had: list[dict[str, Any]] | None, file: Path, tmp_path: Path
 ) -> None:
     copies = killed_copies(file, tmp_path / "copies", import_after)

@@ -110,7 +110,7 @@ def test_key_and_time_may_be_fields_of_records(warehouse: Warehouse, orders: Tab
     assert sorted(states) == [("received", False), ("shipped", False), ("shipped", True)]
 
 
-def test_columns_may_be_named_as_anything_in_the_statements_is(
+def test_columns_may_have_any_name_that_the_statements_use(
     warehouse: Warehouse, orders: Table
 ) -> None:
     names = ("s", "i", "n", "t", "r", "lost", "element", "place", "incoming_0", "load", "day")
@@ -153,7 +153,7 @@ def test_in_bigquery_the_greater_of_two_lines_of_one_time_is_newer(
 # --- another declaration
 
 
-def test_a_key_that_cannot_be_one_is_refused_and_the_latest_state_stays(
+def test_an_unusable_key_is_refused_and_the_latest_state_is_unchanged(
     warehouse: Warehouse, orders: Table
 ) -> None:
     store(warehouse, orders, DAYS[0], [{**N1, "total": 1.5, "lines": [{"sku": "A"}]}])
@@ -206,7 +206,7 @@ def test_rows_that_are_deleted_are_in_the_table_and_not_in_the_view(
         (Deleted("state", (True,)), "has the value True for state of .*, which is INTEGER; write"),
     ],
 )
-def test_a_mark_of_deleted_rows_that_no_row_can_have_is_refused(
+def test_a_value_for_deleted_rows_that_no_row_can_have_is_refused(
     deleted: Deleted, sentence: str, warehouse: Warehouse, orders: Table
 ) -> None:
     store(warehouse, orders, DAYS[0], [{**N1, "total": 1.5, "state": 1}])

@@ -120,7 +120,7 @@ def query_of(call: Call) -> str:
     [("query", 1), ("query", 2), ("insert job", 1)],
     ids=["ledger", "listing", "script"],
 )
-def test_in_bigquery_what_happens_meanwhile_is_not_lost(
+def test_in_bigquery_changes_by_concurrent_runs_are_not_lost(
     what: str, at: str, turn: int, bigquery: Emulator, proxy: FaultProxy, orders: Table
 ) -> None:
     """Another run of the asset, or an import, between two calls of a run."""
@@ -154,7 +154,7 @@ def test_in_bigquery_a_transaction_that_is_aborted_is_tried_again(
     assert proxy.counted()["insert job"] == 3
 
 
-def test_in_bigquery_a_run_that_others_always_overtake_can_be_tried_again(
+def test_in_bigquery_a_run_that_others_always_overtake_fails_with_a_transient_error(
     bigquery: Emulator, proxy: FaultProxy, orders: Table
 ) -> None:
     warehouse = BigQueryWarehouse(proxy.client())
@@ -167,7 +167,7 @@ def test_in_bigquery_a_run_that_others_always_overtake_can_be_tried_again(
     assert failed.value.transient
 
 
-def test_in_bigquerys_sandbox_a_sentence_names_what_is_missing(
+def test_in_bigquerys_sandbox_the_error_says_which_attributes_to_remove(
     bigquery: Emulator, proxy: FaultProxy, orders: Table
 ) -> None:
     warehouse = BigQueryWarehouse(proxy.client())

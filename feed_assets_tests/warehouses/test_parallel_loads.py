@@ -321,9 +321,7 @@ def test_a_run_that_is_killed_at_any_call_is_completed_by_the_next(
             break
 
 
-def test_the_rows_of_a_day_are_forgotten_once_it_is_stored(
-    proxy: FaultProxy, orders: Table
-) -> None:
+def test_the_rows_of_a_stored_day_are_released(proxy: FaultProxy, orders: Table) -> None:
     alive: weakref.WeakSet[LazyFrame] = weakref.WeakSet()
     most: list[int] = []
 

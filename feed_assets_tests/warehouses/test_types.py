@@ -413,7 +413,7 @@ def test_zeros_in_duckdb_have_no_sign(duckdb_file: Path, zeros: list[float | Non
         ("n/a", None),
     ],
 )
-def test_a_text_is_read_as_a_bignumeric_if_it_is_digits_of_one(
+def test_text_is_read_as_a_bignumeric_only_if_it_is_a_valid_one(
     text: str, number: Decimal | None
 ) -> None:
     rows = conform(pa.table({"c": [text, None]}), (Column("c", "BIGNUMERIC"),))

@@ -159,7 +159,7 @@ LINES, ANSWERS = (
 
 
 @pytest.mark.parametrize(("line", "text"), LINES)
-def test_the_reason_for_a_bad_line_is_that_of_the_page(line: str, text: str) -> None:
+def test_the_reason_for_a_bad_line_is_the_one_on_the_page(line: str, text: str) -> None:
     with pytest.raises(BadLines) as refused:
         read_lines('{"orderId": "N0"}', code(line))
     assert refused.value.first.reason == text

@@ -85,7 +85,7 @@ def test_a_named_pipe_is_read_as_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("day", ["2020-01-20", "20200120"])
-def test_the_request_for_a_day_is_that_of_an_import(server: FeedServer, day: str) -> None:
+def test_the_request_for_a_day_is_the_same_as_in_an_import(server: FeedServer, day: str) -> None:
     previewed(f"{server.url}?of=shop", "--date", day)
     assert [path for path, _ in server.requests] == ["/feed?of=shop&date=20200120"]
 
@@ -157,7 +157,7 @@ def test_query_values_are_hidden_wherever_the_url_appears(server: FeedServer) ->
         (zipped(Answer(ROWS), cut=9), "broke off inside its gzip; try again later (3 attempts)"),
     ],
 )
-def test_an_input_that_is_not_a_feed_ends_in_one_sentence(
+def test_an_input_that_is_not_a_feed_fails_with_one_sentence(
     server: FeedServer, answer: Answer, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Transfer, "wait", lambda self, seconds: None)
@@ -217,7 +217,7 @@ def test_a_connection_that_breaks_off_is_retried_silently() -> None:
         ([], 2, "the following arguments are required: SOURCE"),
     ],
 )
-def test_a_mistake_ends_in_one_sentence(
+def test_a_mistake_fails_with_one_sentence(
     tmp_path: Path, arguments: list[str], status: int, why: str
 ) -> None:
     printed = refused(*arguments, status=status, cwd=tmp_path)
@@ -225,7 +225,7 @@ def test_a_mistake_ends_in_one_sentence(
     assert SECRET not in printed
 
 
-def test_a_file_that_may_not_be_read_ends_in_one_sentence(
+def test_a_file_that_may_not_be_read_fails_with_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from feed_assets import cli
@@ -253,7 +253,7 @@ def test_an_error_of_temporary_files_does_not_show_the_secret_of_the_url(
     assert SECRET not in printed
 
 
-def test_output_that_cannot_be_written_ends_in_one_sentence() -> None:
+def test_output_that_cannot_be_written_fails_with_one_sentence() -> None:
     with (
         open("/dev/full", "wb") as full,
         started(

@@ -78,7 +78,7 @@ def feed(columns: dict[str, Any], **attributes: Any) -> Feed:
     ],
     ids=str,
 )
-def test_a_contradiction_is_refused_with_a_sentence(
+def test_a_contradiction_is_refused_with_one_sentence(
     columns: dict[str, Any], attributes: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(ValidationError) as refused:
@@ -154,7 +154,9 @@ def test_the_key_of_hashes_is_a_secret_and_no_credential(monkeypatch: pytest.Mon
     assert "0123456789abcdef" not in repr(declared)
 
 
-def test_columns_change_the_version_of_the_rows_and_new_names_that_of_the_latest_state() -> None:
+def test_selected_columns_change_the_code_version_and_new_names_also_that_of_the_latest_state() -> (
+    None
+):
     latest = {**BY_DATE, "key": ["id"], "updated_at": "at"}
     plain = Feed(**{**NEEDED, **latest})
     excluding, renaming = (

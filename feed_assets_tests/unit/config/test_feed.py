@@ -218,7 +218,7 @@ def test_a_mistake_is_refused_when_the_feed_is_declared(
         {"dataset": "_crm", "table": "_orders"},
     ],
 )
-def test_names_may_be_as_long_as_bigquery_takes_them(attributes: dict[str, Any]) -> None:
+def test_names_may_be_as_long_as_bigquery_allows(attributes: dict[str, Any]) -> None:
     table = feed(**attributes).destination
     assert max(len(each.name) for each in (table, table.columns, table.rejected)) <= 1024
     assert len(str(table)) == len(attributes["dataset"]) + 1 + len(attributes["table"])
@@ -291,5 +291,5 @@ def test_feeds_whose_tables_would_mix_are_refused_with_both_names(
             check_together(feeds, wildcards=wildcards)
 
 
-def test_names_are_those_that_dagster_takes() -> None:
+def test_reserved_names_are_those_that_dagster_disallows() -> None:
     assert RESERVED == DISALLOWED_NAMES

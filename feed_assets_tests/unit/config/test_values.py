@@ -58,7 +58,7 @@ def test_a_type_is_canonical_however_it_is_written(declared: Any, canonical: Any
     ],
     ids=str,
 )
-def test_an_impossible_format_is_refused_with_a_sentence(declared: Any, says: str) -> None:
+def test_an_invalid_format_is_refused_with_one_sentence(declared: Any, says: str) -> None:
     with pytest.raises(ValidationError) as refused:
         feed(types={"at": declared})
     assert says in str(refused.value)

@@ -344,7 +344,7 @@ def test_a_bucket_of_aws_has_the_address_of_its_region(
         ),
     ],
 )
-def test_credentials_that_are_missing_or_wrong_are_one_sentence(
+def test_missing_or_wrong_credentials_fail_with_one_sentence(
     url: str,
     changes: dict[str, str | None],
     error: type[FeedAssetsError],
@@ -400,7 +400,7 @@ def test_cloud_storage_gets_a_token_of_the_environments_credentials(
         ("sftp", "asyncssh", "sftp"),
     ],
 )
-def test_a_missing_package_is_a_sentence_with_the_command(
+def test_the_error_of_a_missing_package_has_the_command_to_install_it(
     scheme: str, package: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
@@ -485,7 +485,7 @@ def test_a_private_key_logs_in(
         ({"host_key": None}, SettingError, "host key SHA256:.*add host_key: ssh-ed25519 AAAA"),
     ],
 )
-def test_a_login_that_fails_is_one_sentence_and_tried_once(
+def test_a_failed_login_gives_one_sentence_and_is_not_retried(
     changes: dict[str, Any],
     error: type[FeedAssetsError],
     says: str,

@@ -296,7 +296,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_an_answer_is_the_whole_body_or_one_sentence_about_the_cause(
+def test_an_answer_gives_the_whole_body_or_one_sentence_about_the_cause(
     name: str, faulty: FaultyServer
 ) -> None:
     case = CASES[name]

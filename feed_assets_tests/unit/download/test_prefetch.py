@@ -158,7 +158,7 @@ def reasons(found: dict[date | None, PrefetchedDay]) -> dict[str | None, FeedAss
     return {str(day): each for day, each in found.items() if isinstance(each, FeedAssetsError)}
 
 
-def test_a_wrong_password_is_sent_once_and_is_one_reason_for_all_days(
+def test_a_wrong_password_is_sent_once_and_gives_one_reason_for_all_days(
     faulty: FaultyServer,
 ) -> None:
     faulty.arm(status("401 Unauthorized"))
@@ -186,7 +186,7 @@ def test_a_cause_common_to_all_days_is_one_reason(answer: Answer, faulty: Faulty
     [status("503 Service Unavailable"), status("404 Not Found"), refuse, cut(9)],
     ids=["503", "404", "no answer", "cut"],
 )
-def test_another_failure_of_the_first_day_does_not_keep_the_others_from_going_on(
+def test_another_failure_of_the_first_day_does_not_stop_the_other_days(
     first: Answer, faulty: FaultyServer
 ) -> None:
     faulty.arm(on(DAYS[0], first))

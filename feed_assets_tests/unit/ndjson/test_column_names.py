@@ -47,7 +47,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("key", "name"), NAMES)
-def test_a_key_becomes_a_name_that_bigquery_takes(key: str, name: str) -> None:
+def test_a_key_becomes_a_name_that_bigquery_accepts(key: str, name: str) -> None:
     assert column_names([key]) == {key: name}
 
 

@@ -10,7 +10,7 @@ from feed_assets_tests.unit.ndjson.feeds import read_column, read_lines, type_of
 NUMERIC = "decimal128(38, 9)"
 
 
-def test_paths_lead_through_records_and_arrays_of_them() -> None:
+def test_declared_paths_apply_inside_records_and_arrays_of_records() -> None:
     reading = read_lines(
         '{"items":[{"price":1.10,"n":1},{"price":"2"},null],"o":{"p":{"id":7}},"x.y":5}',
         '{"items":[],"o":null}',

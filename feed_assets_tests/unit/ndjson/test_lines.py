@@ -85,7 +85,7 @@ def test_a_line_that_is_almost_json_is_bad(line: bytes) -> None:
     assert bad.reason.startswith("is not JSON (")
 
 
-def test_the_error_is_a_sentence_in_full_with_the_start_of_the_line() -> None:
+def test_the_full_text_of_the_error_has_the_start_of_the_line() -> None:
     with pytest.raises(BadLines, match=r"^line 4 is not a JSON object \(got an array\)$") as e:
         read_bytes(b'{"a":1}\r\n\r\n{"a":2}\r\n[1,2\r\n[3')
     assert full_text(e.value.sentence) == "line 4 is not a JSON object (got an array): [1,2"

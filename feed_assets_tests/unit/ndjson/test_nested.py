@@ -55,7 +55,7 @@ def test_objects_are_records_and_arrays_are_repeated(
     assert values_of(reading) == stored
 
 
-def test_an_object_at_the_sixteenth_level_is_its_text() -> None:
+def test_an_object_at_the_sixteenth_level_is_stored_as_text() -> None:
     inner = '{ "x":1.50}'
     for level in (DEEP - 1, DEEP):
         value = '{"o":' * (level - 1) + inner + "}" * (level - 1)
