@@ -75,7 +75,11 @@ def check_stored(
     stored: Stored, in_feed: int, bad_lines: int, wildcard_problem: str | None = None
 ) -> tuple[CheckResult, ...]:
     """Compare the stored rows with those in the feed, and the columns with before."""
-    numbers = {"rows sent": in_feed + bad_lines, "rows stored": stored.rows, "bad lines": bad_lines}
+    numbers = {
+        "rows in the feed": in_feed + bad_lines,
+        "rows stored": stored.rows,
+        "bad lines": bad_lines,
+    }
     summary = f"{stored.rows} of {in_feed + bad_lines} rows are stored"
     if bad_lines:
         summary = f"{summary}; {bad_lines} bad lines were accepted (max_bad_lines)"

@@ -68,7 +68,7 @@ def test_a_good_day_passes_all_checks(project: Callable[..., Project]) -> None:
         "schema": "the columns are unchanged",
     }
     assert all(check.passed for check in found.values())
-    assert numbers(found["rows"]) == {"rows sent": 2, "rows stored": 2, "bad lines": 0}
+    assert numbers(found["rows"]) == {"rows in the feed": 2, "rows stored": 2, "bad lines": 0}
 
 
 def test_each_day_of_a_run_has_its_own_checks(project: Callable[..., Project]) -> None:
@@ -144,7 +144,7 @@ def test_accepted_bad_lines_count_as_rows_that_are_not_stored(
 
     check = evaluated(orders)["rows"]
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert numbers(check) == {"rows sent": 2, "rows stored": 1, "bad lines": 1}
+    assert numbers(check) == {"rows in the feed": 2, "rows stored": 1, "bad lines": 1}
 
 
 def test_the_last_day_of_a_run_checks_the_wildcard_query(

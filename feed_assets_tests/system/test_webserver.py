@@ -134,7 +134,7 @@ def test_each_day_has_its_shard_and_the_snapshot_its_table(imported: Imported) -
     assert {name: imported.tables.rows[name] for name in expected} == expected
     for name in expected:
         assert imported.tables.columns[name] == TYPES
-    assert set(imported.tables.rows) - set(expected) <= {"orders", "columns_orders"}
+    assert set(imported.tables.rows) - set(expected) <= {"orders", "latest_orders"}
 
 
 def test_a_password_missing_or_wrong_fails_the_run_and_not_the_code_location(
