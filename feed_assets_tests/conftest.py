@@ -136,7 +136,7 @@ def empty_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def duckdb_file(tmp_path: Path, empty_warehouse: Path) -> Iterator[Path]:
-    """A DuckDB file without tables. It is open, so that this process opens it again in no time."""
+    """A DuckDB file without tables, open in this process: to open it again is quick."""
     import duckdb
 
     file = Path(shutil.copy(empty_warehouse, tmp_path))

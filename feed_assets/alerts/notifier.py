@@ -67,8 +67,9 @@ def addresses(variable: str) -> Sequence[Address]:
         token = _statuses.set([])
         try:
             service = apprise.Apprise.instantiate(url, suppress_exceptions=True)
-        except Exception:  # noqa: BLE001 - parsers of some hundred services raise anything
-            service = None  # the error has the URL in it, which is secret
+        # Parsers of some hundred services raise anything, and their errors quote the secret URL
+        except Exception:  # noqa: BLE001  (refused below, without its text)
+            service = None
         finally:
             _statuses.reset(token)
         if service is None:
@@ -144,7 +145,7 @@ def _send(address: Address, message: Message) -> str | None:
             notify_type=apprise.NotifyType(message.kind),
             body_format=apprise.NotifyFormat.TEXT,
         )
-    except Exception as failure:  # noqa: BLE001 - services raise anything
+    except Exception as failure:  # noqa: BLE001  (services raise anything)
         return f"Apprise raised {type(failure).__name__}"
     if done:
         return None

@@ -30,7 +30,7 @@ class Options:
     kept_bad_lines: int = sys.maxsize
     """Bad lines beyond this number are only counted."""
     unit: str = "line"
-    """What a line is in an error: line, or element of a JSON document."""
+    """Name of a line in errors: line, or element of a JSON document."""
     columns: Selection = NO_SELECTION
 
     @cached_property

@@ -76,7 +76,7 @@ class Reading:
     unnamed: tuple[str, ...]
     """Paths in `Options.columns` that no row has."""
     unit: str
-    """What a line is in an error: line or element."""
+    """Name of a line in errors: line or element."""
     columns: tuple[Column, ...] = field(repr=False)
     """Every column, those without a type included."""
     observed: Observed = field(repr=False)

@@ -223,7 +223,7 @@ def test_a_template_without_a_value_fails_with_one_sentence(
 BY_DATE = {"start_date": "2020-01-01"}
 BASE = {"name": "orders", "url": "https://example.com/feed", "dataset": "crm"}
 HUGE: tuple[float, ...] = (float("inf"), float("-inf"), float("nan"), 10**30, -1)
-"""As `.inf`, `-.inf`, `.nan` in YAML."""
+"""YAML writes the first three as `.inf`, `-.inf` and `.nan`."""
 
 
 def numbers_of(model: type[BaseModel]) -> list[str]:

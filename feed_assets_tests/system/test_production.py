@@ -56,7 +56,7 @@ class Gate:
     opened: threading.Event = field(default_factory=threading.Event)
     waiting: Counter[str] = field(default_factory=Counter)
     most: Counter[str] = field(default_factory=Counter)
-    """Return the maximum of simultaneous requests for each feed."""
+    """Most simultaneous requests of each feed."""
 
     def answer(self, path: str) -> Answer:
         feed = urlsplit(path).query.removeprefix("shop=")

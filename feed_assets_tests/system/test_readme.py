@@ -28,6 +28,7 @@ from feed_assets_tests.support.bigquery.emulator import Emulator
 from feed_assets_tests.support.project_copy import (
     PROJECT,
     copy_project,
+    copy_tree,
     declare_example,
     free_ports,
     run_command,
@@ -35,7 +36,7 @@ from feed_assets_tests.support.project_copy import (
 )
 from feed_assets_tests.support.servers.feed import feed_server, lines
 
-pytestmark = pytest.mark.xdist_group("services")  # they wait much: beside them, others compute
+pytestmark = pytest.mark.xdist_group("services")  # they wait; others compute meanwhile
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 RUN_ELSEWHERE = {
     "make test": "is what runs this test",
@@ -138,7 +139,7 @@ def declare_readmes_feeds(project_copy: Path) -> None:
 def test_the_step_to_bigquery_imports_a_feed_of_this_page(
     project_copy: Path, bigquery: Emulator
 ) -> None:
-    """The commands as printed; the emulator is the project at Google."""
+    """Run the page's commands with the variable that it exports, and the emulator as Google."""
     exported = next(each for each in COMMANDS if each.startswith("export FEED_ASSETS_WAREHOUSE"))
     checked = next(each for each in COMMANDS if "dg check" in each)
     with feed_server() as server:
@@ -146,8 +147,14 @@ def test_the_step_to_bigquery_imports_a_feed_of_this_page(
         declare_readmes_feeds(project_copy)
         feed = project_copy / "feed_assets" / "defs" / "orders" / "defs.yaml"
         feed.write_text(feed.read_text().replace("https://example.com/feed.ndjson", server.url))
+        home = project_copy / "var" / "dagster"
+        copy_tree(PROJECT / "deploy" / "local", home)
         name, _, warehouse = shlex.split(exported)[1].partition("=")
-        environment = {name: warehouse, "BIGQUERY_EMULATOR_HOST": bigquery.url}
+        environment = {
+            name: warehouse,
+            "BIGQUERY_EMULATOR_HOST": bigquery.url,
+            "DAGSTER_HOME": str(home),
+        }
         for command in (checked, ".venv/bin/dg launch --assets orders"):
             status, printed = run_command(command, project_copy, environment)
             assert status == 0, printed

@@ -341,7 +341,7 @@ def test_too_many_table_updates_are_a_transient_error(
 
 @dataclass(frozen=True)
 class Job:
-    """How load jobs go wrong, the import's error ("" for none), and the loads done."""
+    """A faulty load job: its responses, the import's error ("" for none), and the loads done."""
 
     rules: Sequence[tuple[str, Fault, Callable[[int], bool]]]
     ends: str = ""
@@ -462,7 +462,7 @@ def test_a_load_job_that_goes_wrong_is_done_once_or_fails_with_one_sentence(
     waited: Callable[[], float],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Those that fail change nothing, so they share a table."""
+    """Failed loads change nothing, so they share a table."""
     if upload == "upload":
         monkeypatch.setattr("google.cloud.bigquery.client._MAX_MULTIPART_SIZE", 5 << 20)
     scene = Scene(kind, bigquery, dataset)

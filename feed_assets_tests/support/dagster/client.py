@@ -61,9 +61,8 @@ RUN = """query Run($id: ID!) { runOrError(runId: $id) { ... on Run { status
   eventConnection { events { ... on ExecutionStepFailureEvent {
     stepKey error { message } } } } } } }"""
 STATUS = "query Status($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
-FAILURE = (
-    "dagster._core.definitions.events.Failure: "  # the prefix that Dagster adds to our sentence
-)
+FAILURE = "dagster._core.definitions.events.Failure: "
+"""Prefix that Dagster adds to our sentence."""
 CHECKS = """query Checks($asset: AssetKeyInput!) { assetNodeOrError(assetKey: $asset) {
   ... on AssetNode { assetChecksOrError { ... on AssetChecks { checks { name partitionStatuses {
   ... on AssetCheckTimePartitionStatuses { ranges { startKey endKey status } } } } } } } } }"""

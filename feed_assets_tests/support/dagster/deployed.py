@@ -136,7 +136,7 @@ class Deployed:
     image: Image
     database: Mapping[str, str]
     secrets: Mapping[str, str]
-    """Return the variables of deploy/.env."""
+    """Variables of deploy/.env."""
     ports: dict[str, str] = field(default_factory=lambda: {"0.0.0.0": "127.0.0.1"})
 
     @property

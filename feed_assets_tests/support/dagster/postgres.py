@@ -19,7 +19,7 @@ NOBODY = "nobody"
 
 @dataclass(frozen=True)
 class Postgres:
-    """Return its address in the variables that deploy/dagster.yaml reads."""
+    """A running server: its address, as the variables that deploy/dagster.yaml reads."""
 
     port: int
 
